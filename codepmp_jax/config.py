@@ -1,0 +1,532 @@
+"""Every setting of every stage: frozen dataclasses whose arithmetic is checked on construction.
+
+A preset (`configs/NAME.py`) builds one of the stage configs; `codepmp_jax.presets` turns the same
+dataclasses into command-line overrides and strict JSON. The string under a field is its help text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar, Literal
+
+from codepmp_jax.errors import require
+
+
+class Config:
+    """Base of all configs."""
+
+    # How pydantic reads JSON: an unknown entry is an error.
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+
+def _require_positive(prefix: str, config: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        require(value > 0, f"{prefix}{name}", value, "must be positive", "give a number above 0")
+
+
+def _require_fraction(prefix: str, config: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        require(0 <= value <= 1, f"{prefix}{name}", value, "must lie in [0, 1]", "give a fraction")
+
+
+# --- corpus ---------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class CorpusConfig(Config):
+    """Source code -> deduplicated SourceFile shards."""
+
+    input: str | None = None
+    """Folder of source files; the running interpreter's standard library if not given."""
+    output: str = "runs/corpus"
+    """Folder that receives the shards."""
+    exclude: tuple[str, ...] = ("test", "tests", "idle_test", "site-packages", "dist-packages")
+    """Names of folders to leave out, at any depth."""
+    min_lines: int = 3
+    """Shortest snippet kept, in lines of code without the docstring."""
+    max_lines: int = 60
+    """Longest snippet kept, in lines of code without the docstring."""
+    max_chars: int = 2000
+    """Longest snippet kept, in characters without the docstring."""
+    heldout_fraction: float = 0.1
+    """Share of source files whose snippets go to the held-out split."""
+    num_shards: int = 4
+    """Number of train shards; the held-out split is one shard."""
+    seed: int = 0
+    """Seed of the held-out split."""
+
+    def __post_init__(self) -> None:
+        _require_positive("", self, "min_lines", "max_chars", "num_shards")
+        require(
+            self.max_lines >= self.min_lines,
+            "max_lines",
+            self.max_lines,
+            f"must be at least min_lines ({self.min_lines})",
+            "raise max_lines or lower min_lines",
+        )
+        require(
+            0 < self.heldout_fraction < 1,
+            "heldout_fraction",
+            self.heldout_fraction,
+            "must lie strictly between 0 and 1",
+            "0.1 holds out a tenth of the files",
+        )
+
+
+# --- synthesis ------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class NgramConfig(Config):
+    """The embedded weak writer: a token n-gram model that follows the author but errs at a rate."""
+
+    order: int = 3
+    """Tokens in an n-gram, the sampled one included."""
+    rates: tuple[float, ...] = (0.1, 0.2, 0.4, 0.7, 1.0)
+    """Probabilities of writing a token of its own; each pair draws one of them."""
+
+    def __post_init__(self) -> None:
+        require(self.order >= 2, "ngram.order", self.order, "must be at least 2", "try 3")
+        require(
+            len(self.rates) > 0 and all(0 < rate <= 1 for rate in self.rates),
+            "ngram.rates",
+            self.rates,
+            "must be one or more numbers in (0, 1]",
+            "try --ngram.rates 0.1 0.3 1.0",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class SynthesisConfig(Config):
+    """SourceFile shards -> PreferencePair shards."""
+
+    input: str = "runs/corpus"
+    """Folder of SourceFile shards."""
+    output: str = "runs/pairs"
+    """Folder that receives the pair shards."""
+    sampler: Literal["ngram"] = "ngram"
+    """Who writes: `ngram` is the embedded writer, which needs no model."""
+    ngram: NgramConfig = NgramConfig()
+    seed: int = 0
+    """Seed of the samplers; a pair depends only on it and on the source's hash."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CandidatesConfig(Config):
+    """Held-out SourceFile shards -> Best-of-N candidates, one problem a line."""
+
+    input: str = "runs/corpus"
+    """Folder of SourceFile shards; its held-out split is used."""
+    output: str = "runs/candidates.jsonl"
+    """JSONL file that receives the problems."""
+    num_candidates: int = 16
+    """Candidates a problem: the author's code and num_candidates - 1 weak rewrites."""
+    max_problems: int = 200
+    """Problems taken, in the order of the shards."""
+    sampler: Literal["ngram"] = "ngram"
+    """Who writes: `ngram` is the embedded writer, which needs no model."""
+    ngram: NgramConfig = NgramConfig()
+    seed: int = 0
+    """Seed of the samplers."""
+
+    def __post_init__(self) -> None:
+        _require_positive("", self, "max_problems")
+        require(
+            self.num_candidates >= 2,
+            "num_candidates",
+            self.num_candidates,
+            "must be at least 2",
+            "one is the author's code, the others are rewrites",
+        )
+
+
+# --- interchange ----------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportConfig(Config):
+    """JSONL or Parquet preference pairs -> PreferencePair shards."""
+
+    input: str = ""
+    """JSONL or Parquet file, or a folder of them."""
+    output: str = "runs/pairs"
+    """Folder that receives the pair shards."""
+    split: Literal["train", "heldout"] = "train"
+    """Split that the pairs become; both splits can be written into one folder, one after the other."""
+    num_shards: int = 4
+    """Number of shards written."""
+    skip_bad: bool = False
+    """Write malformed rows to rejects.jsonl and count them, instead of stopping at the first."""
+
+    def __post_init__(self) -> None:
+        _require_positive("", self, "num_shards")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig(Config):
+    """PreferencePair shards -> a JSONL or Parquet file in TRL's preference format."""
+
+    input: str = "runs/pairs"
+    """Folder of pair shards."""
+    output: str = "pairs.parquet"
+    """File to write; its ending, .jsonl or .parquet, says the format."""
+    split: Literal["train", "heldout"] = "train"
+    """Split to export."""
+
+
+# --- training -------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(Config):
+    """A decoder with an LM head and a score head. Dimensions of the model, not of the run."""
+
+    family: Literal["qwen2"] = "qwen2"
+    """Which architecture; the families are listed in codepmp_jax/models."""
+    vocab_size: int = 4096
+    embed_dim: int = 128
+    """Width of the residual stream."""
+    mlp_dim: int = 512
+    num_layers: int = 4
+    num_heads: int = 4
+    num_kv_heads: int = 2
+    head_dim: int = 32
+    rope_theta: float = 1_000_000.0
+    norm_epsilon: float = 1e-6
+    tie_embeddings: bool = False
+    """The LM head is the embedding's transpose. The paper unties it, also where the base model ties it."""
+    compute_dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Dtype of activations and matmuls; parameters, softmax, rewards and losses stay float32."""
+    remat: Literal["none", "full", "dots_with_no_batch_dims"] = "full"
+    """What the backward pass recomputes per layer: nothing, everything, all but matmul outputs."""
+    init_from: str | None = None
+    """Hugging Face folder or training run to start from; random initialisation if not given."""
+    init_std: float = 0.02
+    """Standard deviation of random matrices."""
+    score_init_std: float = 0.0
+    """Standard deviation of a new score head; 0 makes the first pair loss exactly ln 2."""
+
+    def __post_init__(self) -> None:
+        _require_positive(
+            "model.",
+            self,
+            *("vocab_size", "embed_dim", "mlp_dim", "num_layers", "num_heads", "num_kv_heads"),
+            *("head_dim", "rope_theta", "norm_epsilon", "init_std"),
+        )
+        require(
+            self.num_heads % self.num_kv_heads == 0,
+            "model.num_kv_heads",
+            self.num_kv_heads,
+            f"must divide model.num_heads ({self.num_heads})",
+            "grouped-query attention shares each kv head among equally many query heads",
+        )
+        require(
+            self.head_dim % 2 == 0,
+            "model.head_dim",
+            self.head_dim,
+            "must be even",
+            "rotary embeddings turn pairs of dimensions",
+        )
+        require(
+            self.score_init_std >= 0,
+            "model.score_init_std",
+            self.score_init_std,
+            "must not be negative",
+            "0 starts every reward at 0",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(Config):
+    """Pair shards -> tokenized batches of static shape."""
+
+    input: str = "runs/pairs"
+    """Folder of pair shards; its `train` split is trained on, its `heldout` split evaluated on."""
+    tokenizer: str = "embedded"
+    """Folder or hub name of a tokenizer; `embedded` is the small code tokenizer in this package."""
+    template: str = "Instruction:{prompt}\n\nResponse:{response}"
+    """Text of a row; ends in {response}. Conversations use the tokenizer's chat template instead."""
+    max_length: int = 1024
+    """Tokens a row, prompt and response together."""
+    length_policy: Literal["drop", "truncate"] = "drop"
+    """What becomes of a pair with a row over max_length: dropped, or cut on the right as in the paper."""
+    padding_side: Literal["right", "left"] = "right"
+    response_window: Literal["offsets", "paper"] = "offsets"
+    """Where LM labels begin: at the response's first token by character offsets, or counted from the
+    right by the response's own token count, as the authors' code does."""
+    append_eos: bool = False
+    """End every response with the tokenizer's EOS."""
+    shuffle: bool = True
+    """Shuffle each epoch with `seed`; without it pairs come in file order."""
+    num_workers: int = 0
+    """Tokenizer processes a host; 0 tokenizes in threads of the trainer."""
+    verify_shards: bool = True
+    """Compare every shard's sha256 with the manifest at start (sizes are always compared)."""
+
+    def __post_init__(self) -> None:
+        require(
+            self.template.count("{prompt}") == 1
+            and self.template.count("{response}") == 1
+            and self.template.endswith("{response}"),
+            "data.template",
+            self.template,
+            "must hold {prompt} once, then {response} once, at the very end",
+            "e.g. 'Instruction:{prompt}\\n\\nResponse:{response}'",
+        )
+        require(
+            self.max_length >= 2,
+            "data.max_length",
+            self.max_length,
+            "must be at least 2",
+            "the paper uses 1024",
+        )
+        require(
+            self.num_workers >= 0,
+            "data.num_workers",
+            self.num_workers,
+            "must not be negative",
+            "0 tokenizes in the trainer's own process",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig(Config):
+    """loss = rm_coef * pair loss + lm_coef * LM loss + centering_coef * reward centring."""
+
+    rm_coef: float = 1.0
+    lm_coef: float = 1.0
+    centering_coef: float = 0.0
+    """Weight of mean((r_chosen + r_rejected)^2), which keeps rewards near 0."""
+    lm_reduction: Literal["token_mean", "micro_batch_mean"] = "token_mean"
+    """Mean over all response tokens of the global batch, or the paper's mean of the means of
+    lm_micro_batch_pairs consecutive pairs."""
+    lm_micro_batch_pairs: int = 4
+    """Pairs in one of the paper's micro batches (micro_batch_mean only)."""
+    lm_chunk: int = 256
+    """Positions of a row whose logits exist at a time."""
+
+    def __post_init__(self) -> None:
+        _require_positive("loss.", self, "lm_micro_batch_pairs", "lm_chunk")
+        for name in ("rm_coef", "lm_coef", "centering_coef"):
+            value = getattr(self, name)
+            require(value >= 0, f"loss.{name}", value, "must not be negative", "0 turns it off")
+        require(
+            self.rm_coef + self.lm_coef > 0,
+            "loss.rm_coef",
+            self.rm_coef,
+            "must not be 0 together with loss.lm_coef",
+            "set one of the two above 0",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig(Config):
+    """AdamW with clipping and a warmup schedule."""
+
+    learning_rate: float = 1e-6
+    """Peak learning rate."""
+    schedule: Literal["cosine", "wsd"] = "cosine"
+    """After the warmup: cosine to 0, or stable and then a cosine decay to 0 over decay_fraction."""
+    warmup_fraction: float = 0.03
+    """Share of the steps that warm up linearly from 0."""
+    decay_fraction: float = 0.1
+    """Share of the steps that decay (wsd only)."""
+    weight_decay: float = 0.1
+    weight_decay_mask: Literal["matrices", "all"] = "matrices"
+    """Decay only matrices, or every parameter as in the paper's run."""
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    clip_norm: float = 1.0
+    """Largest global gradient norm."""
+
+    def __post_init__(self) -> None:
+        _require_positive("optimizer.", self, "learning_rate", "epsilon", "clip_norm")
+        _require_fraction("optimizer.", self, "warmup_fraction", "decay_fraction")
+        for name in ("beta1", "beta2"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"optimizer.{name}", value, "must lie in [0, 1)", "0.9, 0.999")
+        require(
+            self.weight_decay >= 0,
+            "optimizer.weight_decay",
+            self.weight_decay,
+            "must not be negative",
+            "0 turns it off",
+        )
+        require(
+            self.schedule != "wsd" or self.warmup_fraction + self.decay_fraction <= 1,
+            "optimizer.decay_fraction",
+            self.decay_fraction,
+            f"must leave room for the warmup ({self.warmup_fraction})",
+            "lower decay_fraction or warmup_fraction",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig(Config):
+    """Devices along each mesh axis; one of them may be -1, which takes what the others leave."""
+
+    data: int = 1
+    """Copies of the model (across slices)."""
+    fsdp: int = -1
+    """Devices that share one copy of the parameters."""
+    tensor: int = 1
+    """Devices that share each matmul."""
+
+    def __post_init__(self) -> None:
+        for name in ("data", "fsdp", "tensor"):
+            value = getattr(self, name)
+            require(
+                value == -1 or value >= 1,
+                f"mesh.{name}",
+                value,
+                "must be positive, or -1 for the rest",
+                "give a number of devices",
+            )
+        require(
+            [self.data, self.fsdp, self.tensor].count(-1) <= 1,
+            "mesh",
+            (self.data, self.fsdp, self.tensor),
+            "only one axis can be -1",
+            "give the sizes of the others",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig(Config):
+    """When Orbax saves, and what it keeps."""
+
+    every_steps: int = 500
+    keep: int = 3
+    """Newest checkpoints kept."""
+
+    def __post_init__(self) -> None:
+        _require_positive("checkpoint.", self, "every_steps", "keep")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig(Config):
+    """One training run: PMP pretraining or RM finetuning."""
+
+    workdir: str = "runs/train"
+    """Folder of the run: config.json, metrics.jsonl, tensorboard/, checkpoints/."""
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    mesh: MeshConfig = MeshConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    global_batch_pairs: int = 1024
+    """Pairs in one optimizer step, over all devices."""
+    accumulation_steps: int = 1
+    """Parts that a step's batch is computed in, one after the other; changes memory, not the result."""
+    num_steps: int | None = None
+    """Optimizer steps; by default num_epochs of the data."""
+    num_epochs: float = 1.0
+    """Passes over the train split (if num_steps is not given)."""
+    log_every_steps: int = 10
+    """Steps between two lines of the log; metrics.jsonl has every step."""
+    eval_every_steps: int = 500
+    eval_pairs: int = 1024
+    """Held-out pairs evaluated on during training; 0 for none."""
+    seed: int = 0
+    """Seed of the initialisation and of the shuffle."""
+    allow_config_change: bool = False
+    """Resume although model, data or seed differ from the checkpoint's."""
+
+    def __post_init__(self) -> None:
+        _require_positive(
+            "",
+            self,
+            *("global_batch_pairs", "accumulation_steps", "num_epochs"),
+            *("log_every_steps", "eval_every_steps"),
+        )
+        require(
+            self.global_batch_pairs % self.accumulation_steps == 0,
+            "accumulation_steps",
+            self.accumulation_steps,
+            f"must divide global_batch_pairs ({self.global_batch_pairs})",
+            "pick a divisor",
+        )
+        require(
+            self.num_steps is None or self.num_steps > 0,
+            "num_steps",
+            self.num_steps,
+            "must be positive",
+            "leave it out to train for num_epochs",
+        )
+        require(
+            self.eval_pairs >= 0, "eval_pairs", self.eval_pairs, "must not be negative", "0 is none"
+        )
+        require(
+            self.loss.lm_reduction == "token_mean"
+            or self.global_batch_pairs % self.loss.lm_micro_batch_pairs == 0,
+            "loss.lm_micro_batch_pairs",
+            self.loss.lm_micro_batch_pairs,
+            f"must divide global_batch_pairs ({self.global_batch_pairs})",
+            "pick a divisor; the paper uses 4",
+        )
+
+
+# --- conversion and evaluation --------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvertConfig(Config):
+    """Training run -> Hugging Face folder."""
+
+    run: str = ""
+    """Training run (its workdir)."""
+    output: str = ""
+    """Hugging Face folder to write."""
+    step: int | None = None
+    """Checkpoint to convert; the newest if not given."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Dtype of the written tensors."""
+    verify: bool = False
+    """Load the written folder with PyTorch and compare rewards and logits with JAX on sample texts."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ScorerConfig(Config):
+    """How PyTorch scores texts with a converted model."""
+
+    batch_tokens: int = 16384
+    """Padded tokens a batch; batches hold rows of similar length."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    device: str = "auto"
+    """PyTorch device; `auto` takes a GPU where there is one."""
+
+    def __post_init__(self) -> None:
+        _require_positive("scorer.", self, "batch_tokens")
+
+
+@dataclasses.dataclass(frozen=True)
+class AccuracyConfig(Config):
+    """Pairwise accuracy of a Hugging Face reward model on pair shards."""
+
+    model: str = ""
+    """Hugging Face folder, as written by launch/convert.py."""
+    input: str = "runs/pairs"
+    """Folder of pair shards."""
+    output: str = "runs/accuracy"
+    """Folder that receives scores.jsonl, report.json and accuracy.png."""
+    split: Literal["train", "heldout"] = "heldout"
+    max_pairs: int | None = None
+    """Pairs scored, from the first; all of them if not given."""
+    scorer: ScorerConfig = ScorerConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class BestOfNConfig(Config):
+    """Best-of-N of a Hugging Face reward model over candidates."""
+
+    model: str = ""
+    """Hugging Face folder, as written by launch/convert.py."""
+    input: str = "runs/candidates.jsonl"
+    """Candidates, one problem a line."""
+    output: str = "runs/best_of_n"
+    """Folder that receives scores.jsonl, report.json and best_of_n.png."""
+    scorer: ScorerConfig = ScorerConfig()

@@ -1,0 +1,32 @@
+"""How long work shows itself: count, rate and ETA on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from tqdm import tqdm
+
+
+def progress(
+    iterable: Iterable[T] | None = None,
+    *,
+    total: int | None = None,
+    initial: int = 0,
+    **labels: Any,
+) -> tqdm[T]:
+    """A progress bar over `iterable`, or to be updated by hand; `labels` are tqdm's `desc` and `unit`.
+
+    Where stderr is no terminal, a line every ten seconds instead of a moving bar.
+    """
+    interval = 0.5 if sys.stderr.isatty() else 10.0
+    return tqdm(
+        iterable,
+        total=total,
+        initial=initial,
+        mininterval=interval,
+        dynamic_ncols=True,
+        smoothing=0.1,
+        **labels,
+    )

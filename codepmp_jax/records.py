@@ -1,0 +1,221 @@
+"""What lies on disk between the stages, and how a record becomes bytes.
+
+SourceFile and PreferencePair lie in ArrayRecord shards (`codepmp_jax.shards`), each serialized as a
+`tf.train.Example`, the encoding that TFDS, SeqIO and Grain users share. Candidates and scores lie in
+JSONL files. TensorFlow is not needed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any, ClassVar, Self
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+
+from codepmp_jax.errors import UserError
+
+
+def content_id(*parts: str) -> str:
+    """A 128-bit id of texts: equal texts, equal id. Hexadecimal."""
+    digest = hashlib.sha256()
+    for part in parts:
+        encoded = part.encode()
+        digest.update(len(encoded).to_bytes(8, "little") + encoded)
+    return digest.hexdigest()[:32]
+
+
+def _example_class() -> Any:
+    """The message class of tf.train.Example, built from its published wire format."""
+    file = descriptor_pb2.FileDescriptorProto(
+        name="codepmp_jax/example.proto", package="tensorflow", syntax="proto3"
+    )
+    kinds = descriptor_pb2.FieldDescriptorProto
+
+    def add(message: Any, name: str, number: int, kind: int, repeated: bool = False, **extra: Any):
+        label = kinds.LABEL_REPEATED if repeated else kinds.LABEL_OPTIONAL
+        message.field.add(name=name, number=number, type=kind, label=label, **extra)
+
+    lists = (("Bytes", kinds.TYPE_BYTES), ("Float", kinds.TYPE_FLOAT), ("Int64", kinds.TYPE_INT64))
+    for name, kind in lists:
+        add(file.message_type.add(name=f"{name}List"), "value", 1, kind, repeated=True)
+    feature = file.message_type.add(name="Feature")
+    feature.oneof_decl.add(name="kind")
+    for number, (name, _) in enumerate(lists, start=1):
+        add(
+            *(feature, f"{name.lower()}_list", number, kinds.TYPE_MESSAGE),
+            type_name=f".tensorflow.{name}List",
+            oneof_index=0,
+        )
+    features = file.message_type.add(name="Features")
+    entry = features.nested_type.add(name="FeatureEntry")
+    entry.options.map_entry = True
+    add(entry, "key", 1, kinds.TYPE_STRING)
+    add(entry, "value", 2, kinds.TYPE_MESSAGE, type_name=".tensorflow.Feature")
+    add(
+        *(features, "feature", 1, kinds.TYPE_MESSAGE),
+        repeated=True,
+        type_name=".tensorflow.Features.FeatureEntry",
+    )
+    example = file.message_type.add(name="Example")
+    add(example, "features", 1, kinds.TYPE_MESSAGE, type_name=".tensorflow.Features")
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))
+
+
+_Example = _example_class()
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """Base of the records in shards. Fields are str, int, float or bool; `lineage` is a JSON object."""
+
+    schema_version: ClassVar[int] = 1
+
+    def to_bytes(self) -> bytes:
+        """The record as a serialized tf.train.Example; equal records, equal bytes."""
+        example = _Example()
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            feature = example.features.feature[field.name]
+            if isinstance(value, dict):
+                value = json.dumps(value, sort_keys=True, ensure_ascii=False)
+            if isinstance(value, str):
+                feature.bytes_list.value.append(value.encode())
+            elif isinstance(value, float):
+                feature.float_list.value.append(value)
+            else:
+                feature.int64_list.value.append(int(value))
+        return example.SerializeToString(deterministic=True)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """The record that `to_bytes` wrote. Raises ValueError where the bytes are no such record."""
+        example = _Example()
+        try:
+            example.ParseFromString(data)
+        except DecodeError as error:
+            raise ValueError(f"not a tf.train.Example: {error}") from error
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(cls):
+            if field.name not in example.features.feature:
+                raise ValueError(f"{cls.__name__} record lacks the field {field.name!r}")
+            feature = example.features.feature[field.name]
+            (value,) = getattr(feature, feature.WhichOneof("kind")).value
+            if field.type == "dict[str, Any]":
+                value = json.loads(value)
+            elif isinstance(value, bytes):
+                value = value.decode()
+            elif field.type == "bool":
+                value = bool(value)
+            values[field.name] = value
+        return cls(**values)
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceFile(Record):
+    """A piece of source code (a function, a class or a file) with what its author says of it."""
+
+    source_id: str
+    """content_id(content)."""
+    content: str
+    """The code; without the docstring where that became the description."""
+    description: str
+    """What the code does: its docstring, or its name where it has none."""
+    name: str
+    """Qualified name within the file, e.g. `Thread.join`."""
+    kind: str
+    """`function` or `class`."""
+    language: str
+    repository: str
+    path: str
+    """Path within the repository."""
+    license: str
+    line: int
+    """First line of the piece in the file, from 1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PreferencePair(Record):
+    """A prompt, a better and a worse response: TRL's preference format with lineage."""
+
+    pair_id: str
+    """content_id(prompt, chosen, rejected)."""
+    prompt: str
+    chosen: str
+    rejected: str
+    is_conversation: bool = False
+    """The three texts are JSON lists of {"role", "content"} messages."""
+    margin: float = 0.0
+    """How much better chosen is; the pair loss asks for at least this difference of rewards."""
+    subset: str = ""
+    """Group under which accuracy is reported, e.g. `rate 0.40`."""
+    source_id: str = ""
+    """The SourceFile behind the pair; empty for imported pairs."""
+    lineage: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Where the pair comes from and how it was made."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """One of the responses of a problem."""
+
+    response: str
+    is_correct: bool | None = None
+    """Whether the response solves the problem; None where nobody has judged."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """A prompt with its candidates: one line of a candidates file."""
+
+    problem_id: str
+    prompt: str
+    candidates: tuple[Candidate, ...]
+
+    def to_json(self) -> str:
+        """The problem as one line of JSON."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> Self:
+        """The problem in a line of JSON. Raises ValueError that says what is wrong with the line."""
+        try:
+            row = json.loads(line)
+            candidates = tuple(Candidate(**candidate) for candidate in row.pop("candidates"))
+            return cls(**row, candidates=candidates)
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"not a problem with problem_id, prompt and candidates: {error}"
+            ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """The reward of one text."""
+
+    item_id: str
+    """pair_id or problem_id."""
+    index: int
+    """0 for chosen and 1 for rejected; the candidate's place for a problem."""
+    reward: float
+    num_tokens: int
+
+
+def read_problems(path: str) -> Iterator[Problem]:
+    """Problems of a candidates file. Raises UserError naming file, line and reason."""
+    seen: set[str] = set()
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                problem = Problem.from_json(line)
+                if problem.problem_id in seen:
+                    raise ValueError(f"problem_id {problem.problem_id!r} stands twice")
+            except ValueError as error:
+                raise UserError(f"{path}:{number}: {error}") from error
+            seen.add(problem.problem_id)
+            yield problem
