@@ -10,12 +10,12 @@ from tqdm import tqdm
 
 
 def progress(
-    iterable: Iterable[T] | None = None,
+    iterable: Iterable[Any] | None = None,
     *,
     total: int | None = None,
     initial: int = 0,
     **labels: Any,
-) -> tqdm[T]:
+) -> tqdm[Any]:
     """A progress bar over `iterable`, or to be updated by hand; `labels` are tqdm's `desc` and `unit`.
 
     Where stderr is no terminal, a line every ten seconds instead of a moving bar.
