@@ -50,6 +50,8 @@ class CorpusConfig(Config):
     """Longest snippet kept, in lines of code without the docstring."""
     max_chars: int = 2000
     """Longest snippet kept, in characters without the docstring."""
+    max_description_chars: int = 600
+    """Longest description, in characters; a longer docstring keeps its first paragraphs."""
     heldout_fraction: float = 0.1
     """Share of source files whose snippets go to the held-out split."""
     num_shards: int = 4
@@ -58,7 +60,9 @@ class CorpusConfig(Config):
     """Seed of the held-out split."""
 
     def __post_init__(self) -> None:
-        _require_positive("", self, "min_lines", "max_chars", "num_shards")
+        _require_positive(
+            "", self, "min_lines", "max_chars", "max_description_chars", "num_shards"
+        )
         require(
             self.max_lines >= self.min_lines,
             "max_lines",
@@ -73,6 +77,30 @@ class CorpusConfig(Config):
             "must lie strictly between 0 and 1",
             "0.1 holds out a tenth of the files",
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerConfig(Config):
+    """SourceFile shards -> a byte-level BPE tokenizer."""
+
+    input: str = "runs/corpus"
+    """Folder of SourceFile shards; its train split is used."""
+    output: str = "runs/tokenizer"
+    """Folder that receives tokenizer.json and tokenizer_config.json."""
+    vocab_size: int = 4096
+    """Tokens, the 256 bytes and the special tokens included."""
+    model_max_length: int = 1024
+    """Tokens after which other libraries cut a text."""
+
+    def __post_init__(self) -> None:
+        require(
+            self.vocab_size >= 512,
+            "vocab_size",
+            self.vocab_size,
+            "must be at least 512",
+            "the bytes take 256; try 4096",
+        )
+        _require_positive("", self, "model_max_length")
 
 
 # --- synthesis ------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Source code -> functions and classes -> filters -> dedup -> SourceFile shards."""
