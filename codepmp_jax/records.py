@@ -11,12 +11,14 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from codepmp_jax.errors import UserError
+
+RecordT = TypeVar("RecordT", bound="Record")
 
 
 def content_id(*parts: str) -> str:
@@ -93,7 +95,7 @@ class Record:
         return example.SerializeToString(deterministic=True)
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
+    def from_bytes(cls: type[RecordT], data: bytes) -> RecordT:
         """The record that `to_bytes` wrote. Raises ValueError where the bytes are no such record."""
         example = _Example()
         try:
@@ -182,7 +184,7 @@ class Problem:
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
 
     @classmethod
-    def from_json(cls, line: str) -> Self:
+    def from_json(cls, line: str) -> Problem:
         """The problem in a line of JSON. Raises ValueError that says what is wrong with the line."""
         try:
             row = json.loads(line)
