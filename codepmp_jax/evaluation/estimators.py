@@ -1,0 +1,105 @@
+"""Estimators over scores: pairwise accuracy, Best-of-N and its bounds, bootstrap intervals.
+
+M candidates of a problem, N of them drawn at random without replacement, P problems or pairs.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+
+from codepmp_jax.errors import require
+
+
+class Interval(NamedTuple):
+    """Ends of a confidence interval."""
+
+    low: float
+    high: float
+
+
+@functools.lru_cache(maxsize=1024)
+def _rank_weights(num_candidates: int, n: int) -> np.ndarray:
+    """Probability, for each rank from the best, that the best of n out of M drawn has it.
+
+    C(M - i, n - 1) / C(M, n) for rank i = 1..M; ratios of exact integers, so any M will do.
+    """
+    subsets = math.comb(num_candidates, n)
+    return np.array(
+        [math.comb(num_candidates - i, n - 1) / subsets for i in range(1, num_candidates + 1)]
+    )
+
+
+def _require_n(n: int, num_candidates: int) -> None:
+    require(
+        1 <= n <= num_candidates,
+        "N",
+        n,
+        f"must lie in 1..{num_candidates}, the number of candidates",
+        "score more candidates or ask for a smaller N",
+    )
+
+
+def best_of_n(rewards: Shaped[np.ndarray, "M"], correct: Bool[np.ndarray, "M"], n: int) -> float:
+    """Expected correctness of the highest-reward candidate among n drawn from M.
+
+    Unbiased (REFERENCE.md, "Unbiased Best-of-N"). Candidates of equal reward are as likely to be
+    picked as one another: their correctness is averaged. Raises UserError where n exceeds M or a
+    reward is not finite.
+    """
+    _require_n(n, len(rewards))
+    require(
+        bool(np.isfinite(rewards).all()),
+        "rewards",
+        [float(reward) for reward in rewards[~np.isfinite(rewards)]],
+        "must be finite",
+        "score the candidates again",
+    )
+    order = np.argsort(-rewards, kind="stable")
+    _, group, size = np.unique(-rewards[order], return_inverse=True, return_counts=True)
+    group_correct = np.bincount(group, weights=correct[order]) / size
+    return float(_rank_weights(len(rewards), n) @ group_correct[group])
+
+
+def pass_at_n(correct: Bool[np.ndarray, "M"], n: int) -> float:
+    """Probability that a correct candidate is among n drawn from M: what an oracle would reach."""
+    _require_n(n, len(correct))
+    num_wrong = len(correct) - int(correct.sum())
+    return 1 - math.comb(num_wrong, n) / math.comb(len(correct), n)
+
+
+def pair_wins(
+    chosen: Shaped[np.ndarray, "P"], rejected: Shaped[np.ndarray, "P"]
+) -> Float[np.ndarray, "P"]:
+    """1 where chosen has the higher value, 0.5 where they tie, 0 elsewhere; the mean is the accuracy."""
+    return (np.sign(chosen - rejected) + 1) / 2
+
+
+def bootstrap_interval(
+    values: Shaped[np.ndarray, "P"],
+    weights: Shaped[np.ndarray, "P"] | None = None,
+    confidence: float = 0.95,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap over problems or pairs of sum(values) / sum(weights).
+
+    Without `weights` that is the mean. Resamples whose weights sum to 0 are left out. Raises
+    UserError where there is nothing to resample.
+    """
+    weights = np.ones(len(values)) if weights is None else weights
+    require(bool(np.any(weights)), "values", len(values), "must not be empty", "score something")
+    generator = np.random.default_rng(seed)
+    ratios = []
+    for _ in range(num_resamples):
+        drawn = generator.integers(len(values), size=len(values))
+        total = weights[drawn].sum()
+        if total > 0:
+            ratios.append(values[drawn].sum() / total)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(ratios, [tail, 1 - tail])
+    return Interval(float(low), float(high))
