@@ -13,7 +13,7 @@ import importlib.util
 import json
 import pathlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pydantic
@@ -135,6 +135,29 @@ def parse(
         print(describe(config, preset))
         sys.exit(0)
     return config
+
+
+def parse_command(
+    commands: Mapping[str, tuple[type[Any], str]], argv: Sequence[str] | None = None
+) -> tuple[str, Any]:
+    """(command, config) of a script whose first argument is one of `commands`: name -> (type, one line).
+
+    The arguments after it are those of `parse`. Raises UserError naming the nearest command where
+    there is none of that name; without arguments and with `--help` it prints the commands and exits.
+    """
+    script = pathlib.Path(sys.argv[0]).name
+    name, *rest = (sys.argv[1:] if argv is None else argv) or [""]
+    if name in commands:
+        config_type, description = commands[name]
+        return name, parse(config_type, description, rest, prog=f"{script} {name}")
+    if name in ("", "-h", "--help"):
+        width = max(len(command) for command in commands)
+        lines = [f"  {command:{width}}  {text}" for command, (_, text) in commands.items()]
+        print(f"usage: {script} COMMAND [--help] [OPTIONS]\n\ncommands:", *lines, sep="\n")
+        sys.exit(0 if name else 2)
+    nearest = difflib.get_close_matches(name, commands, n=1)
+    hint = f"did you mean {nearest[0]}? " if nearest else ""
+    raise UserError(f"{script} {name}: no such command; {hint}there are {', '.join(commands)}.")
 
 
 def run(main: Callable[[], None]) -> None:
