@@ -1,0 +1,81 @@
+"""The preference model: a decoder with an LM head and a score head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from codepmp_jax.config import ModelConfig
+from codepmp_jax.models.decoder import Decoder
+from codepmp_jax.models.layers import Projection
+
+Params = dict[str, Any]
+"""Nested dict of float32 arrays, keyed by module and parameter names."""
+
+
+def last_token(token_mask: Bool[Array, "B L"]) -> Int[Array, " B"]:
+    """Index of each row's last real token, whichever side the padding is on."""
+    length = token_mask.shape[-1]
+    return length - 1 - jnp.argmax(token_mask[:, ::-1], axis=-1)
+
+
+class PreferenceModel(nnx.Module):
+    """Hidden states once, rewards and next-token logits from them."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        dim = config.embed_dim
+        self.decoder = Decoder(config, rngs)
+        self.lm_head = (
+            None
+            if config.tie_embeddings
+            else Projection(rngs, (dim, config.vocab_size), ("embed", "vocab"), std=config.init_std)
+        )
+        self.score = Projection(rngs, (dim, 1), ("embed", None), std=config.score_init_std)
+
+    def __call__(
+        self, tokens: Int[Array, "B L"], token_mask: Bool[Array, "B L"]
+    ) -> Float[Array, "B L D"]:
+        """Hidden states after the final norm."""
+        return self.decoder(tokens, token_mask)
+
+    def rewards(
+        self, hidden: Float[Array, "B L D"], token_mask: Bool[Array, "B L"]
+    ) -> Float[Array, " B"]:
+        """r = hidden[last real token] @ w, in float32 (arXiv 2410.02229, section 3)."""
+        last = jnp.take_along_axis(hidden, last_token(token_mask)[:, None, None], axis=1)[:, 0]
+        return self.score(last.astype(jnp.float32))[:, 0]
+
+    def lm_kernel(self) -> Float[Array, "D V"]:
+        """The matrix from hidden states to logits: the LM head, or the embedding's transpose."""
+        return self.decoder.embedding[...].T if self.lm_head is None else self.lm_head.kernel[...]
+
+    def logits(self, hidden: Float[Array, "B L D"]) -> Float[Array, "B L V"]:
+        """Next-token logits in float32, all of them at once; the loss computes them in chunks."""
+        kernel = self.lm_kernel().astype(hidden.dtype)
+        return jnp.einsum("BLD,DV->BLV", hidden, kernel, preferred_element_type=jnp.float32)
+
+
+def build(config: ModelConfig, seed: int = 0) -> PreferenceModel:
+    """A randomly initialised model. Under jax.eval_shape or nnx.eval_shape nothing is allocated."""
+    return PreferenceModel(config, nnx.Rngs(params=jax.random.key(seed)))
+
+
+def abstract_params(config: ModelConfig) -> tuple[nnx.GraphDef, Params, Params]:
+    """(graph, shapes, logical axes): how to merge parameters into a model, and what they are."""
+    graph, state = nnx.split(nnx.eval_shape(lambda: build(config)))
+    axes = jax.tree.map(
+        # vmap stacked the layers in front and knows nothing of logical axes.
+        lambda variable: ("layers",) * (variable.ndim - len(variable.axes)) + variable.axes,
+        state,
+        is_leaf=lambda node: isinstance(node, nnx.Variable),
+    )
+    return graph, nnx.to_pure_dict(state), nnx.to_pure_dict(axes)
+
+
+def init_params(config: ModelConfig, seed: int) -> Params:
+    """Random parameters; jit it with out_shardings to create them sharded."""
+    return nnx.to_pure_dict(nnx.state(build(config, seed)))

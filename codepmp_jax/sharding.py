@@ -1,0 +1,100 @@
+"""The mesh, and how logical axes of arrays map onto it.
+
+Arrays name their dims by logical axes (`embed`, `heads`, ...); RULES says which mesh axis shards each.
+Everything that is a matter of arithmetic is checked before any device work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from codepmp_jax.config import MeshConfig, TrainConfig
+from codepmp_jax.errors import require
+
+MESH_AXES = ("data", "fsdp", "tensor")
+
+RULES: dict[str, str | tuple[str, ...] | None] = {
+    "batch": ("data", "fsdp"),
+    "length": None,
+    "embed": "fsdp",
+    "heads": "tensor",
+    "kv_heads": "tensor",
+    "head_dim": None,
+    "mlp": "tensor",
+    "vocab": "tensor",
+    "layers": None,
+}
+
+
+def partition_spec(axes: Sequence[str | None]) -> PartitionSpec:
+    """The PartitionSpec of an array whose dims have these logical axes; None is replicated."""
+    return PartitionSpec(*(RULES[axis] if axis is not None else None for axis in axes))
+
+
+def mesh_sizes(config: MeshConfig, num_devices: int) -> tuple[int, int, int]:
+    """Devices along (data, fsdp, tensor). Raises UserError where they do not multiply to num_devices."""
+    sizes = [config.data, config.fsdp, config.tensor]
+    fixed = 1
+    for size in sizes:
+        fixed *= size if size != -1 else 1
+    if -1 in sizes and num_devices % fixed == 0:
+        sizes[sizes.index(-1)] = num_devices // fixed
+        fixed = num_devices
+    require(
+        fixed == num_devices,
+        "mesh (data, fsdp, tensor)",
+        (config.data, config.fsdp, config.tensor),
+        f"must multiply to the number of devices, {num_devices}",
+        "set one of them to -1, and let the others divide the number of devices",
+    )
+    return sizes[0], sizes[1], sizes[2]
+
+
+def check_mesh(config: TrainConfig, num_devices: int) -> tuple[int, int, int]:
+    """The mesh's sizes. Raises UserError where model or batch cannot be divided over the mesh."""
+    sizes = mesh_sizes(config.mesh, num_devices)
+    data, fsdp, tensor = sizes
+    model = config.model
+    for name, size, axis, number in (
+        ("model.embed_dim", model.embed_dim, "fsdp", fsdp),
+        ("model.num_heads", model.num_heads, "tensor", tensor),
+        ("model.num_kv_heads", model.num_kv_heads, "tensor", tensor),
+        ("model.mlp_dim", model.mlp_dim, "tensor", tensor),
+        ("model.vocab_size", model.vocab_size, "tensor", tensor),
+    ):
+        require(
+            size % number == 0,
+            name,
+            size,
+            f"must be divisible by mesh.{axis} ({number})",
+            f"lower mesh.{axis}",
+        )
+    require(
+        config.global_batch_pairs // config.accumulation_steps % (data * fsdp) == 0,
+        "global_batch_pairs / accumulation_steps",
+        config.global_batch_pairs // config.accumulation_steps,
+        f"must be divisible by mesh.data * mesh.fsdp ({data * fsdp})",
+        "change the batch, the accumulation or the mesh",
+    )
+    return sizes
+
+
+def make_mesh(sizes: tuple[int, int, int], devices: Sequence[Any] | None = None) -> Mesh:
+    """A mesh over `devices` (all of them by default) with axes (data, fsdp, tensor)."""
+    return jax.make_mesh(sizes, MESH_AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Pairs over data and fsdp; the two rows of a pair stay on one device."""
+    return NamedSharding(mesh, partition_spec(("batch",)))
+
+
+def constrain(array: jax.Array, *axes: str | None) -> jax.Array:
+    """`array` with its dims sharded by these logical axes; unchanged where no mesh is set."""
+    if jax.sharding.get_abstract_mesh().empty:
+        return array
+    return jax.lax.with_sharding_constraint(array, partition_spec(axes))

@@ -1,0 +1,83 @@
+"""What a run tells: log lines and metrics, from process 0 only."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pathlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from tensorboardX import SummaryWriter
+
+logger = logging.getLogger("codepmp_jax")
+
+# Dense bfloat16 FLOP/s of one device as jax counts devices, from the vendors' data sheets.
+_PEAK_FLOPS = {
+    "TPU v4": 275e12,
+    "TPU v5 lite": 197e12,
+    "TPU v5": 459e12,
+    "TPU v5p": 459e12,
+    "TPU v6 lite": 918e12,
+    "TPU7x": 1154e12,
+    "NVIDIA H100 80GB HBM3": 989e12,
+    "NVIDIA H200": 989e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+}
+
+
+def is_main_process() -> bool:
+    """Whether this process writes what a run writes once."""
+    return jax.process_index() == 0
+
+
+def setup_logging() -> None:
+    """Log lines with time on stderr; the other processes only warn."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger.handlers = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.INFO if is_main_process() else logging.WARNING)
+
+
+def peak_flops() -> float | None:
+    """Peak bfloat16 FLOP/s of all devices together; None where the device's peak is not known."""
+    peak = _PEAK_FLOPS.get(jax.devices()[0].device_kind)
+    return None if peak is None else peak * jax.device_count()
+
+
+class MetricsWriter:
+    """Rows of metrics to metrics.jsonl and TensorBoard; does nothing but on process 0."""
+
+    def __init__(self, workdir: pathlib.Path, step: int):
+        """Appends to the rows up to `step`; later ones belong to steps that will be done again."""
+        self._file = self._board = None
+        if not is_main_process():
+            return
+        workdir.mkdir(parents=True, exist_ok=True)
+        path = workdir / "metrics.jsonl"
+        if path.exists():
+            kept = [line for line in path.open() if json.loads(line)["step"] <= step]
+            partial = path.with_name(path.name + ".partial")
+            partial.write_text("".join(kept))
+            partial.replace(path)
+        self._file = path.open("a")
+        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Writes a row; it has a `step`, and its other entries are numbers or None."""
+        if self._file is None or self._board is None:
+            return
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        for name, value in row.items():
+            if name != "step" and value is not None:
+                self._board.add_scalar(name, value, row["step"])
+
+    def close(self) -> None:
+        """Flushes both."""
+        if self._file is not None and self._board is not None:
+            self._file.close()
+            self._board.close()

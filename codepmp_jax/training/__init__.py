@@ -1,0 +1,1 @@
+"""PMP pretraining and RM finetuning: losses, optimizer, state, step, loop."""

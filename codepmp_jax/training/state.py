@@ -1,0 +1,78 @@
+"""What a training step carries on: step, parameters, optimizer state. And where it lies on the mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from codepmp_jax.config import ModelConfig
+from codepmp_jax.models.preference import Params, abstract_params, init_params
+from codepmp_jax.sharding import partition_spec
+
+
+class TrainState(NamedTuple):
+    """Parameters and optimizer state after `step` optimizer steps; all float32 but the counts."""
+
+    step: Any
+    params: Params
+    opt_state: Any
+
+
+def param_shardings(config: ModelConfig, mesh: Mesh) -> Params:
+    """The sharding of every parameter."""
+    _, _, axes = abstract_params(config)
+    return jax.tree.map(
+        lambda names: NamedSharding(mesh, partition_spec(names)),
+        axes,
+        is_leaf=lambda node: isinstance(node, tuple),
+    )
+
+
+def abstract_state(
+    config: ModelConfig, optimizer: optax.GradientTransformation, mesh: Mesh
+) -> TrainState:
+    """Shapes, dtypes and shardings of the state; nothing is allocated."""
+    _, shapes, _ = abstract_params(config)
+    replicated = NamedSharding(mesh, PartitionSpec())
+    shardings = param_shardings(config, mesh)
+
+    def place(shape: jax.ShapeDtypeStruct, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
+
+    opt_state = optax.tree_map_params(
+        optimizer,
+        place,
+        jax.eval_shape(optimizer.init, shapes),
+        shardings,
+        transform_non_params=lambda shape: place(shape, replicated),
+    )
+    step = place(jax.ShapeDtypeStruct((), jnp.int32), replicated)
+    return TrainState(step, jax.tree.map(place, shapes, shardings), opt_state)
+
+
+def init_state(
+    config: ModelConfig,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    seed: int,
+    load_params: Callable[[Params], Params] | None = None,
+) -> TrainState:
+    """The state before the first step, created where it belongs on the mesh.
+
+    `load_params`, given the abstract parameters with their shardings, returns them filled; without it
+    they are drawn at random from `seed`.
+    """
+    abstract = abstract_state(config, optimizer, mesh)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    if load_params is None:
+        params = jax.jit(lambda: init_params(config, seed), out_shardings=shardings.params)()
+    else:
+        params = load_params(abstract.params)
+    opt_state = jax.jit(optimizer.init, out_shardings=shardings.opt_state)(params)
+    step = jax.device_put(jnp.zeros((), jnp.int32), shardings.step)
+    return TrainState(step, params, opt_state)

@@ -1,0 +1,39 @@
+"""PMP pretraining of Qwen2-1.5B (arXiv 2410.02229).
+
+    python launch/tpu_pod.py --config pmp_1b5 --workdir gs://BUCKET/pmp_1b5 --data.input PAIRS
+
+The dimensions are Qwen2-1.5B's. Its tied LM head becomes a matrix of its own, as in the paper.
+"""
+
+from codepmp_jax.config import (
+    CheckpointConfig,
+    DataConfig,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
+
+
+def get_config() -> TrainConfig:
+    """Qwen2-1.5B with an LM head of its own, 1024 pairs a step."""
+    return TrainConfig(
+        workdir="runs/pmp_1b5",
+        model=ModelConfig(
+            vocab_size=151936,
+            embed_dim=1536,
+            mlp_dim=8960,
+            num_layers=28,
+            num_heads=12,
+            num_kv_heads=2,
+            head_dim=128,
+            init_from="Qwen/Qwen2-1.5B",
+        ),
+        data=DataConfig(tokenizer="Qwen/Qwen2-1.5B", max_length=1024, num_workers=8),
+        loss=LossConfig(rm_coef=1.0, lm_coef=1.0, lm_chunk=1024),
+        optimizer=OptimizerConfig(learning_rate=3e-6, warmup_fraction=0.03, weight_decay=0.1),
+        checkpoint=CheckpointConfig(every_steps=500, keep=3),
+        global_batch_pairs=1024,
+        accumulation_steps=2,
+        num_epochs=1.0,
+    )

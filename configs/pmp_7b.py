@@ -1,0 +1,41 @@
+"""PMP pretraining of Qwen2-7B, the paper's main run (arXiv 2410.02229).
+
+    python launch/tpu_pod.py --config pmp_7b --workdir gs://BUCKET/pmp_7b --data.input PAIRS
+
+The dimensions are Qwen2-7B's; batch, length, learning rate, schedule and coefficients are the paper's.
+"""
+
+from codepmp_jax.config import (
+    CheckpointConfig,
+    DataConfig,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
+
+
+def get_config() -> TrainConfig:
+    """Qwen2-7B with an LM head of its own, 1024 pairs a step."""
+    return TrainConfig(
+        workdir="runs/pmp_7b",
+        model=ModelConfig(
+            vocab_size=152064,
+            embed_dim=3584,
+            mlp_dim=18944,
+            num_layers=28,
+            num_heads=28,
+            num_kv_heads=4,
+            head_dim=128,
+            init_from="Qwen/Qwen2-7B",
+        ),
+        data=DataConfig(tokenizer="Qwen/Qwen2-7B", max_length=1024, num_workers=8),
+        loss=LossConfig(rm_coef=1.0, lm_coef=1.0, lm_chunk=1024),
+        optimizer=OptimizerConfig(
+            learning_rate=1e-6, schedule="cosine", warmup_fraction=0.03, weight_decay=0.1
+        ),
+        checkpoint=CheckpointConfig(every_steps=500, keep=3),
+        global_batch_pairs=1024,
+        accumulation_steps=4,
+        num_epochs=1.0,
+    )

@@ -1,0 +1,124 @@
+"""Logits, rewards, losses, gradients and 30 optimizer steps equal Hugging Face's PyTorch in float32."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+import torch
+from flax import nnx
+
+from codepmp_jax.conversion.export import hf_tensors
+from codepmp_jax.models.preference import abstract_params, init_params
+from codepmp_jax.training import optimizer as optimizers
+from codepmp_jax.training.state import TrainState
+from codepmp_jax.training.step import gradients, train_step
+from tests.training.reference import (
+    TorchPreferenceModel,
+    random_batch,
+    tiny_config,
+    torch_optimizer,
+)
+
+TOLERANCE = 1e-4
+
+
+def random_params(config, seed=0):
+    """Parameters none of which is 0 or 1, so that each one matters."""
+    params = init_params(config.model, seed)
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(
+        lambda leaf: leaf + 0.1 * rng.standard_normal(leaf.shape).astype(np.float32), params
+    )
+
+
+def error(ours, theirs) -> float:
+    """Norm of the difference over the norm."""
+    ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
+
+
+def errors(config, ours, theirs: dict[str, np.ndarray]) -> dict[str, float]:
+    """Relative error of every tensor, by Hugging Face's names."""
+    named = dict(hf_tensors(config, ours))
+    assert named.keys() == theirs.keys()
+    return {name: error(named[name], theirs[name]) for name in theirs}
+
+
+@pytest.mark.parametrize("padding_side", ["right", "left"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_logits_and_rewards(padding_side, tied):
+    config = tiny_config(model__tie_embeddings=tied)
+    params = random_params(config)
+    batch = random_batch(1, padding_side=padding_side)
+    theirs, their_logits = TorchPreferenceModel(config, params)(batch)
+    graph, _, _ = abstract_params(config.model)
+    model = nnx.merge(graph, params)
+    rows, mask = batch.tokens.reshape(16, 24), batch.token_mask.reshape(16, 24)
+    hidden = model(jax.numpy.asarray(rows), jax.numpy.asarray(mask))
+    rewards = model.rewards(hidden, jax.numpy.asarray(mask))
+    assert error(rewards, theirs.detach().numpy().reshape(-1)) < TOLERANCE
+    real = batch.token_mask
+    logits = np.asarray(model.logits(hidden)).reshape(8, 2, 24, -1)
+    assert error(logits[real], their_logits.detach().numpy()[real]) < TOLERANCE
+
+
+@pytest.mark.parametrize("padding_side", ["right", "left"])
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("reduction", ["token_mean", "micro_batch_mean"])
+def test_losses_and_gradients(padding_side, tied, reduction):
+    config = tiny_config(model__tie_embeddings=tied, loss__lm_reduction=reduction)
+    params = random_params(config)
+    batch = random_batch(2, padding_side=padding_side)
+    reference = TorchPreferenceModel(config, params)
+    pair_loss, lm_loss = reference.losses(batch, config.loss)
+    (pair_loss + lm_loss).backward()
+    grads, metrics = jax.jit(lambda params, batch: gradients(params, batch, config))(params, batch)
+    assert float(metrics["pair_loss"]) == pytest.approx(pair_loss.item(), rel=TOLERANCE)
+    assert float(metrics["lm_loss"]) == pytest.approx(lm_loss.item(), rel=TOLERANCE)
+    found = errors(config, grads, reference.named(lambda parameter: parameter.grad))
+    assert max(found.values()) < TOLERANCE, found
+
+
+def test_the_two_reductions_differ():
+    """Otherwise the parity of micro_batch_mean would show nothing."""
+    batch = jax.tree.map(jax.numpy.asarray, random_batch(2))
+    values = [
+        gradients(random_params(config), batch, config)[1]["lm_loss"]
+        for config in (tiny_config(), tiny_config(loss__lm_reduction="micro_batch_mean"))
+    ]
+    assert abs(float(values[0] - values[1])) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("padding_side", "tied", "mask"),
+    [("right", False, "matrices"), ("left", True, "all"), ("right", True, "matrices")],
+)
+def test_thirty_steps(padding_side, tied, mask):
+    config = tiny_config(model__tie_embeddings=tied, optimizer__weight_decay_mask=mask)
+    params = random_params(config)
+    reference = TorchPreferenceModel(config, params)
+    adamw, schedule = torch_optimizer(reference, config.optimizer, 30)
+    state = TrainState(
+        jax.numpy.zeros((), jax.numpy.int32),
+        params,
+        optimizers.build(config.optimizer, 30).init(params),
+    )
+    step = jax.jit(lambda state, batch: train_step(state, batch, config, 30))
+    ours, theirs = [], []
+    for seed in range(30):
+        batch = random_batch(seed, padding_side=padding_side)
+        state, metrics = step(state, batch)
+        ours.append(float(metrics["loss"]))
+        assert float(metrics["learning_rate"]) == pytest.approx(schedule.get_last_lr()[0])
+        loss = sum(reference.losses(batch, config.loss))
+        adamw.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(reference.parameters(), config.optimizer.clip_norm)
+        adamw.step()
+        schedule.step()
+        theirs.append(loss.item())
+    assert np.ptp(theirs) > 0.1
+    np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE)
+    found = errors(config, state.params, reference.named())
+    assert max(found.values()) < TOLERANCE, found
