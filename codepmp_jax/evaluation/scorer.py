@@ -29,8 +29,6 @@ from codepmp_jax.records import PreferencePair, Problem, Score
 from codepmp_jax.tokenization import Text, Tokenizer
 
 SCORE_HEAD = "score.weight"
-# Rows are padded to a multiple of this many tokens and batched with rows of the same padded length, so
-# that a row meets the same attention shapes in whatever company; in bfloat16 that makes a difference.
 _LENGTH_MULTIPLE = 32
 _TEXTS_PER_CHUNK = 1024
 
@@ -46,8 +44,13 @@ class Scored:
 
 
 def padded_length(num_tokens: int) -> int:
-    """Length that a row of `num_tokens` is padded to; depends on nothing else."""
-    return -(-num_tokens // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE
+    """Length that a row of `num_tokens` is padded to: a multiple of 32, by one token at the least.
+
+    It depends on the row alone, so that a row meets the same kernels in whatever company: matmuls over
+    another number of positions may round otherwise, which moves bfloat16 rewards by a few 1e-3, and a
+    batch without padding loses its mask in transformers, which may choose another attention.
+    """
+    return (num_tokens // _LENGTH_MULTIPLE + 1) * _LENGTH_MULTIPLE
 
 
 def plan_batches(lengths: Int[np.ndarray, "B"], batch_tokens: int) -> list[list[int]]:
