@@ -60,9 +60,7 @@ class CorpusConfig(Config):
     """Seed of the held-out split."""
 
     def __post_init__(self) -> None:
-        _require_positive(
-            "", self, "min_lines", "max_chars", "max_description_chars", "num_shards"
-        )
+        _require_positive("", self, "min_lines", "max_chars", "max_description_chars", "num_shards")
         require(
             self.max_lines >= self.min_lines,
             "max_lines",
@@ -178,18 +176,18 @@ class ImportConfig(Config):
     """JSONL or Parquet preference pairs -> PreferencePair shards."""
 
     input: str = ""
-    """JSONL or Parquet file, or a folder of them."""
+    """JSONL (.jsonl, .jsonl.gz) or Parquet file, or a folder of them, read in the order of their names."""
     output: str = "runs/pairs"
     """Folder that receives the pair shards."""
     split: Literal["train", "heldout"] = "train"
     """Split that the pairs become; both splits can be written into one folder, one after the other."""
-    num_shards: int = 4
-    """Number of shards written."""
+    records_per_shard: int = 100_000
+    """Pairs a shard; the last one holds the rest."""
     skip_bad: bool = False
     """Write malformed rows to rejects.jsonl and count them, instead of stopping at the first."""
 
     def __post_init__(self) -> None:
-        _require_positive("", self, "num_shards")
+        _require_positive("", self, "records_per_shard")
 
 
 @dataclasses.dataclass(frozen=True)

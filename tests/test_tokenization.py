@@ -61,13 +61,14 @@ def tokenizer(folder) -> Tokenizer:
 
 def token_bytes(tokenizer: Tokenizer, tokens) -> bytes:
     """The bytes behind byte-level tokens, also where they cut a character in two."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
     kept = [b for b in range(256) if chr(b) in alphabet]
     others = [b for b in range(256) if chr(b) not in alphabet]
     of_char = {chr(b): b for b in kept} | {chr(256 + i): b for i, b in enumerate(others)}
     result = b""
     for token in tokens:
         piece = tokenizer.backend.id_to_token(int(token))
+        assert piece is not None
         result += piece.encode() if piece in SPECIAL else bytes(of_char[char] for char in piece)
     return result
 

@@ -1,0 +1,1 @@
+"""Preference pairs into batches: import and export, transforms, the Grain loader."""

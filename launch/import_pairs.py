@@ -1,0 +1,21 @@
+"""Preference pairs in JSONL or Parquet -> pair shards: `python launch/import_pairs.py --help`."""
+
+from codepmp_jax import presets
+from codepmp_jax.config import ImportConfig
+from codepmp_jax.data.interchange import import_pairs
+
+
+def main() -> None:
+    """Imports one split and prints a summary."""
+    config = presets.parse(ImportConfig, "JSONL or Parquet preference pairs -> pair shards.")
+    report = import_pairs(config)
+    rejected = sum(report["rejected"].values())
+    print(
+        f"{report['pairs']} pairs of {len(report['files'])} file(s) -> {config.output}, split "
+        f"{config.split}, {report['shards']} shard(s), {rejected} malformed row(s) set aside, "
+        f"{report['seconds']:.1f} s"
+    )
+
+
+if __name__ == "__main__":
+    presets.run(main)
