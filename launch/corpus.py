@@ -6,6 +6,7 @@ from codepmp_jax.corpus.build import build_corpus
 
 
 def main() -> None:
+    """Parses, builds, sums up."""
     config = presets.parse(CorpusConfig, "Collects functions and classes from source files.")
     report = build_corpus(config)
     files, snippets, splits = report["files"], report["snippets"], report["splits"]

@@ -6,6 +6,7 @@ from codepmp_jax.corpus.tokenizer import train_tokenizer
 
 
 def main() -> None:
+    """Parses, trains, sums up."""
     config = presets.parse(TokenizerConfig, "Trains a byte-level BPE tokenizer on a corpus.")
     counts = train_tokenizer(config)
     print(

@@ -1,0 +1,1 @@
+"""Writers of unequal skill -> preference pairs and Best-of-N candidates."""

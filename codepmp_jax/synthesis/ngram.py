@@ -1,0 +1,275 @@
+"""The embedded weak writer: follows the author, but errs at a rate, at exactly the author's length.
+
+At each token of the author, layout aside, it writes with the probability `rate` a token of its own,
+drawn from an n-gram model given what it wrote itself so far, and never the author's token. So that the
+longer text is never a hint, draws are accepted by how near they keep the running length, in characters
+and in tokens of the embedded tokenizer, to the author's; what is off at the end is repaired.
+"""
+
+from __future__ import annotations
+
+import bisect
+import collections
+import functools
+import hashlib
+import itertools
+import math
+import random
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from codepmp_jax.config import NgramConfig
+from codepmp_jax.records import SourceFile, content_id
+from codepmp_jax.synthesis import lexer
+from codepmp_jax.synthesis.sampler import Completion, Request
+from codepmp_jax.tokenization import Tokenizer
+
+# Part of the settings that a resumed run compares: raise it with any change of what is written.
+_VERSION = 1
+# An n-gram of a single file is not learned: else the writer would know by heart the very snippets of
+# the train split that it rewrites, but not those of the held-out split.
+_MIN_FILES = 2
+# Draws from one distribution before the next shorter context is asked.
+_DRAWS = 6
+# How fast the acceptance of a draw falls with the characters and the tokens that it is off by, and
+# the characters beyond which it is refused.
+_CHARS_SHARPNESS, _TOKENS_SHARPNESS, _MAX_CHARS_OFF = 0.1, 0.2, 8
+# Drafts of a text, and repairs tried on each, before the author's length is given up; and what a
+# repaired draft may be off by for another one to be worth it.
+_DRAFTS = 5
+_REPAIRS = 100
+_MAX_OFF = 3
+
+_BREAK = "\n"
+
+_Token = tuple[str, str]  # kind, text
+_Span = tuple[int, int]  # places of a line's tokens
+
+
+class _Distribution(NamedTuple):
+    tokens: list[str]
+    cumulative: list[int]
+
+    def draw(self, rng: random.Random) -> str:
+        return self.tokens[bisect.bisect(self.cumulative, int(rng.random() * self.cumulative[-1]))]
+
+
+class _Length(NamedTuple):
+    """Length of a text, or how much longer it is than the author's."""
+
+    chars: int
+    tokens: int
+
+    def plus(self, other: _Length) -> _Length:
+        return _Length(self.chars + other.chars, self.tokens + other.tokens)
+
+    def minus(self, other: _Length) -> _Length:
+        return _Length(self.chars - other.chars, self.tokens - other.tokens)
+
+    def size(self) -> int:
+        return abs(self.chars) + abs(self.tokens)
+
+
+def _distribution(weights: dict[str, int]) -> _Distribution:
+    tokens = sorted(weights)
+    return _Distribution(tokens, list(itertools.accumulate(weights[token] for token in tokens)))
+
+
+class NgramModel:
+    """Distributions of the next lexical token after 0 .. order - 1 tokens. Layout is context only.
+
+    An n-gram weighs as many as the files that it occurs in.
+    """
+
+    def __init__(self, sources: Iterable[SourceFile], order: int):
+        self.order = order
+        num_files: collections.Counter[tuple[str, ...]] = collections.Counter()
+        kinds: dict[str, str] = {}
+
+        def file_of(source: SourceFile) -> tuple[str, str]:
+            return source.repository, source.path
+
+        for _, group in itertools.groupby(sorted(sources, key=file_of), key=file_of):
+            seen: set[tuple[str, ...]] = set()
+            for source in group:
+                tokens = [""] * (order - 1)
+                for kind, token in lexer.split(source.content):
+                    if kind == lexer.LAYOUT:
+                        tokens.append(_BREAK)
+                        continue
+                    kinds[token] = kind
+                    tokens.append(token)
+                    seen.update(tuple(tokens[-length:]) for length in range(1, order + 1))
+            num_files.update(seen)
+        after: dict[tuple[str, ...], dict[str, int]] = collections.defaultdict(dict)
+        like: dict[tuple[str, bool, int], dict[str, int]] = collections.defaultdict(dict)
+        for ngram, count in num_files.items():
+            *context, token = ngram
+            if context and count >= _MIN_FILES:
+                after[tuple(context)][token] = count
+            elif not context:
+                like[kinds[token], token.startswith(" "), len(token)][token] = count
+        self._after = {context: _distribution(weights) for context, weights in after.items()}
+        self._like = {shape: _distribution(weights) for shape, weights in like.items()}
+
+    def after(self, context: Sequence[str]) -> list[_Distribution]:
+        """What may follow the last order - 1 tokens of a text, by falling length of context."""
+        known = [_BREAK if "\n" in token else token for token in context[1 - self.order :]]
+        found = (self._after.get(tuple(known[start:])) for start in range(len(known)))
+        return [distribution for distribution in found if distribution is not None]
+
+    def like(self, kind: str, space: bool, length: int) -> _Distribution | None:
+        """Tokens of a kind, with or without a space before them, of about so many characters."""
+        for off in (0, -1, 1, -2, 2, -3, 3):
+            if (distribution := self._like.get((kind, space, length + off))) is not None:
+                return distribution
+        return None
+
+
+class NgramSampler:
+    """The weak writer as a Sampler: each completion draws one of the rates."""
+
+    def __init__(self, sources: Sequence[SourceFile], config: NgramConfig, seed: int):
+        """Fits the model on `sources`, which must hold nothing of the held-out split."""
+        self._config = config
+        self._seed = seed
+        tokenizer = Tokenizer.load("embedded")
+        self._backend = tokenizer.backend
+        self._fitted_on = content_id(*(source.source_id for source in sources))
+        self._tokenizer_id = content_id(tokenizer.definition)
+        self._model = NgramModel(sources, config.order)
+        self._length = functools.lru_cache(1 << 18)(self._count)
+
+    def settings(self) -> dict[str, Any]:
+        """Version, seed, order, rates, and the ids of sources and tokenizer."""
+        return {
+            "sampler": "ngram",
+            "version": _VERSION,
+            "seed": self._seed,
+            "order": self._config.order,
+            "rates": list(self._config.rates),
+            "fitted_on": self._fitted_on,
+            "tokenizer": self._tokenizer_id,
+        }
+
+    def sample(self, requests: Sequence[Request]) -> list[Completion]:
+        """A rewrite of each request's reference; it fails where the author's length is not met."""
+        completions = []
+        for request in requests:
+            digest = hashlib.sha256(f"{self._seed}:{request.key}".encode()).digest()
+            rng = random.Random(int.from_bytes(digest[:8]))
+            rate = rng.choice(self._config.rates)
+            text, off = self._rewrite(request.reference, rate, rng)
+            facts = {
+                "sampler": "ngram",
+                "seed": self._seed,
+                "order": self._config.order,
+                "rate": rate,
+            }
+            completions.append(Completion(text, "length not matched" if off.size() else "", facts))
+        return completions
+
+    def _rewrite(self, code: str, rate: float, rng: random.Random) -> tuple[str, _Length]:
+        """The draft nearest to the author's length, and what it is off by."""
+        author = lexer.split(code)
+        places = [i for i, (kind, _) in enumerate(author) if kind not in lexer.FIXED]
+        best = (code, _Length(0, 0))
+        if not places:
+            return best
+        starts = [0, *(i for i, (kind, _) in enumerate(author) if i and kind == lexer.LAYOUT)]
+        lines = list(itertools.pairwise([*starts, len(author)]))
+        for draft in range(_DRAFTS):
+            own = {i for i in places if rng.random() < rate} or {rng.choice(places)}
+            written, off = self._draft(author, lines, own, rng)
+            off = self._repair(author, lines, own, written, off, rng)
+            if draft == 0 or off.size() < best[1].size():
+                best = ("".join(written), off)
+            if off.size() == 0 or off.size() > _MAX_OFF:
+                break
+        return best
+
+    def _draft(
+        self, author: list[_Token], lines: list[_Span], own: set[int], rng: random.Random
+    ) -> tuple[list[str], _Length]:
+        """The author's tokens with those at the places `own` replaced, and what the text is off by."""
+        written: list[str] = []
+        off = _Length(0, 0)
+        for start, stop in lines:
+            # Within a line tokens are counted one by one, which knows nothing of merges; then exactly.
+            running = off
+            for place in range(start, stop):
+                token = author[place][1]
+                if place in own:
+                    without = running.minus(self._length(token))
+                    token = self._draw(author[place], written, without, rng)
+                    running = without.plus(self._length(token))
+                written.append(token)
+            if running is not off:
+                line = "".join(token for _, token in author[start:stop])
+                grown = self._length("".join(written[start:stop])).minus(self._length(line))
+                off = off.plus(grown)
+        return written, off
+
+    def _repair(
+        self,
+        author: list[_Token],
+        lines: list[_Span],
+        own: set[int],
+        written: list[str],
+        off: _Length,
+        rng: random.Random,
+    ) -> _Length:
+        """Draws tokens at the places `own` again where that brings `written` nearer to the author's
+        length; returns what it is off by then."""
+        places = sorted(own)
+        starts = [start for start, _ in lines]
+        for _ in range(_REPAIRS):
+            if off.size() == 0:
+                break
+            place = rng.choice(places)
+            start, stop = lines[bisect.bisect(starts, place) - 1]
+            context = written[max(0, place - self._model.order + 1) : place]
+            old = written[place]
+            without = off.minus(self._length(old))
+            new = self._draw(author[place], context, without, rng)
+            # To count the line is exact but slow: only where the tokens alone promise something.
+            if new == old or without.plus(self._length(new)).size() > off.size():
+                continue
+            before = self._length("".join(written[start:stop]))
+            written[place] = new
+            redrawn = off.minus(before).plus(self._length("".join(written[start:stop])))
+            if redrawn.size() < off.size():
+                off = redrawn
+            else:
+                written[place] = old
+        return off
+
+    def _draw(
+        self, author: _Token, context: Sequence[str], without: _Length, rng: random.Random
+    ) -> str:
+        """A token other than the author's, for a text that is off by `without` as long as it lacks one;
+        the author's where the model knows no other."""
+        kind, theirs = author
+        for distribution in self._model.after(context):
+            for _ in range(_DRAWS):
+                token = distribution.draw(rng)
+                chars = abs(without.chars + len(token))
+                if token == theirs or chars > _MAX_CHARS_OFF:
+                    continue
+                tokens = abs(without.tokens + self._length(token).tokens)
+                misfit = _CHARS_SHARPNESS * chars + _TOKENS_SHARPNESS * tokens
+                if rng.random() < math.exp(-misfit):
+                    return token
+        distribution = self._model.like(kind, theirs.startswith(" "), -without.chars)
+        if distribution is None:
+            return theirs
+        nearest, best = math.inf, theirs
+        for _ in range(_DRAWS):
+            token = distribution.draw(rng)
+            size = without.plus(self._length(token)).size()
+            if token != theirs and size < nearest:
+                nearest, best = size, token
+        return best
+
+    def _count(self, text: str) -> _Length:
+        return _Length(len(text), len(self._backend.encode(text, add_special_tokens=False).ids))

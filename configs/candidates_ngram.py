@@ -1,0 +1,13 @@
+"""Best-of-N candidates by the embedded n-gram writer: no model, no download.
+
+    python launch/candidates.py --config candidates_ngram
+
+Hardware: one CPU core, under half a minute.
+"""
+
+from codepmp_jax.config import CandidatesConfig
+
+
+def get_config() -> CandidatesConfig:
+    """200 problems of 16 candidates, for Best-of-N up to 16."""
+    return CandidatesConfig()

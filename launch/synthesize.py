@@ -1,0 +1,27 @@
+"""SourceFile shards -> PreferencePair shards: `python launch/synthesize.py --config synth_ngram`."""
+
+from codepmp_jax import presets
+from codepmp_jax.config import SynthesisConfig
+from codepmp_jax.synthesis.pairs import synthesize
+
+
+def main() -> None:
+    """Parses, synthesizes, sums up."""
+    config = presets.parse(SynthesisConfig, "Writes preference pairs from a corpus.")
+    report = synthesize(config)
+    heldout = report["heldout"]["lengths"].get("all")
+    baseline = (
+        f'"longer wins" reaches {heldout["characters"]["longer_wins"]:.1%} by characters and '
+        f"{heldout['tokens']['longer_wins']:.1%} by tokens of the held-out pairs"
+        if heldout
+        else "no held-out pairs"
+    )
+    dropped = sum(sum(split["dropped"].values()) for split in report.values())
+    print(
+        f"{report['train']['pairs']} train and {report['heldout']['pairs']} heldout pairs, "
+        f"{dropped} sources dropped; {baseline} -> {config.output}"
+    )
+
+
+if __name__ == "__main__":
+    presets.run(main)
