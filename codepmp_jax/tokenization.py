@@ -74,11 +74,11 @@ class Tokenizer:
     chat_template: str | None
     special_tokens: dict[str, str]
     """By role, e.g. `eos_token`: variables of the chat template."""
-    settings: dict[str, Any]
+    settings: dict[str, Any] = dataclasses.field(repr=False)
     """The folder's tokenizer_config.json."""
-    definition: str
+    definition: str = dataclasses.field(repr=False)
     """The folder's tokenizer.json."""
-    backend: tokenizers.Tokenizer
+    backend: tokenizers.Tokenizer = dataclasses.field(repr=False)
 
     @classmethod
     def load(cls, name: str) -> Tokenizer:
@@ -111,13 +111,21 @@ class Tokenizer:
                 f"{folder}: names no pad_token and no eos_token of its vocabulary. Remedy: set "
                 "pad_token in tokenizer_config.json."
             )
+        chat_template = _read(folder / "chat_template.jinja") or _default_template(
+            settings.get("chat_template")
+        )
+        try:
+            _compiled(chat_template or "")
+        except jinja2.TemplateError as error:
+            raise UserError(
+                f"{folder}: its chat template is no Jinja template: {error}."
+            ) from error
         return cls(
             name=name,
             pad_id=pad_id,
             eos_id=eos_id,
             vocab_size=1 + max(backend.get_vocab(with_added_tokens=True).values()),
-            chat_template=_read(folder / "chat_template.jinja")
-            or _default_template(settings.get("chat_template")),
+            chat_template=chat_template,
             special_tokens=special_tokens,
             settings=settings,
             definition=definition,

@@ -321,7 +321,9 @@ def test_folders_that_hold_no_tokenizer(tmp_path, monkeypatch):
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(UserError, match="not a tokenizer"):
         Tokenizer.load(str(tmp_path))
-    write(tmp_path, train())
+    write(tmp_path, train(), chat_template="{% for %}")
+    with pytest.raises(UserError, match="chat template is no Jinja template"):
+        Tokenizer.load(str(tmp_path))
     (tmp_path / "tokenizer_config.json").write_text("{")
     with pytest.raises(UserError, match=r"tokenizer_config.json: not JSON"):
         Tokenizer.load(str(tmp_path))

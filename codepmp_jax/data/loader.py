@@ -43,7 +43,7 @@ COUNTS = ("pairs", "too_long", "identical", "tokens")
 
 
 class PairLoader(Iterator[Batch]):
-    """Batches of one host. With `repeat`, epochs without end; without it, one pass in file order.
+    """Batches of one host: with `repeat`, epochs without end; without it, one pass in file order.
 
     The one pass gives every host the same number of batches, `num_batches`, the last ones completed with
     filler pairs: hosts agree on the number of evaluation steps, whatever each of them drops.
@@ -72,6 +72,7 @@ class PairLoader(Iterator[Batch]):
         where the tokenizer cannot append the EOS asked for.
         """
         require(batch_pairs > 0, "batch_pairs", batch_pairs, "must be positive", "raise it")
+        require(0 <= seed < 2**32, "seed", seed, "must lie in [0, 2^32)", "pick another")
         assert 0 <= process_index < process_count
         if len(source) == 0:
             raise UserError(f"{source!r}: holds no pairs. Remedy: give a dataset that does.")
