@@ -556,3 +556,20 @@ class BestOfNConfig(Config):
     output: str = "runs/best_of_n"
     """Folder that receives scores.jsonl, report.json and best_of_n.png."""
     scorer: ScorerConfig = ScorerConfig()
+
+
+# --- the whole path -------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class QuickstartConfig(Config):
+    """From source code to a scored preference model, every stage once, at a small size."""
+
+    input: str | None = None
+    """Folder of source files; the running interpreter's standard library if not given."""
+    output: str = "runs/quickstart"
+    """Folder that receives everything. A run starts clean: what an earlier one left here is removed."""
+    num_steps: int | None = None
+    """Training steps; by default those of configs/pmp_tiny.py."""
+    seed: int = 0
+    """Seed of every stage."""
