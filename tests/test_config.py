@@ -1,0 +1,76 @@
+import dataclasses
+import inspect
+
+import pytest
+
+from codepmp_jax import config
+from codepmp_jax.errors import UserError
+
+CONFIGS = [
+    value
+    for value in vars(config).values()
+    if inspect.isclass(value) and issubclass(value, config.Config) and value is not config.Config
+]
+
+
+@pytest.mark.parametrize("config_type", CONFIGS, ids=lambda value: value.__name__)
+def test_defaults_are_valid_and_frozen(config_type):
+    made = config_type()
+    assert made == config_type()
+    field = dataclasses.fields(made)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(made, field, None)
+
+
+@pytest.mark.parametrize(
+    ("config_type", "settings", "message"),
+    [
+        (config.CorpusConfig, {"min_lines": 0}, "min_lines = 0: must be positive"),
+        (config.CorpusConfig, {"max_lines": 2}, r"max_lines = 2: must be at least min_lines \(3\)"),
+        (
+            config.CorpusConfig,
+            {"heldout_fraction": 1.0},
+            "heldout_fraction = 1.0: must lie strictly",
+        ),
+        (config.NgramConfig, {"order": 1}, "ngram.order = 1: must be at least 2"),
+        (config.NgramConfig, {"rates": ()}, r"ngram.rates = \(\): must be one or more"),
+        (config.NgramConfig, {"rates": (0.2, 1.5)}, r"ngram.rates = \(0.2, 1.5\)"),
+        (config.CandidatesConfig, {"num_candidates": 1}, "num_candidates = 1: must be at least 2"),
+        (config.ImportConfig, {"records_per_shard": 0}, "records_per_shard = 0: must be"),
+        (config.ModelConfig, {"num_kv_heads": 3}, "model.num_kv_heads = 3: must divide"),
+        (config.ModelConfig, {"head_dim": 15}, "model.head_dim = 15: must be even"),
+        (config.ModelConfig, {"score_init_std": -1.0}, "model.score_init_std = -1.0: must not"),
+        (config.DataConfig, {"template": "{prompt}"}, "data.template = '{prompt}': must hold"),
+        (config.DataConfig, {"template": "{response} {prompt}"}, "data.template"),
+        (config.DataConfig, {"template": "{prompt}{response}."}, "data.template"),
+        (config.DataConfig, {"max_length": 1}, "data.max_length = 1: must be at least 2"),
+        (config.DataConfig, {"num_workers": -1}, "data.num_workers = -1: must not be negative"),
+        (config.LossConfig, {"lm_coef": -1.0}, "loss.lm_coef = -1.0: must not be negative"),
+        (config.LossConfig, {"rm_coef": 0.0, "lm_coef": 0.0}, "must not be 0 together"),
+        (config.OptimizerConfig, {"learning_rate": 0.0}, "optimizer.learning_rate = 0.0"),
+        (config.OptimizerConfig, {"beta2": 1.0}, r"optimizer.beta2 = 1.0: must lie in \[0, 1\)"),
+        (config.OptimizerConfig, {"warmup_fraction": 1.1}, "optimizer.warmup_fraction = 1.1"),
+        (
+            config.OptimizerConfig,
+            {"schedule": "wsd", "warmup_fraction": 0.6, "decay_fraction": 0.6},
+            r"optimizer.decay_fraction = 0.6: must leave room for the warmup \(0.6\)",
+        ),
+        (config.MeshConfig, {"tensor": 0}, "mesh.tensor = 0: must be positive, or -1"),
+        (config.MeshConfig, {"data": -1}, r"mesh = \(-1, -1, 1\): only one axis can be -1"),
+        (config.CheckpointConfig, {"keep": 0}, "checkpoint.keep = 0: must be positive"),
+        (config.TrainConfig, {"accumulation_steps": 3}, "accumulation_steps = 3: must divide"),
+        (config.TrainConfig, {"num_steps": 0}, "num_steps = 0: must be positive"),
+        (
+            config.TrainConfig,
+            {
+                "global_batch_pairs": 6,
+                "loss": config.LossConfig(lm_reduction="micro_batch_mean"),
+            },
+            r"loss.lm_micro_batch_pairs = 4: must divide global_batch_pairs \(6\)",
+        ),
+        (config.ScorerConfig, {"batch_tokens": 0}, "scorer.batch_tokens = 0: must be positive"),
+    ],
+)
+def test_broken_rules_name_path_value_rule_and_remedy(config_type, settings, message):
+    with pytest.raises(UserError, match=f"{message}.* Remedy: "):
+        config_type(**settings)
