@@ -36,10 +36,10 @@ class Checkpointer:
             raise UserError(
                 f"{self.directory}: no such folder. Remedy: give the workdir of a training run."
             )
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=config.keep if config else None,
-            save_interval_steps=config.every_steps if config else 1,
-            read_only=config is None,
+        options = (
+            ocp.CheckpointManagerOptions(max_to_keep=config.keep)
+            if config
+            else ocp.CheckpointManagerOptions(read_only=True, create=False, save_interval_steps=0)
         )
         self._manager = ocp.CheckpointManager(
             self.directory,
@@ -56,10 +56,6 @@ class Checkpointer:
     def latest_step(self) -> int | None:
         """The newest whole checkpoint's step; None where there is none."""
         return self._manager.latest_step()
-
-    def should_save(self, step: int) -> bool:
-        """Whether a checkpoint is due at this step."""
-        return self._manager.should_save(step)
 
     def save(self, step: int, params: Any, optimizer: Any, data: Any, config: Any) -> None:
         """Starts to save; returns when the arrays are copied, before they are written."""

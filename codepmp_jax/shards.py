@@ -205,7 +205,7 @@ class ShardedDataset(Sequence):
         try:
             if number not in self._readers:
                 self._readers[number] = ArrayRecordReader(str(path), "readahead_buffer_size:0")
-            (data,) = self._readers[number].read([offset])
+            (data,) = self._readers[number].read(offset, offset + 1)
             return self.record_type.from_bytes(data)
         except (ValueError, IndexError, RuntimeError) as error:
             raise UserError(

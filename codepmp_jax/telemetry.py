@@ -59,7 +59,8 @@ class MetricsWriter:
         workdir.mkdir(parents=True, exist_ok=True)
         path = workdir / "metrics.jsonl"
         if path.exists():
-            kept = [line for line in path.open() if json.loads(line)["step"] <= step]
+            lines = path.read_text().splitlines(keepends=True)
+            kept = [line for line in lines if json.loads(line)["step"] <= step]
             partial = path.with_name(path.name + ".partial")
             partial.write_text("".join(kept))
             partial.replace(path)

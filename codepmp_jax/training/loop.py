@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import math
 import pathlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -79,17 +80,20 @@ class Window:
 
     started: float = dataclasses.field(default_factory=time.perf_counter)
     steps: list[tuple[int, Any, dict[str, int]]] = dataclasses.field(default_factory=list)
-    work: dict[str, float] = dataclasses.field(
-        default_factory=lambda: dict.fromkeys(("pairs", "tokens", "padded_tokens", "flops"), 0.0)
-    )
+    pairs: int = 0
+    tokens: int = 0
+    padded_tokens: int = 0
+    flops: float = 0.0
 
-    def add(self, step: int, metrics: Any, facts: dict[str, int], batch: Batch) -> None:
-        """Adds a step; `metrics` may still be on their way from the devices."""
-        self.steps.append((step, metrics, facts))
-        hosts = jax.process_count()
-        self.work["pairs"] += len(batch.tokens) * hosts
-        self.work["tokens"] += int(batch.token_mask.sum()) * hosts
-        self.work["padded_tokens"] += batch.tokens.size * hosts
+    def add(
+        self, step: int, metrics: Any, batch: Batch, counts: dict[str, int], config: TrainConfig
+    ) -> None:
+        """Adds a step of this host's batch; `metrics` may still be on their way from the devices."""
+        self.steps.append((step, metrics, counts))
+        self.pairs += len(batch.tokens)
+        self.tokens += int(batch.token_mask.sum())
+        self.padded_tokens += batch.tokens.size
+        self.flops += train_flops(config.model, batch.token_mask, batch.response_mask[:, 0])
 
     def rows(self) -> list[dict[str, Any]]:
         """The steps' metrics as rows of metrics.jsonl; waits for the devices.
@@ -97,17 +101,20 @@ class Window:
         Raises UserError naming the window's steps where a loss or gradient is not finite.
         """
         values = jax.device_get([metrics for _, metrics, _ in self.steps])
-        seconds = time.perf_counter() - self.started
+        # The hosts' batches are alike, so this host's rate stands for each.
+        rate = jax.process_count() / (time.perf_counter() - self.started)
         peak = telemetry.peak_flops()
         speed = {
-            "pairs_per_second": self.work["pairs"] / seconds,
-            "tokens_per_second": self.work["tokens"] / seconds,
-            "padded_tokens_per_second": self.work["padded_tokens"] / seconds,
-            "mfu": None if peak is None else self.work["flops"] / seconds / peak,
+            "pairs_per_second": self.pairs * rate,
+            "tokens_per_second": self.tokens * rate,
+            "padded_tokens_per_second": self.padded_tokens * rate,
+            "mfu": None if peak is None else self.flops * rate / peak,
         }
         rows = []
-        for (step, _, facts), metrics in zip(self.steps, values, strict=True):
-            row = {"step": step} | {name: float(value) for name, value in metrics.items()} | facts
+        for (step, _, counts), metrics in zip(self.steps, values, strict=True):
+            row: dict[str, Any] = {"step": step}
+            row |= {name: float(value) for name, value in metrics.items()}
+            row |= {f"data_{name}": count for name, count in counts.items()}
             if not math.isfinite(row["loss"]) or not math.isfinite(row["grad_norm"]):
                 raise UserError(
                     f"step {step}: loss {row['loss']}, gradient norm {row['grad_norm']}: not finite, "
@@ -118,17 +125,114 @@ class Window:
         return rows
 
 
-def evaluate(
-    params: Params, batches: Iterable[Batch], step: Callable[[Params, Batch], Any], mesh: Mesh
-) -> dict[str, float]:
-    """Means over the pairs of all batches, named `eval_...`."""
-    results = jax.device_get([step(params, to_devices(batch, mesh)) for batch in batches])
-    weights = np.array([float(result.pop("num_pairs")) for result in results])
-    names = results[0] if weights.sum() > 0 else ()
-    return {
-        f"eval_{name}": float(np.average([result[name] for result in results], weights=weights))
-        for name in names
-    }
+class Run:
+    """What a run works with: data, mesh, optimizer, checkpoints. Opening it checks that they fit."""
+
+    def __init__(self, config: TrainConfig):
+        """Raises UserError, before any device work, where config, data and devices do not fit."""
+        self.config = config
+        self.hosts = jax.process_count()
+        self.mesh_sizes = sharding.check_mesh(config, jax.device_count())
+        self.part_pairs = config.global_batch_pairs // config.accumulation_steps
+        require(
+            self.part_pairs % self.hosts == 0,
+            "global_batch_pairs / accumulation_steps",
+            self.part_pairs,
+            f"must be divisible by the number of hosts ({self.hosts})",
+            "change the batch or the accumulation",
+        )
+        self.tokenizer = Tokenizer.load(config.data.tokenizer)
+        require(
+            self.tokenizer.vocab_size <= config.model.vocab_size,
+            "model.vocab_size",
+            config.model.vocab_size,
+            f"must hold the tokenizer's {self.tokenizer.vocab_size} tokens",
+            "raise it, or use the tokenizer that belongs to the model",
+        )
+        self.train_pairs = self._open("train")
+        self.heldout_pairs = self._open("heldout") if config.eval_pairs else None
+        self.num_steps = total_steps(config, len(self.train_pairs))
+        self.optimizer = optimizers.build(config.optimizer, self.num_steps)
+        self.mesh = sharding.make_mesh(self.mesh_sizes)
+        self.abstract = abstract_state(config.model, self.optimizer, self.mesh)
+        self.batches = self._loader(self.train_pairs, config.global_batch_pairs, repeat=True)
+        self.checkpointer = Checkpointer(config.workdir, config.checkpoint)
+
+    def _open(self, split: str) -> ShardedDataset:
+        data = self.config.data
+        return ShardedDataset(data.input, PreferencePair, split, data.verify_shards)
+
+    def _loader(self, pairs: ShardedDataset, global_batch: int, repeat: bool) -> PairLoader:
+        return PairLoader(
+            pairs,
+            self.tokenizer,
+            self.config.data,
+            batch_pairs=global_batch // self.hosts,
+            seed=self.config.seed,
+            process_index=jax.process_index(),
+            process_count=self.hosts,
+            repeat=repeat,
+        )
+
+    def start(self, load_params: Callable[[Params], Params] | None) -> tuple[int, TrainState]:
+        """(step, state) of the newest checkpoint, to which the data go forward too; or of a new run.
+
+        Raises UserError where the checkpoint is of another run or cannot be restored.
+        """
+        config, step = self.config, self.checkpointer.latest_step()
+        if step is None:
+            logger.info("starting at step 0 of %d", self.num_steps)
+            return 0, init_state(config.model, self.optimizer, self.mesh, config.seed, load_params)
+        source = f"{self.checkpointer.directory}/{step}"
+        saved = presets.from_json(TrainConfig, self.checkpointer.restore_config(), source)
+        check_same_run(config, saved, source)
+        abstract = self.abstract
+        restored = self.checkpointer.restore(abstract.params, (abstract.step, abstract.opt_state))
+        self.batches.restore(restored.data[jax.process_index()])
+        logger.info("resuming %s at step %d of %d", source, step, self.num_steps)
+        count, opt_state = restored.optimizer
+        return step, TrainState(count, restored.params, opt_state)
+
+    def save(self, step: int, state: TrainState) -> None:
+        """Starts to save state, data state and config as the checkpoint of `step`."""
+        self.checkpointer.save(
+            step,
+            state.params,
+            (state.step, state.opt_state),
+            checkpoint.gather(self.batches.state()),
+            presets.to_json(self.config),
+        )
+
+    def evaluate(
+        self, params: Params, eval_step: Callable[[Params, Batch], Any]
+    ) -> dict[str, float]:
+        """Means of eval_step's metrics over eval_pairs held-out pairs, named `eval_...`."""
+        if self.heldout_pairs is None:
+            return {}
+        number = math.ceil(self.config.eval_pairs / self.part_pairs)
+        loader = self._loader(self.heldout_pairs, self.part_pairs, repeat=False)
+        with contextlib.closing(loader):
+            results = jax.device_get(
+                [
+                    eval_step(params, to_devices(batch, self.mesh))
+                    for batch in itertools.islice(loader, number)
+                ]
+            )
+        weights = np.array([float(result.pop("num_pairs")) for result in results])
+        if weights.sum() == 0:
+            raise UserError(
+                f"{self.heldout_pairs!r}: no pair is left to evaluate on. Remedy: raise "
+                f"data.max_length ({self.config.data.max_length}), or set eval_pairs to 0."
+            )
+        return {
+            f"eval_{name}": float(np.average([result[name] for result in results], weights=weights))
+            for name in results[0]
+        }
+
+    def close(self) -> None:
+        """Waits for the last checkpoint, ends the workers."""
+        self.checkpointer.close()
+        self.batches.close()
 
 
 def train(
@@ -137,120 +241,54 @@ def train(
     """Runs or resumes the run in config.workdir until its last step; returns the last metrics.
 
     `load_params` fills the abstract parameters of a new run (see init_state). Raises UserError before
-    any device work where config, data or checkpoint do not fit together.
+    any device work where config, data, devices or checkpoint do not fit together, and where a loss is
+    not finite.
     """
-    sizes = sharding.check_mesh(config, jax.device_count())
-    hosts, host = jax.process_count(), jax.process_index()
-    require(
-        config.global_batch_pairs // config.accumulation_steps % hosts == 0,
-        "global_batch_pairs",
-        config.global_batch_pairs,
-        f"must give each of the {hosts} hosts whole parts",
-        "pick a multiple of the number of hosts times accumulation_steps",
-    )
-    tokenizer = Tokenizer.load(config.data.tokenizer)
-    require(
-        tokenizer.vocab_size <= config.model.vocab_size,
-        "model.vocab_size",
-        config.model.vocab_size,
-        f"must hold the tokenizer's {tokenizer.vocab_size} tokens",
-        "raise it, or use the tokenizer that belongs to the model",
-    )
-    pairs = ShardedDataset(config.data.input, PreferencePair, "train", config.data.verify_shards)
-    num_steps = total_steps(config, len(pairs))
-    optimizer = optimizers.build(config.optimizer, num_steps)
-    mesh = sharding.make_mesh(sizes)
     workdir = pathlib.Path(config.workdir)
-
-    def loader(dataset: ShardedDataset, global_batch: int, repeat: bool) -> PairLoader:
-        return PairLoader(
-            dataset,
-            tokenizer,
-            config.data,
-            batch_pairs=global_batch // hosts,
-            seed=config.seed,
-            process_index=host,
-            process_count=hosts,
-            repeat=repeat,
-        )
-
-    eval_batch = config.global_batch_pairs // config.accumulation_steps
-    heldout = (
-        ShardedDataset(config.data.input, PreferencePair, "heldout", config.data.verify_shards)
-        if config.eval_pairs
-        else None
-    )
-    checkpointer = Checkpointer(config.workdir, config.checkpoint)
-    batches = loader(pairs, config.global_batch_pairs, repeat=True)
-    abstract = abstract_state(config.model, optimizer, mesh)
-    first_step = checkpointer.latest_step()
-    if first_step is None:
-        state = init_state(config.model, optimizer, mesh, config.seed, load_params)
-        first_step = 0
-        logger.info("starting at step 0 of %d", num_steps)
-    else:
-        source = f"{checkpointer.directory}/{first_step}"
-        saved = presets.from_json(TrainConfig, checkpointer.restore_config(), source)
-        check_same_run(config, saved, source)
-        restored = checkpointer.restore(abstract.params, (abstract.step, abstract.opt_state))
-        step, opt_state = restored.optimizer
-        state = TrainState(step, restored.params, opt_state)
-        batches.restore(restored.data[host])
-        logger.info("resuming %s at step %d of %d", source, first_step, num_steps)
-    if telemetry.is_main_process():
-        write_json(workdir / "config.json", presets.to_json(config))
-    num_params = sum(leaf.size for leaf in jax.tree.leaves(abstract.params))
-    logger.info(
-        "%.1f M parameters, %d pairs, mesh data %d x fsdp %d x tensor %d on %s",
-        *(num_params / 1e6, len(pairs), *sizes, jax.devices()[0].device_kind),
-    )
-
-    def save(step: int, state: TrainState) -> None:
-        checkpointer.save(
-            step,
-            state.params,
-            (state.step, state.opt_state),
-            checkpoint.gather(batches.state()),
-            presets.to_json(config),
-        )
-
-    metrics_writer = telemetry.MetricsWriter(workdir, first_step)
     last: dict[str, Any] = {}
-    with jax.set_mesh(mesh), progress(total=num_steps, initial=first_step, unit="step") as bar:
-        step_shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
-        train_step = jit_train_step(config, num_steps, step_shardings)
+    with contextlib.ExitStack() as stack:
+        run = stack.enter_context(contextlib.closing(Run(config)))
+        first_step, state = run.start(load_params)
+        logger.info(
+            "%.1f M parameters, %d pairs, mesh data %d x fsdp %d x tensor %d of %s",
+            sum(leaf.size for leaf in jax.tree.leaves(run.abstract.params)) / 1e6,
+            *(len(run.train_pairs), *run.mesh_sizes, jax.devices()[0].device_kind),
+        )
+        if telemetry.is_main_process():
+            write_json(workdir / "config.json", presets.to_json(config))
+        writer = stack.enter_context(
+            contextlib.closing(telemetry.MetricsWriter(workdir, first_step))
+        )
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, run.abstract)
+        train_step = jit_train_step(config, run.num_steps, shardings)
         jitted_eval = jax.jit(lambda params, batch: eval_step(params, batch, config))
+        bar = stack.enter_context(progress(total=run.num_steps, initial=first_step, unit="step"))
+        stack.enter_context(jax.set_mesh(run.mesh))
         window = Window()
-        for step in range(first_step + 1, num_steps + 1):
-            batch = next(batches)
-            state, metrics = train_step(state, to_devices(batch, mesh))
-            facts = {f"data_{name}": count for name, count in batches.counts.items()}
-            window.add(step, metrics, facts, batch)
-            window.work["flops"] += hosts * train_flops(
-                config.model, batch.token_mask, batch.response_mask[:, 0]
-            )
-            is_last = step == num_steps
+        for step in range(first_step + 1, run.num_steps + 1):
+            batch = next(run.batches)
+            state, metrics = train_step(state, to_devices(batch, run.mesh))
+            window.add(step, metrics, batch, run.batches.counts, config)
+            is_last = step == run.num_steps
             is_eval = is_last or step % config.eval_every_steps == 0
-            is_save = is_last or checkpointer.should_save(step)
-            if is_last or is_eval or is_save or step % config.log_every_steps == 0:
-                rows = window.rows()
-                if is_eval and heldout is not None:
-                    held = loader(heldout, eval_batch, repeat=False)
-                    few = itertools.islice(held, math.ceil(config.eval_pairs / eval_batch))
-                    rows[-1] |= evaluate(state.params, few, jitted_eval, mesh)
-                    logger.info(
-                        "step %d: held-out pair loss %.4f, LM loss %.4f, accuracy %.3f",
-                        *(step, rows[-1]["eval_pair_loss"], rows[-1]["eval_lm_loss"]),
-                        rows[-1]["eval_accuracy"],
-                    )
-                for row in rows:
-                    metrics_writer.write(row)
-                last |= rows[-1]
-                if is_save:
-                    save(step, state)
-                bar.set_postfix(loss=f"{last['loss']:.3f}", accuracy=f"{last['accuracy']:.3f}")
-                bar.update(len(rows))
-                window = Window()
-    checkpointer.close()
-    metrics_writer.close()
+            is_save = is_last or step % config.checkpoint.every_steps == 0
+            if not (is_eval or is_save or step % config.log_every_steps == 0):
+                continue
+            rows = window.rows()
+            if is_eval and config.eval_pairs:
+                rows[-1] |= run.evaluate(state.params, jitted_eval)
+                logger.info(
+                    "step %d: held-out pair loss %.4f, LM loss %.4f, accuracy %.3f",
+                    *(step, rows[-1]["eval_pair_loss"], rows[-1]["eval_lm_loss"]),
+                    rows[-1]["eval_accuracy"],
+                )
+            for row in rows:
+                writer.write(row)
+            if is_save:
+                run.save(step, state)
+            last |= rows[-1]
+            figures = {"loss": f"{last['loss']:.3f}", "accuracy": f"{last['accuracy']:.3f}"}
+            bar.set_postfix(figures, refresh=False)
+            bar.update(len(rows))
+            window = Window()
     return last

@@ -110,7 +110,10 @@ def test_thirty_steps(padding_side, tied, mask):
         batch = random_batch(seed, padding_side=padding_side)
         state, metrics = step(state, batch)
         ours.append(float(metrics["loss"]))
-        assert float(metrics["learning_rate"]) == pytest.approx(schedule.get_last_lr()[0])
+        # The cosine's 1 + cos(x) cancels towards its end: float32 is exact only next to the peak.
+        assert float(metrics["learning_rate"]) == pytest.approx(
+            schedule.get_last_lr()[0], rel=0, abs=1e-6 * config.optimizer.learning_rate
+        )
         loss = sum(reference.losses(batch, config.loss))
         adamw.zero_grad()
         loss.backward()

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from codepmp_jax.models.preference import abstract_params, init_params, last_token
+from codepmp_jax.presets import load_preset
+from tests.training.reference import random_batch, tiny_config
+
+# The dimensions that Qwen published in config.json of Qwen2-1.5B and Qwen2-7B.
+QWEN2 = {
+    "pmp_1b5": {
+        "hidden_size": 1536,
+        "intermediate_size": 8960,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 12,
+        "num_key_value_heads": 2,
+        "vocab_size": 151936,
+        "tie_word_embeddings": True,
+    },
+    "pmp_7b": {
+        "hidden_size": 3584,
+        "intermediate_size": 18944,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "vocab_size": 152064,
+        "tie_word_embeddings": False,
+    },
+}
+
+
+@pytest.mark.parametrize("preset", QWEN2)
+def test_presets_are_qwen2_exactly(preset):
+    """Every tensor's shape and the number of parameters, plus the LM head of its own and the score."""
+    import torch
+
+    from codepmp_jax.conversion.qwen2 import WEIGHTS
+    from codepmp_jax.conversion.weights import leaf
+
+    config = load_preset(preset).model
+    published = Qwen2Config(**QWEN2[preset], rope_theta=1e6, rms_norm_eps=1e-6)
+    with torch.device("meta"):
+        theirs = {
+            name: tuple(p.shape) for name, p in Qwen2ForCausalLM(published).named_parameters()
+        }
+    ours = {}
+    _, shapes, _ = abstract_params(config)
+    for weight in WEIGHTS:
+        shape = leaf(shapes, weight.path).shape
+        if weight.is_stacked:
+            names = [weight.name.format(layer=layer) for layer in range(shape[0])]
+            ours |= dict.fromkeys(names, weight.hf_shape(shape[1:]))
+        else:
+            ours[weight.name] = weight.hf_shape(shape)
+    assert ours.pop("score.weight") == (1, published.hidden_size)
+    head = ours.pop("lm_head.weight")
+    assert head == (published.vocab_size, published.hidden_size)
+    assert theirs.pop("lm_head.weight", head) == head
+    assert ours == theirs
+    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+    extra = published.hidden_size + math.prod(head)
+    assert count == sum(math.prod(shape) for shape in theirs.values()) + extra
+    assert (config.rope_theta, config.norm_epsilon) == (1e6, 1e-6)
+    assert config.head_dim == published.hidden_size // published.num_attention_heads
+
+
+def test_last_token_on_either_side():
+    right = jnp.array([[1, 1, 0, 0], [1, 1, 1, 1]], bool)
+    np.testing.assert_array_equal(last_token(right), [1, 3])
+    np.testing.assert_array_equal(last_token(right[:, ::-1]), [3, 3])
+
+
+def outputs(config, params, tokens, token_mask):
+    graph, _, _ = abstract_params(config.model)
+    model = nnx.merge(graph, params)
+    hidden = model(tokens, token_mask)
+    return model.rewards(hidden, token_mask), model.logits(hidden)
+
+
+def test_padding_changes_nothing():
+    """A row alone, and the same row among longer ones, padded on either side."""
+    config = tiny_config()
+    params = init_params(config.model, 0)
+    for side in ("right", "left"):
+        batch = random_batch(3, padding_side=side)
+        tokens = jnp.asarray(batch.tokens[:, 0])
+        mask = jnp.asarray(batch.token_mask[:, 0])
+        rewards, logits = outputs(config, params, tokens, mask)
+        for row in range(2):
+            real = np.asarray(mask[row])
+            alone = outputs(
+                config, params, tokens[row][real][None], jnp.ones((1, real.sum()), bool)
+            )
+            np.testing.assert_allclose(alone[0][0], rewards[row], rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(alone[1][0], logits[row][real], rtol=1e-3, atol=1e-4)
+
+
+def test_no_token_sees_a_later_one():
+    config = tiny_config()
+    params = init_params(config.model, 0)
+    tokens = jnp.asarray(random_batch(4).tokens[:2, 0])
+    mask = jnp.ones(tokens.shape, bool)
+    _, logits = outputs(config, params, tokens, mask)
+    _, changed = outputs(config, params, tokens.at[:, 10].add(1), mask)
+    np.testing.assert_array_equal(logits[:, :10], changed[:, :10])
+    assert np.abs(logits[:, 10:] - changed[:, 10:]).min(axis=-1).max() > 0
+
+
+def test_parameters_depend_on_the_seed_only():
+    config = tiny_config().model
+    first, again, other = (init_params(config, seed) for seed in (0, 0, 1))
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    assert not np.array_equal(first["decoder"]["embedding"], other["decoder"]["embedding"])
+    kernels = first["decoder"]["layers"]["mlp"]["gate"]["kernel"]
+    assert not np.array_equal(kernels[0], kernels[1])
