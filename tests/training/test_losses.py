@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from codepmp_jax.config import LossConfig
+from codepmp_jax.training.losses import (
+    centering_losses,
+    lm_loss,
+    pair_losses,
+    pair_weights,
+    token_nll,
+    token_weights,
+)
+
+
+def test_equal_rewards_cost_ln_2():
+    rewards = jnp.array([-3.0, 0.0, 50.0])
+    losses = pair_losses(rewards, rewards, jnp.zeros(3))
+    np.testing.assert_allclose(losses, math.log(2), rtol=1e-6)
+
+
+def test_pair_loss_is_finite_where_sigmoid_underflows():
+    loss, grad = jax.value_and_grad(
+        lambda r: pair_losses(r[None], jnp.array([200.0]), jnp.zeros(1))[0]
+    )(jnp.float32(-200.0))
+    assert float(loss) == 400.0
+    assert float(grad) == -1.0
+
+
+def test_margin_shifts_the_difference():
+    chosen, rejected, margin = jnp.array([1.0]), jnp.array([0.2]), jnp.array([0.3])
+    shifted = pair_losses(chosen - margin, rejected, jnp.zeros(1))
+    np.testing.assert_allclose(pair_losses(chosen, rejected, margin), shifted, rtol=1e-6)
+
+
+def test_centering_sees_the_sum_only():
+    np.testing.assert_allclose(centering_losses(jnp.array([2.0]), jnp.array([-2.0])), 0)
+    np.testing.assert_allclose(centering_losses(jnp.array([2.0]), jnp.array([1.0])), 9)
+
+
+def test_filler_pairs_weigh_nothing():
+    np.testing.assert_allclose(pair_weights(jnp.array([True, False, True])), [0.5, 0, 0.5])
+    np.testing.assert_allclose(pair_weights(jnp.zeros(2, bool)), [0, 0])
+
+
+def test_token_weights_sum_to_one_over_labels():
+    labels = jnp.asarray(np.random.default_rng(0).random((8, 16)) < 0.4)
+    for reduction in ("token_mean", "micro_batch_mean"):
+        weights = token_weights(labels, LossConfig(lm_reduction=reduction))
+        assert float(jnp.sum(labels * weights[:, None])) == pytest.approx(1)
+
+
+def test_a_micro_batch_without_labels_counts_as_zero():
+    labels = jnp.zeros((8, 4), bool).at[0].set(True)
+    config = LossConfig(lm_reduction="micro_batch_mean", lm_micro_batch_pairs=4)
+    weights = token_weights(labels, config)
+    assert float(jnp.sum(labels * weights[:, None])) == pytest.approx(0.5)
+
+
+def random_lm_case():
+    rng = np.random.default_rng(1)
+    hidden = jnp.asarray(rng.standard_normal((3, 10, 8)), jnp.float32)
+    kernel = jnp.asarray(rng.standard_normal((8, 20)), jnp.float32)
+    tokens = jnp.asarray(rng.integers(0, 20, (3, 10)), jnp.int32)
+    labels = jnp.asarray(rng.random((3, 10)) < 0.5)
+    return hidden, kernel, tokens, labels, jnp.asarray([0.1, 0.2, 0.3])
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 5, 9, 10, 64])
+def test_chunks_change_nothing(chunk):
+    hidden, kernel, tokens, labels, weights = random_lm_case()
+    expected = sum(
+        weights[n] * token_nll(hidden[n, t - 1][None, None], kernel, tokens[n, t][None, None])
+        for n in range(3)
+        for t in range(1, 10)
+        if labels[n, t]
+    )
+    value, grads = jax.value_and_grad(lm_loss, argnums=(0, 1))(
+        hidden, kernel, tokens, labels, weights, chunk
+    )
+    assert float(value) == pytest.approx(float(expected[0, 0]), rel=1e-5)
+    whole = jax.grad(lm_loss, argnums=(0, 1))(hidden, kernel, tokens, labels, weights, 10)
+    for ours, theirs in zip(grads, whole, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_logits_of_a_row_never_exist_all_at_once():
+    """The largest array in the compiled gradient is smaller than rows x length x vocab."""
+    shape = jax.ShapeDtypeStruct
+    args = (
+        shape((2, 256, 8), jnp.float32),
+        shape((8, 4096), jnp.float32),
+        shape((2, 256), jnp.int32),
+        shape((2, 256), jnp.bool_),
+        shape((2,), jnp.float32),
+    )
+    grad = jax.jit(jax.grad(lm_loss, argnums=(0, 1)), static_argnums=5)
+    all_logits = 2 * 256 * 4096 * 4
+    chunked = grad.lower(*args, 16).compile().memory_analysis().temp_size_in_bytes
+    whole = grad.lower(*args, 256).compile().memory_analysis().temp_size_in_bytes
+    assert chunked < all_logits / 2 < all_logits <= whole
