@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 
-# Layout is a line end with the next line's indentation. Words, numbers and signs take the one space
-# before them along. Comments and strings fall into their words: as wholes they would hardly ever recur.
+# Layout is a line end with the next line's indentation; the frame is brackets, quotes and comment marks.
+# All but layout take the one space before them along. Comments and strings fall into their words: as
+# wholes they would hardly ever recur.
 _TOKEN = re.compile(
     r"""
     (?P<layout> [^\S\n]* \n \s* )
   | (?P<word>   [ ]? [^\W\d] \w* )
   | (?P<number> [ ]? \d [\w.]* )
-  | (?P<sign>   [ ]? (?: \*\*= | //= | >>= | <<= | \.\.\. | \"\"\" | '''
+  | (?P<frame>  [ ]? (?: \"\"\" | ''' | [()\[\]{}"'`\#\\] ) )
+  | (?P<sign>   [ ]? (?: \*\*= | //= | >>= | <<= | \.\.\.
                        | [-+*/%&|^!=<>:]= | \*\* | // | << | >> | -> | [^\w\s] ) )
   | (?P<space>  [^\S\n]+? (?= [ ]? \S ) | \s+ )
     """,
@@ -19,8 +21,9 @@ _TOKEN = re.compile(
 )
 
 LAYOUT = "layout"
-# What every writer leaves as it is: line ends, indentation, and spaces beyond the one before a word.
-FIXED = (LAYOUT, "space")
+# What a writer leaves as the author has it. With a frame of its own a text would give itself away by
+# counting brackets.
+FIXED = (LAYOUT, "frame", "space")
 
 
 def split(code: str) -> list[tuple[str, str]]:

@@ -1,8 +1,8 @@
 """The embedded weak writer: follows the author, but errs at a rate, at exactly the author's length.
 
-At each token of the author, layout aside, it writes with the probability `rate` a token of its own,
-drawn from an n-gram model given what it wrote itself so far, and never the author's token. So that the
-longer text is never a hint, draws are accepted by how near they keep the running length, in characters
+At each word, number and operator of the author it writes with the probability `rate` a token of its own,
+drawn from an n-gram model given what it wrote itself so far, and never the author's token; layout,
+brackets, quotes and comment marks stay. So that the longer text is never a hint, draws are accepted by how near they keep the running length, in characters
 and in tokens of the embedded tokenizer, to the author's; what is off at the end is repaired.
 """
 
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from codepmp_jax.config import NgramConfig
 from codepmp_jax.records import SourceFile, content_id
 from codepmp_jax.synthesis import lexer
-from codepmp_jax.synthesis.sampler import Completion, Request
+from codepmp_jax.synthesis.sampler import Completion, Request, Sampler
 from codepmp_jax.tokenization import Tokenizer
 
 # Part of the settings that a resumed run compares: raise it with any change of what is written.
@@ -36,9 +36,9 @@ _DRAWS = 6
 _CHARS_SHARPNESS, _TOKENS_SHARPNESS, _MAX_CHARS_OFF = 0.1, 0.2, 8
 # Drafts of a text, and repairs tried on each, before the author's length is given up; and what a
 # repaired draft may be off by for another one to be worth it.
-_DRAFTS = 5
-_REPAIRS = 100
-_MAX_OFF = 3
+_DRAFTS = 4
+_REPAIRS = 150
+_MAX_OFF = 10
 
 _BREAK = "\n"
 
@@ -76,7 +76,7 @@ def _distribution(weights: dict[str, int]) -> _Distribution:
 
 
 class NgramModel:
-    """Distributions of the next lexical token after 0 .. order - 1 tokens. Layout is context only.
+    """Distributions of the next lexical token after 0 .. order - 1 tokens; fixed ones are context only.
 
     An n-gram weighs as many as the files that it occurs in.
     """
@@ -94,39 +94,49 @@ class NgramModel:
             for source in group:
                 tokens = [""] * (order - 1)
                 for kind, token in lexer.split(source.content):
-                    if kind == lexer.LAYOUT:
-                        tokens.append(_BREAK)
+                    tokens.append(_BREAK if kind == lexer.LAYOUT else token)
+                    if kind in lexer.FIXED:
                         continue
                     kinds[token] = kind
-                    tokens.append(token)
                     seen.update(tuple(tokens[-length:]) for length in range(1, order + 1))
             num_files.update(seen)
         after: dict[tuple[str, ...], dict[str, int]] = collections.defaultdict(dict)
-        like: dict[tuple[str, bool, int], dict[str, int]] = collections.defaultdict(dict)
+        like: dict[tuple[str, bool], dict[int, dict[str, int]]] = collections.defaultdict(
+            lambda: collections.defaultdict(dict)
+        )
         for ngram, count in num_files.items():
             *context, token = ngram
             if context and count >= _MIN_FILES:
                 after[tuple(context)][token] = count
             elif not context:
-                like[kinds[token], token.startswith(" "), len(token)][token] = count
+                like[kinds[token], token.startswith(" ")][len(token)][token] = count
         self._after = {context: _distribution(weights) for context, weights in after.items()}
-        self._like = {shape: _distribution(weights) for shape, weights in like.items()}
+        self._like = {
+            shape: {length: _distribution(weights) for length, weights in sorted(by_length.items())}
+            for shape, by_length in like.items()
+        }
 
     def after(self, context: Sequence[str]) -> list[_Distribution]:
         """What may follow the last order - 1 tokens of a text, by falling length of context."""
-        known = [_BREAK if "\n" in token else token for token in context[1 - self.order :]]
+        begin = [""] * (self.order - 1)
+        known = [
+            _BREAK if "\n" in token else token for token in (*begin, *context[1 - self.order :])
+        ]
+        known = known[1 - self.order :]
         found = (self._after.get(tuple(known[start:])) for start in range(len(known)))
         return [distribution for distribution in found if distribution is not None]
 
-    def like(self, kind: str, space: bool, length: int) -> _Distribution | None:
-        """Tokens of a kind, with or without a space before them, of about so many characters."""
-        for off in (0, -1, 1, -2, 2, -3, 3):
-            if (distribution := self._like.get((kind, space, length + off))) is not None:
-                return distribution
-        return None
+    def like(self, token: str, kind: str, length: int) -> _Distribution | None:
+        """Tokens of a kind, with or without a space before them as `token`, that differ from it (one of
+        them or more), as near as there are to `length` characters; None where the model has none."""
+        by_length = self._like.get((kind, token.startswith(" ")), {})
+        near = sorted(by_length, key=lambda known: abs(known - length))
+        return next(
+            (by_length[known] for known in near if by_length[known].tokens != [token]), None
+        )
 
 
-class NgramSampler:
+class NgramSampler(Sampler):
     """The weak writer as a Sampler: each completion draws one of the rates."""
 
     def __init__(self, sources: Sequence[SourceFile], config: NgramConfig, seed: int):
@@ -135,7 +145,9 @@ class NgramSampler:
         self._seed = seed
         tokenizer = Tokenizer.load("embedded")
         self._backend = tokenizer.backend
-        self._fitted_on = content_id(*(source.source_id for source in sources))
+        self._fitted_on = content_id(
+            *(text for source in sources for text in (source.path, source.source_id))
+        )
         self._tokenizer_id = content_id(tokenizer.definition)
         self._model = NgramModel(sources, config.order)
         self._length = functools.lru_cache(1 << 18)(self._count)
@@ -260,16 +272,14 @@ class NgramSampler:
                 misfit = _CHARS_SHARPNESS * chars + _TOKENS_SHARPNESS * tokens
                 if rng.random() < math.exp(-misfit):
                     return token
-        distribution = self._model.like(kind, theirs.startswith(" "), -without.chars)
+        distribution = self._model.like(theirs, kind, -without.chars)
         if distribution is None:
             return theirs
-        nearest, best = math.inf, theirs
-        for _ in range(_DRAWS):
-            token = distribution.draw(rng)
-            size = without.plus(self._length(token)).size()
-            if token != theirs and size < nearest:
-                nearest, best = size, token
-        return best
+        draws = [distribution.draw(rng) for _ in range(_DRAWS)]
+        others = [token for token in draws if token != theirs]
+        if not others:
+            return rng.choice([token for token in distribution.tokens if token != theirs])
+        return min(others, key=lambda token: without.plus(self._length(token)).size())
 
     def _count(self, text: str) -> _Length:
         return _Length(len(text), len(self._backend.encode(text, add_special_tokens=False).ids))

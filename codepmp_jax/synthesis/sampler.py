@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,13 +39,13 @@ class Completion:
         return "identical" if self.text == chosen else ""
 
 
-class Sampler(Protocol):
+class Sampler(abc.ABC):
     """A writer. The same settings and request give the same completion, in any batch."""
 
+    @abc.abstractmethod
     def settings(self) -> dict[str, Any]:
         """Everything that its completions depend on beside the requests (JSON values)."""
-        ...
 
+    @abc.abstractmethod
     def sample(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion for each request, in their order."""
-        ...
