@@ -6,11 +6,14 @@ import json
 import logging
 import pathlib
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import jax
-from tensorboardX import SummaryWriter
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 logger = logging.getLogger("codepmp_jax")
 
@@ -65,7 +68,10 @@ class MetricsWriter:
             partial.write_text("".join(kept))
             partial.replace(path)
         self._file = path.open("a")
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+        self._board = EventFileWriter(str(workdir / "tensorboard"))
+        # TensorBoard forgets what an earlier process wrote of the steps from here on.
+        restart = SessionLog(status=SessionLog.START)
+        self._board.add_event(Event(wall_time=time.time(), step=step + 1, session_log=restart))
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Writes a row; it has a `step`, and its other entries are numbers or None."""
@@ -73,9 +79,14 @@ class MetricsWriter:
             return
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
-        for name, value in row.items():
-            if name != "step" and value is not None:
-                self._board.add_scalar(name, value, row["step"])
+        values = [
+            Summary.Value(tag=name, simple_value=value)
+            for name, value in row.items()
+            if name != "step" and value is not None
+        ]
+        self._board.add_event(
+            Event(wall_time=time.time(), step=row["step"], summary=Summary(value=values))
+        )
 
     def close(self) -> None:
         """Flushes both."""

@@ -16,28 +16,28 @@ from codepmp_jax.config import (
 
 
 def get_config() -> TrainConfig:
-    """A Qwen2 of about 2 M parameters in float32."""
+    """A Qwen2 of 1.6 M parameters in float32."""
     return TrainConfig(
         workdir="runs/pmp_tiny",
         model=ModelConfig(
             vocab_size=4096,
             embed_dim=128,
             mlp_dim=384,
-            num_layers=4,
-            num_heads=4,
-            num_kv_heads=2,
-            head_dim=32,
+            num_layers=3,
+            num_heads=2,
+            num_kv_heads=1,
+            head_dim=64,
             tie_embeddings=False,
             compute_dtype="float32",
             remat="none",
         ),
-        data=DataConfig(max_length=256),
+        data=DataConfig(max_length=224),
         loss=LossConfig(lm_chunk=256),
-        optimizer=OptimizerConfig(learning_rate=2e-3, warmup_fraction=0.05),
-        checkpoint=CheckpointConfig(every_steps=200, keep=2),
+        optimizer=OptimizerConfig(learning_rate=3e-3, warmup_fraction=0.05),
+        checkpoint=CheckpointConfig(every_steps=80, keep=2),
         global_batch_pairs=16,
-        num_steps=600,
-        log_every_steps=20,
-        eval_every_steps=200,
+        num_steps=240,
+        log_every_steps=10,
+        eval_every_steps=80,
         eval_pairs=256,
     )

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from flax import nnx
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers.utils import logging as transformers_logging
 
 from codepmp_jax.config import ConvertConfig
 from codepmp_jax.conversion.export import load_run
@@ -50,6 +51,8 @@ def verify(convert: ConvertConfig) -> Verification:
     graph, _, _ = abstract_params(dataclasses.replace(config.model, compute_dtype="float32"))
     model = nnx.merge(graph, params)
     tokenizer = Tokenizer.load(convert.output)
+    # Each of the two models reports the other one's head as unexpected.
+    transformers_logging.set_verbosity_error()
     scorer = AutoModelForSequenceClassification.from_pretrained(convert.output, dtype=torch.float32)
     writer = AutoModelForCausalLM.from_pretrained(convert.output, dtype=torch.float32)
     ours: list[tuple[np.ndarray, np.ndarray]] = []

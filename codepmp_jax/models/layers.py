@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -53,7 +55,10 @@ class Projection(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         """The projection, in x's dtype."""
-        y = jnp.tensordot(x, self.kernel[...].astype(x.dtype), axes=self.contract)
+        kernel = self.kernel[...].astype(x.dtype)
+        inputs, outputs = kernel.shape[: self.contract], kernel.shape[self.contract :]
+        rows = x.reshape(-1, math.prod(inputs)) @ kernel.reshape(math.prod(inputs), -1)
+        y = rows.reshape(*x.shape[: -self.contract], *outputs)
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 
 
