@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
+from google.protobuf.json_format import ParseDict
+from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 logger = logging.getLogger("codepmp_jax")
@@ -62,16 +62,16 @@ class MetricsWriter:
         workdir.mkdir(parents=True, exist_ok=True)
         path = workdir / "metrics.jsonl"
         if path.exists():
-            lines = path.read_text().splitlines(keepends=True)
+            # What follows the last newline is a row that a killed process did not finish.
+            lines = path.read_text().split("\n")[:-1]
             kept = [line for line in lines if json.loads(line)["step"] <= step]
             partial = path.with_name(path.name + ".partial")
-            partial.write_text("".join(kept))
+            partial.write_text("".join(f"{line}\n" for line in kept))
             partial.replace(path)
         self._file = path.open("a")
         self._board = EventFileWriter(str(workdir / "tensorboard"))
         # TensorBoard forgets what an earlier process wrote of the steps from here on.
-        restart = SessionLog(status=SessionLog.START)
-        self._board.add_event(Event(wall_time=time.time(), step=step + 1, session_log=restart))
+        self._add(step + 1, session_log={"status": "START"})
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Writes a row; it has a `step`, and its other entries are numbers or None."""
@@ -80,13 +80,16 @@ class MetricsWriter:
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
         values = [
-            Summary.Value(tag=name, simple_value=value)
+            {"tag": name, "simple_value": value}
             for name, value in row.items()
             if name != "step" and value is not None
         ]
-        self._board.add_event(
-            Event(wall_time=time.time(), step=row["step"], summary=Summary(value=values))
-        )
+        self._add(row["step"], summary={"value": values})
+
+    def _add(self, step: int, **content: dict[str, Any]) -> None:
+        assert self._board is not None
+        event = {"wall_time": time.time(), "step": step, **content}
+        self._board.add_event(ParseDict(event, Event()))
 
     def close(self) -> None:
         """Flushes both."""

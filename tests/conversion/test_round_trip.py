@@ -144,7 +144,7 @@ def base(tmp_path) -> pathlib.Path:
         num_attention_heads=4,
         num_key_value_heads=2,
         tie_word_embeddings=True,
-        rope_theta=10000.0,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
     )
     Qwen2ForCausalLM(config).save_pretrained(tmp_path)
     return tmp_path

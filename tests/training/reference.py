@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,8 +72,8 @@ class TorchPreferenceModel(torch.nn.Module):
 
     def __init__(self, config: TrainConfig, params) -> None:
         super().__init__()
-        settings = hf_config(config.model, 32)
-        self.lm = Qwen2ForCausalLM(Qwen2Config(**settings, attn_implementation="eager"))
+        settings: dict[str, Any] = hf_config(config.model, 32) | {"attn_implementation": "eager"}
+        self.lm = Qwen2ForCausalLM(Qwen2Config(**settings))
         self.score = torch.nn.Linear(config.model.embed_dim, 1, bias=False)
         tensors = {
             name: torch.tensor(np.array(array)) for name, array in hf_tensors(config, params)
