@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import os
 import pathlib
 import platform
 import shlex
@@ -54,7 +55,7 @@ def table(summaries: dict[int, dict[str, Any]]) -> str:
 
 def main() -> None:
     """Runs the quickstart once a seed, then prints and writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="Runs the quickstart once a seed.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--output", default="runs/quickstart_seeds", help="folder of the runs")
     arguments = parser.parse_args()
@@ -74,7 +75,7 @@ def main() -> None:
             f"    python {shlex.join(['benchmarks/quickstart_seeds.py', *sys.argv[1:]])}",
             "",
             f"{datetime.date.today()}, commit {commit}, Python {platform.python_version()}, "
-            "2 CPU cores. `best of N` is the share of problems where the author's code is scored "
+            f"{os.cpu_count()} CPU cores. `best of N` is the share of problems where the author's code is scored "
             "above N - 1 weak rewrites; `seconds` leaves out the installation.",
             "",
             table(summaries),

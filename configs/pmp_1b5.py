@@ -1,14 +1,16 @@
 """PMP pretraining of Qwen2-1.5B (arXiv 2410.02229).
 
-    python launch/tpu_pod.py --config pmp_1b5 --workdir gs://BUCKET/pmp_1b5 --data.input PAIRS
+    python launch/tpu_pod.py --config pmp_1b5 --workdir WORKDIR --data.input PAIRS
 
-The dimensions are Qwen2-1.5B's. Its tied LM head becomes a matrix of its own, as in the paper.
+The dimensions are Qwen2-1.5B's. Its tied LM head becomes a matrix of its own, as in the paper. Hardware: a
+TPU slice; `mesh.fsdp` chips share a copy of the parameters, and the others hold further copies.
 """
 
 from codepmp_jax.config import (
     CheckpointConfig,
     DataConfig,
     LossConfig,
+    MeshConfig,
     ModelConfig,
     OptimizerConfig,
     TrainConfig,
@@ -32,6 +34,7 @@ def get_config() -> TrainConfig:
         data=DataConfig(tokenizer="Qwen/Qwen2-1.5B", max_length=1024, num_workers=8),
         loss=LossConfig(rm_coef=1.0, lm_coef=1.0, lm_chunk=1024),
         optimizer=OptimizerConfig(learning_rate=3e-6, warmup_fraction=0.03, weight_decay=0.1),
+        mesh=MeshConfig(data=-1, fsdp=8),
         checkpoint=CheckpointConfig(every_steps=500, keep=3),
         global_batch_pairs=1024,
         accumulation_steps=2,

@@ -1,14 +1,16 @@
 """PMP pretraining of Qwen2-7B, the paper's main run (arXiv 2410.02229).
 
-    python launch/tpu_pod.py --config pmp_7b --workdir gs://BUCKET/pmp_7b --data.input PAIRS
+    python launch/tpu_pod.py --config pmp_7b --workdir WORKDIR --data.input PAIRS
 
 The dimensions are Qwen2-7B's; batch, length, learning rate, schedule and coefficients are the paper's.
+Hardware: a TPU slice; `mesh.fsdp` chips share a copy of the parameters, and the others hold further copies.
 """
 
 from codepmp_jax.config import (
     CheckpointConfig,
     DataConfig,
     LossConfig,
+    MeshConfig,
     ModelConfig,
     OptimizerConfig,
     TrainConfig,
@@ -34,6 +36,7 @@ def get_config() -> TrainConfig:
         optimizer=OptimizerConfig(
             learning_rate=1e-6, schedule="cosine", warmup_fraction=0.03, weight_decay=0.1
         ),
+        mesh=MeshConfig(data=-1, fsdp=16),
         checkpoint=CheckpointConfig(every_steps=500, keep=3),
         global_batch_pairs=1024,
         accumulation_steps=4,

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import pytest
@@ -54,13 +52,12 @@ def test_models_and_batches_that_do_not_divide_are_named(change, devices, named)
     assert named in str(raised.value)
 
 
-def test_presets_fit_their_pods():
-    """64 devices, with the fsdp that the preset leaves open and with hybrid sharding."""
-    for name in ("pmp_1b5", "pmp_7b"):
-        config = load_preset(name)
-        assert sharding.check_mesh(config, 64) == (1, 64, 1)
-        hybrid = dataclasses.replace(config, mesh=MeshConfig(data=2, fsdp=32))
-        assert sharding.check_mesh(hybrid, 64) == (2, 32, 1)
+@pytest.mark.parametrize(
+    ("preset", "devices", "expected"),
+    [("pmp_1b5", 64, (8, 8, 1)), ("pmp_7b", 16, (1, 16, 1)), ("pmp_7b", 256, (16, 16, 1))],
+)
+def test_presets_fit_slices(preset, devices, expected):
+    assert sharding.check_mesh(load_preset(preset), devices) == expected
 
 
 def test_logical_axes_become_mesh_axes():

@@ -59,10 +59,14 @@ def test_logits_and_rewards(padding_side, tied):
     rows, mask = batch.tokens.reshape(16, 24), batch.token_mask.reshape(16, 24)
     hidden = model(jax.numpy.asarray(rows), jax.numpy.asarray(mask))
     rewards = model.rewards(hidden, jax.numpy.asarray(mask))
-    assert error(rewards, theirs.detach().numpy().reshape(-1)) < TOLERANCE
     real = batch.token_mask
     logits = np.asarray(model.logits(hidden)).reshape(8, 2, 24, -1)
-    assert error(logits[real], their_logits.detach().numpy()[real]) < TOLERANCE
+    found = (
+        error(rewards, theirs.detach().numpy().reshape(-1)),
+        error(logits[real], their_logits.detach().numpy()[real]),
+    )
+    print(f"relative error of rewards {found[0]:.1e}, of logits {found[1]:.1e}")
+    assert max(found) < TOLERANCE
 
 
 @pytest.mark.parametrize("padding_side", ["right", "left"])
