@@ -3,7 +3,8 @@
     python launch/tpu_pod.py --config pmp_1b5 --workdir WORKDIR --data.input PAIRS
 
 The dimensions are Qwen2-1.5B's. Its tied LM head becomes a matrix of its own, as in the paper. Hardware: a
-TPU slice; `mesh.fsdp` chips share a copy of the parameters, and the others hold further copies.
+TPU slice of 64 chips or more, where a chip computes at most 4 pairs at a time; on fewer, raise
+`accumulation_steps`. `mesh.fsdp` chips share a copy of the parameters, and the others hold further copies.
 """
 
 from codepmp_jax.config import (
@@ -37,6 +38,6 @@ def get_config() -> TrainConfig:
         mesh=MeshConfig(data=-1, fsdp=8),
         checkpoint=CheckpointConfig(every_steps=500, keep=3),
         global_batch_pairs=1024,
-        accumulation_steps=2,
+        accumulation_steps=4,
         num_epochs=1.0,
     )

@@ -3,7 +3,8 @@
     python launch/tpu_pod.py --config pmp_7b --workdir WORKDIR --data.input PAIRS
 
 The dimensions are Qwen2-7B's; batch, length, learning rate, schedule and coefficients are the paper's.
-Hardware: a TPU slice; `mesh.fsdp` chips share a copy of the parameters, and the others hold further copies.
+Hardware: a TPU slice of 64 chips or more, where a chip computes at most 4 pairs at a time; on fewer, raise
+`accumulation_steps`. `mesh.fsdp` chips share a copy of the parameters, and the others hold further copies.
 """
 
 from codepmp_jax.config import (

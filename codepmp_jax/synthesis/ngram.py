@@ -2,8 +2,9 @@
 
 At each word, number and operator of the author it writes with the probability `rate` a token of its own,
 drawn from an n-gram model given what it wrote itself so far, and never the author's token; layout,
-brackets, quotes and comment marks stay. So that the longer text is never a hint, draws are accepted by how near they keep the running length, in characters
-and in tokens of the embedded tokenizer, to the author's; what is off at the end is repaired.
+brackets, quotes and comment marks stay. So that the longer text is never a hint, draws are accepted by how
+near they keep the running length, in characters and in tokens of the embedded tokenizer, to the author's;
+what is off at the end is repaired.
 """
 
 from __future__ import annotations
