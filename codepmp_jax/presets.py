@@ -128,7 +128,7 @@ def parse(
         prog=prog,
         default=preset,
         args=rest,
-        description=f"{description}\n\n--config NAME|PATH starts from a preset in configs/ (or a file); "
+        description=f"{description}\n\n--config NAME|PATH starts from a preset in configs/ (or a file);\n"
         "--print-config shows every setting and exits.",
     )
     if known.print_config:
@@ -165,5 +165,5 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         sys.exit(2)

@@ -15,19 +15,24 @@ import jax
 from codepmp_jax import presets, telemetry
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.conversion import load
+from codepmp_jax.errors import require
 from codepmp_jax.training.loop import train
 
 
 def join_hosts() -> None:
     """Joins the other hosts of a TPU slice, or those that JAX_COORDINATOR_ADDRESS names."""
-    is_tpu_vm = any(pathlib.Path("/dev").glob("accel[0-9]*")) or pathlib.Path("/dev/vfio").is_dir()
-    if os.environ.get("JAX_PLATFORMS", "tpu") == "tpu" and is_tpu_vm:
+    dev = pathlib.Path("/dev")
+    is_tpu_vm = any(dev.glob("accel[0-9]*")) or any(dev.glob("vfio/[0-9]*"))
+    platforms = os.environ.get("JAX_PLATFORMS") or "tpu"
+    if is_tpu_vm and "tpu" in platforms.split(","):
         jax.distributed.initialize()
     elif "JAX_COORDINATOR_ADDRESS" in os.environ:
-        jax.distributed.initialize(
-            num_processes=int(os.environ["JAX_NUM_PROCESSES"]),
-            process_id=int(os.environ["JAX_PROCESS_ID"]),
-        )
+        names = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+        for name in names:
+            value = os.environ.get(name, "")
+            require(value.isdecimal(), name, value, "must be a number", "set it on every host")
+        number, index = (int(os.environ[name]) for name in names)
+        jax.distributed.initialize(num_processes=number, process_id=index)
 
 
 def main() -> None:

@@ -47,9 +47,9 @@ def _require_n(n: int, num_candidates: int) -> None:
 def best_of_n(rewards: Shaped[np.ndarray, "M"], correct: Bool[np.ndarray, "M"], n: int) -> float:
     """Expected correctness of the highest-reward candidate among n drawn from M.
 
-    Unbiased (REFERENCE.md, "Unbiased Best-of-N"). Candidates of equal reward are as likely to be
-    picked as one another: their correctness is averaged. Raises UserError where n exceeds M or a
-    reward is not finite.
+    The mean over all subsets of n, as pass@k is (arXiv 2107.03374, equation 1). Candidates of equal
+    reward are as likely to be picked as one another: their correctness is averaged. Raises UserError
+    where n exceeds M or a reward is not finite.
     """
     _require_n(n, len(rewards))
     require(

@@ -71,7 +71,13 @@ def total_steps(config: TrainConfig, num_pairs: int) -> int:
 def to_devices(batch: Batch, mesh: Mesh) -> Batch:
     """This host's pairs as its part of the global batch."""
     layout = sharding.batch_sharding(mesh)
-    return jax.tree.map(lambda array: jax.make_array_from_process_local_data(layout, array), batch)
+
+    def place(array: np.ndarray) -> jax.Array:
+        # The whole shape, so that a mesh on which hosts would share their pairs is an error.
+        shape = (jax.process_count() * len(array), *array.shape[1:])
+        return jax.make_array_from_process_local_data(layout, array, shape)
+
+    return jax.tree.map(place, batch)
 
 
 @dataclasses.dataclass
@@ -101,6 +107,9 @@ class Window:
         Raises UserError naming the window's steps where a loss or gradient is not finite.
         """
         values = jax.device_get([metrics for _, metrics, _ in self.steps])
+        hosts = checkpoint.gather(
+            {f"{step}/{name}": n for step, _, counts in self.steps for name, n in counts.items()}
+        )
         # The hosts' batches are alike, so this host's rate stands for each.
         rate = jax.process_count() / (time.perf_counter() - self.started)
         peak = telemetry.peak_flops()
@@ -114,7 +123,9 @@ class Window:
         for (step, _, counts), metrics in zip(self.steps, values, strict=True):
             row: dict[str, Any] = {"step": step}
             row |= {name: float(value) for name, value in metrics.items()}
-            row |= {f"data_{name}": count for name, count in counts.items()}
+            row |= {
+                f"data_{name}": sum(host[f"{step}/{name}"] for host in hosts) for name in counts
+            }
             if not math.isfinite(row["loss"]) or not math.isfinite(row["grad_norm"]):
                 raise UserError(
                     f"step {step}: loss {row['loss']}, gradient norm {row['grad_norm']}: not finite, "
@@ -134,12 +145,13 @@ class Run:
         self.hosts = jax.process_count()
         self.mesh_sizes = sharding.check_mesh(config, jax.device_count())
         self.part_pairs = config.global_batch_pairs // config.accumulation_steps
+        # With which the pairs of a part divide over the hosts too.
         require(
-            self.part_pairs % self.hosts == 0,
-            "global_batch_pairs / accumulation_steps",
-            self.part_pairs,
-            f"must be divisible by the number of hosts ({self.hosts})",
-            "change the batch or the accumulation",
+            self.mesh_sizes[0] * self.mesh_sizes[1] % self.hosts == 0,
+            "mesh.data * mesh.fsdp",
+            self.mesh_sizes[0] * self.mesh_sizes[1],
+            f"must be divisible by the number of hosts ({self.hosts}), each of which reads its own pairs",
+            "lower mesh.tensor",
         )
         self.tokenizer = Tokenizer.load(config.data.tokenizer)
         require(
@@ -188,6 +200,14 @@ class Run:
         check_same_run(config, saved, source)
         abstract = self.abstract
         restored = self.checkpointer.restore(abstract.params, (abstract.step, abstract.opt_state))
+        require(
+            len(restored.data) == self.hosts,
+            f"{source}: number of hosts",
+            self.hosts,
+            f"must be {len(restored.data)}, as when it was saved: each host goes on where it stood in "
+            "the data",
+            "resume on as many hosts, or start a new run with model.init_from = the old workdir",
+        )
         self.batches.restore(restored.data[jax.process_index()])
         logger.info("resuming %s at step %d of %d", source, step, self.num_steps)
         count, opt_state = restored.optimizer
@@ -262,7 +282,14 @@ def train(
         shardings = jax.tree.map(lambda leaf: leaf.sharding, run.abstract)
         train_step = jit_train_step(config, run.num_steps, shardings)
         jitted_eval = jax.jit(lambda params, batch: eval_step(params, batch, config))
-        bar = stack.enter_context(progress(total=run.num_steps, initial=first_step, unit="step"))
+        bar = stack.enter_context(
+            progress(
+                total=run.num_steps,
+                initial=first_step,
+                unit="step",
+                disable=not telemetry.is_main_process(),
+            )
+        )
         stack.enter_context(jax.set_mesh(run.mesh))
         window = Window()
         for step in range(first_step + 1, run.num_steps + 1):
