@@ -22,7 +22,6 @@ setuptools.setup(
     install_requires=[
         "absl-py>=2.1",
         "array-record>=0.8",
-        "etils[epath]>=1.12",
         "flax>=0.12",
         "grain>=0.2.15",
         "huggingface-hub>=1.0",

@@ -7,6 +7,7 @@ dataclasses into command-line overrides and strict JSON. The string under a fiel
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, ClassVar, Literal
 
 from codepmp_jax.errors import require
@@ -331,7 +332,8 @@ class LossConfig(Config):
     lm_micro_batch_pairs: int = 4
     """Pairs in one of the paper's micro batches (micro_batch_mean only)."""
     lm_chunk: int = 256
-    """Positions of a row whose logits exist at a time."""
+    """Positions of a row whose logits exist at a time; times the chosen rows on a chip, at least 1024
+    tokens keep the chip busy."""
 
     def __post_init__(self) -> None:
         _require_positive("loss.", self, "lm_micro_batch_pairs", "lm_chunk")
@@ -437,7 +439,7 @@ class TrainConfig(Config):
     """One training run: PMP pretraining or RM finetuning."""
 
     workdir: str = "runs/train"
-    """Folder of the run: config.json, metrics.jsonl, tensorboard/, checkpoints/."""
+    """Folder of the run: config.json, tokenizer/, metrics.jsonl, tensorboard/, checkpoints/."""
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     loss: LossConfig = LossConfig()
@@ -451,7 +453,7 @@ class TrainConfig(Config):
     num_steps: int | None = None
     """Optimizer steps; by default num_epochs of the data."""
     num_epochs: float = 1.0
-    """Passes over the train split (if num_steps is not given)."""
+    """Passes over the train split (if num_steps is not given), dropped pairs counted as if they were kept."""
     log_every_steps: int = 10
     """Steps between two lines of the log; metrics.jsonl has every step."""
     eval_every_steps: int = 500
@@ -463,6 +465,18 @@ class TrainConfig(Config):
     """Resume although model, data or seed differ from the checkpoint's."""
 
     def __post_init__(self) -> None:
+        for path, value in (("workdir", self.workdir), ("data.input", self.data.input)):
+            require(
+                "://" not in value,
+                path,
+                value,
+                "must be a path on a file system",
+                "mount the bucket (gcsfuse) and give the path",
+            )
+        require(0 <= self.seed < 2**32, "seed", self.seed, "must lie in [0, 2^32)", "try 0")
+        require(
+            math.isfinite(self.num_epochs), "num_epochs", self.num_epochs, "must be finite", "try 1"
+        )
         _require_positive(
             "",
             self,

@@ -84,7 +84,10 @@ def load_preset(name: str) -> Any:
     if not path.is_file():
         raise UserError(f"--config {name}: no such file. Remedy: give a preset's name or a path.")
     if path.suffix == ".json":
-        return json.loads(path.read_text(encoding="utf-8"))
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise UserError(f"--config {name}: not JSON ({error}).") from error
     spec = importlib.util.spec_from_file_location(f"codepmp_jax_preset_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None

@@ -173,7 +173,8 @@ class ShardedDataset(Sequence):
         splits = read_manifest(directory, record_type)["splits"]
         if split not in splits:
             raise UserError(
-                f"{self.directory}: no split {split!r}; it has {', '.join(splits) or 'none'}."
+                f"{self.directory}: no split {split!r}; it has {', '.join(splits) or 'none'}. Remedy: "
+                "import or make that split too (training can do without `heldout`: --eval-pairs 0)."
             )
         self.shards = [Shard(**entry) for entry in splits[split]["shards"]]
         for shard in self.shards:

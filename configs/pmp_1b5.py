@@ -32,8 +32,10 @@ def get_config() -> TrainConfig:
             head_dim=128,
             init_from="Qwen/Qwen2-1.5B",
         ),
-        data=DataConfig(tokenizer="Qwen/Qwen2-1.5B", max_length=1024, num_workers=8),
-        loss=LossConfig(rm_coef=1.0, lm_coef=1.0, lm_chunk=1024),
+        data=DataConfig(
+            tokenizer="Qwen/Qwen2-1.5B", max_length=1024, num_workers=8, verify_shards=False
+        ),
+        loss=LossConfig(rm_coef=1.0, lm_coef=1.0, lm_chunk=256),
         optimizer=OptimizerConfig(learning_rate=3e-6, warmup_fraction=0.03, weight_decay=0.1),
         mesh=MeshConfig(data=-1, fsdp=8),
         checkpoint=CheckpointConfig(every_steps=500, keep=3),

@@ -32,7 +32,7 @@ def get_config() -> TrainConfig:
             remat="none",
         ),
         data=DataConfig(max_length=224),
-        loss=LossConfig(lm_chunk=256),
+        loss=LossConfig(lm_chunk=112),
         optimizer=OptimizerConfig(learning_rate=3e-3, warmup_fraction=0.05),
         checkpoint=CheckpointConfig(every_steps=80, keep=2),
         global_batch_pairs=16,

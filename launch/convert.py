@@ -7,9 +7,12 @@ The other direction is `launch/tpu_pod.py --model.init-from FOLDER`.
 
 from __future__ import annotations
 
+import pathlib
+
 from codepmp_jax import presets, telemetry
-from codepmp_jax.config import ConvertConfig
+from codepmp_jax.config import ConvertConfig, TrainConfig
 from codepmp_jax.conversion.export import to_hf
+from codepmp_jax.models.preference import Params
 
 
 def main() -> None:
@@ -18,17 +21,20 @@ def main() -> None:
         {"to-hf": (ConvertConfig, "Converts a training run to a Hugging Face folder.")}
     )
     telemetry.setup_logging()
-    folder = to_hf(config)
-    figures = ""
-    if config.verify:
+    figures: list[str] = []
+
+    def check(folder: pathlib.Path, run: TrainConfig, params: Params) -> None:
+        # PyTorch is needed here only.
         from codepmp_jax.conversion.verify import verify
 
-        errors = verify(config)
-        figures = (
+        errors = verify(folder, run, params, config.dtype)
+        figures.append(
             f": relative error against PyTorch {errors.rewards:.1e} (rewards), "
             f"{errors.logits:.1e} (logits)"
         )
-    print(f"{folder}{figures}")
+
+    folder = to_hf(config, check if config.verify else None)
+    print(f"{folder}{''.join(figures)}")
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def test_models_and_batches_that_do_not_divide_are_named(change, devices, named)
     ("preset", "devices", "expected"),
     [("pmp_1b5", 64, (8, 8, 1)), ("pmp_7b", 16, (1, 16, 1)), ("pmp_7b", 256, (16, 16, 1))],
 )
-def test_presets_fit_slices(preset, devices, expected):
+def test_presets_divide_over_slices(preset, devices, expected):
     assert sharding.check_mesh(load_preset(preset), devices) == expected
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pathlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -59,37 +59,47 @@ def hf_tensors(config: TrainConfig, params: Params) -> Iterator[tuple[str, np.nd
 
 
 def write_tensors(folder: pathlib.Path, tensors: Iterator[tuple[str, np.ndarray]]) -> None:
-    """Writes safetensors of at most 5 GiB each, and their index where there are several."""
-    files: list[dict[str, np.ndarray]] = [{}]
+    """Writes safetensors of at most 5 GiB each, one at a time in memory, and their index if several."""
+    contents: list[list[str]] = []
+    pending: dict[str, np.ndarray] = {}
     size = total = 0
+
+    def flush() -> None:
+        save_file(pending, folder / f"{len(contents)}.partial", metadata={"format": "pt"})
+        contents.append(list(pending))
+        pending.clear()
+
     for name, tensor in tensors:
-        if size and size + tensor.nbytes > _MAX_SHARD_BYTES:
-            files.append({})
+        if pending and size + tensor.nbytes > _MAX_SHARD_BYTES:
+            flush()
             size = 0
-        files[-1][name] = tensor
+        pending[name] = tensor
         size += tensor.nbytes
         total += tensor.nbytes
-    names = (
-        ["model.safetensors"]
-        if len(files) == 1
-        else [f"model-{i + 1:05d}-of-{len(files):05d}.safetensors" for i in range(len(files))]
-    )
-    for name, file in zip(names, files, strict=True):
-        save_file(file, folder / name, metadata={"format": "pt"})
-    if len(files) > 1:
-        weight_map = {
-            tensor: name for name, file in zip(names, files, strict=True) for tensor in file
-        }
+    flush()
+    number = len(contents)
+    weight_map = {}
+    for i, tensor_names in enumerate(contents):
+        name = "model" if number == 1 else f"model-{i + 1:05d}-of-{number:05d}"
+        (folder / f"{i}.partial").rename(folder / f"{name}.safetensors")
+        weight_map |= dict.fromkeys(tensor_names, f"{name}.safetensors")
+    if number > 1:
         index = {"metadata": {"total_size": total}, "weight_map": weight_map}
         write_json(folder / "model.safetensors.index.json", index)
 
 
-def to_hf(convert: ConvertConfig) -> pathlib.Path:
+Check = Callable[[pathlib.Path, TrainConfig, Params], None]
+
+
+def to_hf(convert: ConvertConfig, check: Check | None = None) -> pathlib.Path:
     """Writes the Hugging Face folder of a run, whole or not at all; returns it.
 
-    Raises UserError where the run has no such checkpoint, or the folder exists and was not written by
-    this function.
+    `check` sees the written folder before it gets its name, with the run's config and parameters, and
+    may raise. Raises UserError where the run has no such checkpoint, or the folder exists and was not
+    written by this function.
     """
+    for name, value in (("run", convert.run), ("output", convert.output)):
+        require(value != "", name, value, "must be given", f"add --{name} FOLDER")
     folder = pathlib.Path(convert.output)
     require(
         not folder.exists() or (folder / "codepmp_jax.json").is_file(),
@@ -99,7 +109,7 @@ def to_hf(convert: ConvertConfig) -> pathlib.Path:
         "give a new folder",
     )
     config, step, params = load_run(convert.run, convert.step)
-    tokenizer = Tokenizer.load(config.data.tokenizer)
+    tokenizer = Tokenizer.load(str(pathlib.Path(convert.run) / "tokenizer"))
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -120,6 +130,8 @@ def to_hf(convert: ConvertConfig) -> pathlib.Path:
     tokenizer.save(partial)
     facts: dict[str, Any] = {"run": convert.run, "step": step, "config": presets.to_json(config)}
     write_json(partial / "codepmp_jax.json", facts)
+    if check is not None:
+        check(partial, config, params)
     if folder.exists():
         shutil.rmtree(folder)
     partial.rename(folder)

@@ -67,7 +67,12 @@ def resolve(config: TrainConfig) -> TrainConfig:
             raise UserError(
                 f"{path}: no such file. Remedy: give a Hugging Face folder or a training run."
             )
-        hf = json.loads(path.read_text())
+        try:
+            hf = json.loads(path.read_text())
+        except json.JSONDecodeError as error:
+            raise UserError(
+                f"{path}: not JSON ({error}). Remedy: copy the folder again."
+            ) from error
         require(
             hf.get("model_type") in FAMILIES,
             f"{path}: model_type",
@@ -75,7 +80,12 @@ def resolve(config: TrainConfig) -> TrainConfig:
             f"must be one of {', '.join(FAMILIES)}",
             "take a model of a known family",
         )
-        model = FAMILIES[hf["model_type"]].model_config(hf, config.model, str(path))
+        try:
+            model = FAMILIES[hf["model_type"]].model_config(hf, config.model, str(path))
+        except KeyError as error:
+            raise UserError(
+                f"{path}: lacks {error}. Remedy: take a complete config.json."
+            ) from error
         model = dataclasses.replace(model, init_from=str(folder))
         tokenizer = str(folder) if (folder / "tokenizer.json").is_file() else "embedded"
     changed = [
@@ -156,6 +166,14 @@ def load_folder(config: ModelConfig, abstract: Params, seed: int) -> Params:
     """
     folder = pathlib.Path(str(config.init_from))
     tensors = Tensors(folder)
+    hf = json.loads((folder / "config.json").read_text())
+    require(
+        not config.tie_embeddings or hf.get("tie_word_embeddings", "lm_head.weight" not in tensors),
+        "model.tie_embeddings",
+        config.tie_embeddings,
+        f"would lose the LM head of {folder}, which is a matrix of its own",
+        "leave it False",
+    )
     table = [
         weight
         for weight in FAMILIES[config.family].WEIGHTS

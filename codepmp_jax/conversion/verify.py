@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,10 +12,9 @@ from flax import nnx
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
-from codepmp_jax.config import ConvertConfig
-from codepmp_jax.conversion.export import load_run
+from codepmp_jax.config import TrainConfig
 from codepmp_jax.errors import UserError
-from codepmp_jax.models.preference import abstract_params
+from codepmp_jax.models.preference import Params, abstract_params
 from codepmp_jax.tokenization import Text, Tokenizer
 
 SAMPLES = (
@@ -42,42 +42,43 @@ def relative_error(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.max(np.abs(ours - theirs))) / scale
 
 
-def verify(convert: ConvertConfig) -> Verification:
-    """Compares rewards and logits of the folder convert.output with those of convert.run, in float32.
+def verify(folder: pathlib.Path, config: TrainConfig, params: Params, dtype: str) -> Verification:
+    """Compares rewards and logits of a Hugging Face folder with those of the parameters, in float32.
 
-    Raises UserError where they differ by more than TOLERANCE of convert.dtype.
+    All samples are one padded batch, as users score them. Raises UserError where they differ by more
+    than TOLERANCE of `dtype`, in which the folder was written.
     """
-    config, _, params = load_run(convert.run, convert.step)
     graph, _, _ = abstract_params(dataclasses.replace(config.model, compute_dtype="float32"))
     model = nnx.merge(graph, params)
-    tokenizer = Tokenizer.load(convert.output)
+    tokenizer = Tokenizer.load(str(folder))
+    rows = [
+        encoded.tokens[: config.data.max_length]
+        for encoded in tokenizer.encode([Text(sample, 0) for sample in SAMPLES])
+    ]
+    tokens = np.full((len(rows), max(map(len, rows))), tokenizer.pad_id, np.int32)
+    mask = np.arange(tokens.shape[1]) < np.array([[len(row)] for row in rows])
+    tokens[mask] = np.concatenate(rows)
+    hidden = model(jnp.asarray(tokens), jnp.asarray(mask))
+    rewards, logits = model.rewards(hidden, jnp.asarray(mask)), model.logits(hidden)
     # Each of the two models reports the other one's head as unexpected.
     transformers_logging.set_verbosity_error()
-    scorer = AutoModelForSequenceClassification.from_pretrained(convert.output, dtype=torch.float32)
-    writer = AutoModelForCausalLM.from_pretrained(convert.output, dtype=torch.float32)
-    ours: list[tuple[np.ndarray, np.ndarray]] = []
-    theirs: list[tuple[np.ndarray, np.ndarray]] = []
-    for encoded in tokenizer.encode([Text(sample, 0) for sample in SAMPLES]):
-        tokens = encoded.tokens[None, : config.data.max_length]
-        mask = jnp.ones(tokens.shape, bool)
-        hidden = model(jnp.asarray(tokens), mask)
-        ours.append((np.asarray(model.rewards(hidden, mask)), np.asarray(model.logits(hidden))))
-        with torch.no_grad():
-            ids = torch.from_numpy(tokens.astype(np.int64))
-            theirs.append((scorer(ids).logits[:, 0].numpy(), writer(ids).logits.numpy()))
+    batch = {
+        "input_ids": torch.from_numpy(tokens.astype(np.int64)),
+        "attention_mask": torch.from_numpy(mask.astype(np.int64)),
+    }
+    with torch.inference_mode():
+        scorer = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+        their_rewards = scorer(**batch).logits[:, 0].numpy()
+        writer = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        their_logits = writer(**batch).logits.numpy()
     errors = Verification(
-        *(
-            relative_error(
-                np.concatenate([sample[i].ravel() for sample in ours]),
-                np.concatenate([sample[i].ravel() for sample in theirs]),
-            )
-            for i in range(2)
-        )
+        relative_error(np.asarray(rewards), their_rewards),
+        relative_error(np.asarray(logits)[mask], their_logits[mask]),
     )
-    if max(errors.rewards, errors.logits) > TOLERANCE[convert.dtype]:
+    if not max(errors.rewards, errors.logits) <= TOLERANCE[dtype]:
         raise UserError(
-            f"{convert.output}: differs from {convert.run}: relative error of rewards "
-            f"{errors.rewards:.1e}, of logits {errors.logits:.1e}, more than "
-            f"{TOLERANCE[convert.dtype]:.0e}. Remedy: convert again; if it stays, report it."
+            f"{folder}: differs from its run: relative error of rewards {errors.rewards:.1e}, of logits "
+            f"{errors.logits:.1e}, more than {TOLERANCE[dtype]:.0e}. Remedy: convert again; if it stays, "
+            "report it."
         )
     return errors

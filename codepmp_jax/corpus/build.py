@@ -93,7 +93,6 @@ def build_corpus(config: CorpusConfig) -> dict[str, Any]:
     """
     folder = readers.open_folder(config)
     output = pathlib.Path(config.output)
-    _clear(output)
     found = find_sources(folder, config)
     splits: dict[str, list[SourceFile]] = {"train": [], "heldout": []}
     for source in sorted(found.sources, key=lambda source: source.source_id):
@@ -106,6 +105,7 @@ def build_corpus(config: CorpusConfig) -> dict[str, Any]:
             "or another heldout_fraction or seed."
         )
     report = _report(found, splits)
+    _clear(output)
     written = {
         "train": shards.write_split(output, "train", splits["train"], config.num_shards),
         "heldout": shards.write_split(output, "heldout", splits["heldout"], 1),

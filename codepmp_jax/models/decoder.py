@@ -91,7 +91,7 @@ class Decoder(nnx.Module):
         config = self.config
         positions = jnp.maximum(jnp.cumsum(token_mask, axis=-1) - 1, 0)
         mask = attention_mask(token_mask)
-        x = self.embedding[...].astype(config.compute_dtype)[tokens]
+        x = self.embedding[...][tokens].astype(config.compute_dtype)
         x = constrain(x, "batch", "length", None)
         graph, stacked = nnx.split(self.layers)
 

@@ -8,7 +8,7 @@ import itertools
 import math
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -33,7 +33,10 @@ from codepmp_jax.training.state import TrainState, abstract_state, init_state
 from codepmp_jax.training.step import eval_step, jit_train_step
 
 # Settings that change how a run computes, but not what; a run may go on with others.
-_FREE = ("model.init_from", "model.remat", "data.num_workers", "data.verify_shards")
+_FREE = (
+    *("model.init_from", "model.remat"),
+    *("data.input", "data.num_workers", "data.verify_shards"),
+)
 
 
 def check_same_run(config: TrainConfig, saved: TrainConfig, source: str) -> None:
@@ -162,7 +165,12 @@ class Run:
             "raise it, or use the tokenizer that belongs to the model",
         )
         self.train_pairs = self._open("train")
-        self.heldout_pairs = self._open("heldout") if config.eval_pairs else None
+        # In memory, for they are few and read again and again.
+        self.heldout_pairs = (
+            list(itertools.islice(self._open("heldout"), config.eval_pairs))
+            if config.eval_pairs
+            else []
+        )
         self.num_steps = total_steps(config, len(self.train_pairs))
         self.optimizer = optimizers.build(config.optimizer, self.num_steps)
         self.mesh = sharding.make_mesh(self.mesh_sizes)
@@ -170,11 +178,17 @@ class Run:
         self.batches = self._loader(self.train_pairs, config.global_batch_pairs, repeat=True)
         self.checkpointer = Checkpointer(config.workdir, config.checkpoint)
 
+    def _shards(self) -> list[str]:
+        """What the training data are, wherever they lie."""
+        return [shard.sha256 for shard in self.train_pairs.shards]
+
     def _open(self, split: str) -> ShardedDataset:
         data = self.config.data
         return ShardedDataset(data.input, PreferencePair, split, data.verify_shards)
 
-    def _loader(self, pairs: ShardedDataset, global_batch: int, repeat: bool) -> PairLoader:
+    def _loader(
+        self, pairs: Sequence[PreferencePair], global_batch: int, repeat: bool
+    ) -> PairLoader:
         return PairLoader(
             pairs,
             self.tokenizer,
@@ -201,14 +215,22 @@ class Run:
         abstract = self.abstract
         restored = self.checkpointer.restore(abstract.params, (abstract.step, abstract.opt_state))
         require(
-            len(restored.data) == self.hosts,
+            restored.data["shards"] == self._shards() or config.allow_config_change,
+            f"{source}: data.input",
+            config.data.input,
+            "must hold the very shards that the run was trained on",
+            "give that data, another workdir, or --allow-config-change",
+        )
+        hosts = restored.data["hosts"]
+        require(
+            len(hosts) == self.hosts,
             f"{source}: number of hosts",
             self.hosts,
-            f"must be {len(restored.data)}, as when it was saved: each host goes on where it stood in "
+            f"must be {len(hosts)}, as when it was saved: each host goes on where it stood in "
             "the data",
             "resume on as many hosts, or start a new run with model.init_from = the old workdir",
         )
-        self.batches.restore(restored.data[jax.process_index()])
+        self.batches.restore(hosts[jax.process_index()])
         logger.info("resuming %s at step %d of %d", source, step, self.num_steps)
         count, opt_state = restored.optimizer
         return step, TrainState(count, restored.params, opt_state)
@@ -219,34 +241,31 @@ class Run:
             step,
             state.params,
             (state.step, state.opt_state),
-            checkpoint.gather(self.batches.state()),
+            {"shards": self._shards(), "hosts": checkpoint.gather(self.batches.state())},
             presets.to_json(self.config),
         )
 
     def evaluate(
         self, params: Params, eval_step: Callable[[Params, Batch], Any]
     ) -> dict[str, float]:
-        """Means of eval_step's metrics over eval_pairs held-out pairs, named `eval_...`."""
-        if self.heldout_pairs is None:
+        """Means of eval_step's sums over the first eval_pairs held-out pairs, named `eval_...`."""
+        if not self.heldout_pairs:
             return {}
-        number = math.ceil(self.config.eval_pairs / self.part_pairs)
         loader = self._loader(self.heldout_pairs, self.part_pairs, repeat=False)
         with contextlib.closing(loader):
             results = jax.device_get(
-                [
-                    eval_step(params, to_devices(batch, self.mesh))
-                    for batch in itertools.islice(loader, number)
-                ]
+                [eval_step(params, to_devices(batch, self.mesh)) for batch in loader]
             )
-        weights = np.array([float(result.pop("num_pairs")) for result in results])
-        if weights.sum() == 0:
+        sums = {name: float(sum(result[name] for result in results)) for name in results[0]}
+        num_pairs, num_labels = sums.pop("num_pairs"), sums.pop("num_labels")
+        if num_pairs == 0:
             raise UserError(
-                f"{self.heldout_pairs!r}: no pair is left to evaluate on. Remedy: raise "
+                f"{self.config.data.input}: no held-out pair is left to evaluate on. Remedy: raise "
                 f"data.max_length ({self.config.data.max_length}), or set eval_pairs to 0."
             )
         return {
-            f"eval_{name}": float(np.average([result[name] for result in results], weights=weights))
-            for name in results[0]
+            f"eval_{name}": value / (max(num_labels, 1) if name == "lm_loss" else num_pairs)
+            for name, value in sums.items()
         }
 
     def close(self) -> None:
@@ -276,6 +295,7 @@ def train(
         )
         if telemetry.is_main_process():
             write_json(workdir / "config.json", presets.to_json(config))
+            run.tokenizer.save(workdir / "tokenizer")
         writer = stack.enter_context(
             contextlib.closing(telemetry.MetricsWriter(workdir, first_step))
         )

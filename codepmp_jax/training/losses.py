@@ -22,19 +22,27 @@ def pair_weights(pair_mask: Bool[Array, " N"]) -> Float[Array, " N"]:
     return mask / jnp.maximum(mask.sum(), 1)
 
 
-def token_weights(label_mask: Bool[Array, "N L"], config: LossConfig) -> Float[Array, " N"]:
-    """The weight of each label token of a pair's chosen row.
+def lm_labels(
+    response_mask: Bool[Array, "N L"], token_mask: Bool[Array, "N L"], pair_mask: Bool[Array, " N"]
+) -> Bool[Array, "N L"]:
+    """The tokens that the LM loss is over: of the response, of a real pair, with a token before them."""
+    has_previous = jnp.pad(token_mask[:, :-1], ((0, 0), (1, 0)))
+    return response_mask & has_previous & pair_mask[:, None]
+
+
+def token_weights(labels: Bool[Array, "N L"], config: LossConfig) -> Float[Array, "N L"]:
+    """The weight of each token of a pair's chosen row; 0 where it is no label.
 
     `token_mean`: 1 / (label tokens of the global batch). `micro_batch_mean`: the authors' mean over
     groups of lm_micro_batch_pairs consecutive pairs of each group's own token mean (arXiv 2410.02229,
     as released); a group without a label counts as a mean of 0.
     """
-    tokens = label_mask.sum(axis=-1).astype(jnp.float32)
+    counts = labels.sum(axis=-1).astype(jnp.float32)
     if config.lm_reduction == "token_mean":
-        return jnp.broadcast_to(1 / jnp.maximum(tokens.sum(), 1), tokens.shape)
-    groups = tokens.reshape(-1, config.lm_micro_batch_pairs)
+        return labels / jnp.maximum(counts.sum(), 1)
+    groups = counts.reshape(-1, config.lm_micro_batch_pairs)
     weights = 1 / (groups.shape[0] * jnp.maximum(groups.sum(axis=-1, keepdims=True), 1))
-    return jnp.broadcast_to(weights, groups.shape).reshape(-1)
+    return labels * jnp.broadcast_to(weights, groups.shape).reshape(-1, 1)
 
 
 def pair_losses(
@@ -64,20 +72,17 @@ def lm_loss(
     hidden: Float[Array, "N L D"],
     kernel: Float[Array, "D V"],
     tokens: Int[Array, "N L"],
-    label_mask: Bool[Array, "N L"],
-    weights: Float[Array, " N"],
+    weights: Float[Array, "N L"],
     chunk: int,
 ) -> Float[Array, ""]:
-    """Weighted sum of the next-token losses of the label tokens.
+    """Weighted sum of the tokens' losses, where position t predicts token t + 1.
 
-    Position t predicts token t + 1, so a label at position 0 has no prediction and is left out. The
-    logits exist for `chunk` positions of a row at a time, in the backward pass too.
+    The logits exist for `chunk` positions of a row at a time, in the backward pass too.
     """
     num_chunks = math.ceil(hidden.shape[1] / chunk)
     targets = jnp.roll(tokens, -1, axis=-1)
-    masked = jnp.roll(label_mask, -1, axis=-1).at[:, -1].set(False) * weights[:, None]
-    if num_chunks == 1:
-        return jnp.sum(token_nll(hidden, kernel, targets) * masked)
+    # No token follows the last position, and none predicts the first token.
+    weights = jnp.roll(weights, -1, axis=-1).at[:, -1].set(0)
 
     def chunks(array: Array) -> Array:
         padding = [(0, 0), (0, num_chunks * chunk - array.shape[1])] + [(0, 0)] * (array.ndim - 2)
@@ -86,8 +91,8 @@ def lm_loss(
 
     @jax.checkpoint
     def add(total: Array, part: tuple[Array, Array, Array]) -> tuple[Array, None]:
-        hidden, targets, masked = part
-        return total + jnp.sum(token_nll(hidden, kernel, targets) * masked), None
+        hidden, targets, weights = part
+        return total + jnp.sum(token_nll(hidden, kernel, targets) * weights), None
 
-    parts = (chunks(hidden), chunks(targets), chunks(masked))
+    parts = (chunks(hidden), chunks(targets), chunks(weights))
     return jax.lax.scan(add, jnp.float32(0), parts)[0]

@@ -18,6 +18,7 @@ from codepmp_jax.sharding import constrain
 from codepmp_jax.training import optimizer as optimizers
 from codepmp_jax.training.losses import (
     centering_losses,
+    lm_labels,
     lm_loss,
     pair_losses,
     pair_weights,
@@ -33,24 +34,25 @@ class WeightedBatch(NamedTuple):
 
     batch: Batch
     pairs: Float[Array, " N"]
-    tokens: Float[Array, " N"]
+    tokens: Float[Array, "N L"]
 
 
 def weigh(batch: Batch, config: TrainConfig) -> WeightedBatch:
-    """The global batch with its weights; LM labels are those of the chosen rows of real pairs."""
-    labels = batch.response_mask[:, 0] & batch.pair_mask[:, None]
+    """The global batch with its weights; the LM loss is over the chosen rows."""
+    labels = lm_labels(batch.response_mask[:, 0], batch.token_mask[:, 0], batch.pair_mask)
     return WeightedBatch(batch, pair_weights(batch.pair_mask), token_weights(labels, config.loss))
 
 
 def compute_params(params: Params, config: TrainConfig) -> Params:
-    """Matrices in the compute dtype, so that they are gathered and their gradients reduced in it.
+    """Kernels and biases in the compute dtype, so that they are gathered and their gradients reduced in it.
 
-    Norm scales and the score head stay float32.
+    Norm scales and the score head stay float32; and so does the embedding, in whose gradient the
+    occurrences of a token add up, too many for bfloat16.
     """
 
     def lower(path: tuple, leaf: Array) -> Array:
         names = [key.key for key in path]
-        keep = names[-1] == "scale" or names[0] == "score"
+        keep = names[-1] in ("scale", "embedding") or names[0] == "score"
         return leaf if keep else leaf.astype(config.model.compute_dtype)
 
     return jax.tree_util.tree_map_with_path(lower, params)
@@ -77,7 +79,6 @@ def loss_and_metrics(
             hidden.reshape(num_pairs, 2, length, -1)[:, 0],
             model.lm_kernel().astype(hidden.dtype),
             batch.tokens[:, 0],
-            batch.response_mask[:, 0] & batch.pair_mask[:, None],
             part.tokens,
             config.loss.lm_chunk,
         )
@@ -105,15 +106,18 @@ def _parts(whole: WeightedBatch, number: int) -> WeightedBatch:
 
 
 def gradients(params: Params, batch: Batch, config: TrainConfig) -> tuple[Params, Metrics]:
-    """Float32 gradients and metrics of the global batch, in accumulation_steps parts."""
-    graph, _, _ = abstract_params(config.model)
+    """Gradients, summed over accumulation_steps parts in float32, and metrics of the global batch."""
+    graph, _, axes = abstract_params(config.model)
 
     def addend(params: Params, part: WeightedBatch) -> tuple[Array, Metrics]:
         return loss_and_metrics(nnx.merge(graph, params), part, config)
 
     def grad(part: WeightedBatch) -> tuple[Params, Metrics]:
         grads, metrics = jax.grad(addend, has_aux=True)(low, part)
-        return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), grads), metrics
+        # Pinned to the parameters' shards, gradients are reduced into these, not onto every device.
+        return jax.tree.map(
+            lambda leaf, names: constrain(leaf, *names).astype(jnp.float32), grads, axes
+        ), metrics
 
     low = compute_params(params, config)
     whole = weigh(batch, config)
@@ -153,11 +157,14 @@ def train_step(
 
 
 def eval_step(params: Params, batch: Batch, config: TrainConfig) -> Metrics:
-    """Metrics of a batch without its gradients, and `num_pairs`, the number of its real pairs."""
+    """Sums over a batch's pairs and LM labels, of which there are `num_pairs` and `num_labels`."""
     graph, _, _ = abstract_params(config.model)
     model = nnx.merge(graph, compute_params(params, config))
-    _, metrics = loss_and_metrics(model, weigh(batch, config), config)
-    return metrics | {"num_pairs": batch.pair_mask.sum()}
+    labels = lm_labels(batch.response_mask[:, 0], batch.token_mask[:, 0], batch.pair_mask)
+    sums = WeightedBatch(batch, batch.pair_mask.astype(jnp.float32), labels.astype(jnp.float32))
+    _, metrics = loss_and_metrics(model, sums, config)
+    del metrics["loss"]
+    return metrics | {"num_pairs": batch.pair_mask.sum(), "num_labels": labels.sum()}
 
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]

@@ -19,6 +19,7 @@ from codepmp_jax.conversion import export, load
 from codepmp_jax.conversion.verify import verify
 from codepmp_jax.errors import UserError
 from codepmp_jax.models.preference import abstract_params
+from codepmp_jax.tokenization import Tokenizer
 from tests.training.reference import tiny_config
 from tests.training.test_parity import random_params
 
@@ -29,6 +30,7 @@ def write_run(config: TrainConfig) -> dict:
     checkpointer = Checkpointer(config.workdir, CheckpointConfig())
     checkpointer.save(3, params, {"count": np.zeros(())}, [{}], presets.to_json(config))
     checkpointer.close()
+    Tokenizer.load("embedded").save(f"{config.workdir}/tokenizer")
     return params
 
 
@@ -57,7 +59,7 @@ def abstract(config: TrainConfig):
 
 
 def test_verify_finds_the_same_rewards_and_logits(run, folder):
-    errors = verify(ConvertConfig(run=run[0].workdir, output=str(folder)))
+    errors = verify(folder, run[0], run[1], "float32")
     assert 0 < max(errors.rewards, errors.logits) < 1e-4
 
 
@@ -68,7 +70,7 @@ def test_verify_finds_a_changed_tensor(run, folder, tmp_path):
     tensors["model.layers.1.mlp.up_proj.weight"] *= 1.01
     save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match="relative error"):
-        verify(ConvertConfig(run=run[0].workdir, output=str(tmp_path)))
+        verify(tmp_path, run[0], run[1], "float32")
 
 
 def test_there_and_back_is_bit_exact(run, folder):
@@ -112,10 +114,23 @@ def test_the_folder_is_complete(run, folder):
 
 def test_bfloat16_folder_verifies(run, tmp_path):
     convert = ConvertConfig(run=run[0].workdir, output=str(tmp_path / "hf"), dtype="bfloat16")
-    export.to_hf(convert)
-    assert verify(convert).rewards < 5e-2
+    errors = []
+    export.to_hf(
+        convert,
+        lambda folder, config, params: errors.append(verify(folder, config, params, "bfloat16")),
+    )
+    assert 1e-4 < errors[0].rewards < 5e-2
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "hf")
     assert model.dtype == torch.bfloat16
+
+
+def test_a_folder_that_fails_its_check_gets_no_name(run, tmp_path):
+    def refuse(*_):
+        raise UserError("differs")
+
+    with pytest.raises(UserError, match="differs"):
+        export.to_hf(ConvertConfig(run=run[0].workdir, output=str(tmp_path / "hf")), refuse)
+    assert not (tmp_path / "hf").exists()
 
 
 def test_several_safetensors_and_an_index(run, folder, tmp_path, monkeypatch):

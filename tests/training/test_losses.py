@@ -10,6 +10,7 @@ import pytest
 from codepmp_jax.config import LossConfig
 from codepmp_jax.training.losses import (
     centering_losses,
+    lm_labels,
     lm_loss,
     pair_losses,
     pair_weights,
@@ -52,14 +53,24 @@ def test_token_weights_sum_to_one_over_labels():
     labels = jnp.asarray(np.random.default_rng(0).random((8, 16)) < 0.4)
     for reduction in ("token_mean", "micro_batch_mean"):
         weights = token_weights(labels, LossConfig(lm_reduction=reduction))
-        assert float(jnp.sum(labels * weights[:, None])) == pytest.approx(1)
+        assert not np.any(weights[~labels])
+        assert float(jnp.sum(weights)) == pytest.approx(1)
 
 
 def test_a_micro_batch_without_labels_counts_as_zero():
     labels = jnp.zeros((8, 4), bool).at[0].set(True)
     config = LossConfig(lm_reduction="micro_batch_mean", lm_micro_batch_pairs=4)
     weights = token_weights(labels, config)
-    assert float(jnp.sum(labels * weights[:, None])) == pytest.approx(0.5)
+    assert float(jnp.sum(weights)) == pytest.approx(0.5)
+
+
+def test_a_label_needs_a_token_before_it():
+    """With padding on either side: what is never predicted must not count in the mean."""
+    response = jnp.array([[True, True, False], [False, True, True]])
+    real = jnp.array([[True, True, False], [False, True, True]])
+    expected = [[False, True, False], [False, False, True]]
+    np.testing.assert_array_equal(lm_labels(response, real, jnp.ones(2, bool)), expected)
+    assert not lm_labels(response, real, jnp.zeros(2, bool)).any()
 
 
 def random_lm_case():
@@ -68,26 +79,25 @@ def random_lm_case():
     kernel = jnp.asarray(rng.standard_normal((8, 20)), jnp.float32)
     tokens = jnp.asarray(rng.integers(0, 20, (3, 10)), jnp.int32)
     labels = jnp.asarray(rng.random((3, 10)) < 0.5)
-    return hidden, kernel, tokens, labels, jnp.asarray([0.1, 0.2, 0.3])
+    return hidden, kernel, tokens, labels * jnp.asarray([[0.1], [0.2], [0.3]])
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 5, 9, 10, 64])
 def test_chunks_change_nothing(chunk):
-    hidden, kernel, tokens, labels, weights = random_lm_case()
+    hidden, kernel, tokens, weights = random_lm_case()
     expected = sum(
         float(
-            weights[n]
+            weights[n, t]
             * token_nll(hidden[n : n + 1, t - 1 : t], kernel, tokens[n : n + 1, t : t + 1])[0, 0]
         )
         for n in range(3)
         for t in range(1, 10)
-        if labels[n, t]
     )
     value, grads = jax.value_and_grad(lm_loss, argnums=(0, 1))(
-        hidden, kernel, tokens, labels, weights, chunk
+        hidden, kernel, tokens, weights, chunk
     )
     assert float(value) == pytest.approx(expected, rel=1e-5)
-    whole = jax.grad(lm_loss, argnums=(0, 1))(hidden, kernel, tokens, labels, weights, 10)
+    whole = jax.grad(lm_loss, argnums=(0, 1))(hidden, kernel, tokens, weights, 10)
     for ours, theirs in zip(grads, whole, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
@@ -99,10 +109,9 @@ def test_logits_of_a_row_never_exist_all_at_once():
         shape((2, 256, 8), jnp.float32),
         shape((8, 4096), jnp.float32),
         shape((2, 256), jnp.int32),
-        shape((2, 256), jnp.bool_),
-        shape((2,), jnp.float32),
+        shape((2, 256), jnp.float32),
     )
-    grad = jax.jit(jax.grad(lm_loss, argnums=(0, 1)), static_argnums=5)
+    grad = jax.jit(jax.grad(lm_loss, argnums=(0, 1)), static_argnums=4)
     all_logits = 2 * 256 * 4096 * 4
 
     def temporary_bytes(chunk: int) -> int:

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from codepmp_jax.config import OptimizerConfig
+from codepmp_jax.models.preference import abstract_params
+from codepmp_jax.training.optimizer import build, schedule, weight_decay_mask
+from tests.training.reference import tiny_config
+
+
+def rates(config: OptimizerConfig, num_steps: int) -> list[float]:
+    return [float(jnp.asarray(schedule(config, num_steps)(step))) for step in range(num_steps + 1)]
+
+
+def test_cosine_warms_up_and_ends_at_zero():
+    found = rates(OptimizerConfig(learning_rate=1.0, warmup_fraction=0.1), 100)
+    np.testing.assert_allclose(found[:11], np.arange(11) / 10, atol=1e-6)
+    expected = [0.5 * (1 + math.cos(math.pi * (step - 10) / 90)) for step in range(10, 101)]
+    np.testing.assert_allclose(found[10:], expected, atol=1e-6)
+
+
+def test_wsd_stays_and_decays_at_the_end():
+    config = OptimizerConfig(
+        learning_rate=1.0, schedule="wsd", warmup_fraction=0.05, decay_fraction=0.1
+    )
+    found = rates(config, 100)
+    np.testing.assert_allclose(found[:6], np.arange(6) / 5, atol=1e-6)
+    np.testing.assert_array_equal(found[5:91], 1.0)
+    expected = [0.5 * (1 + math.cos(math.pi * step / 10)) for step in range(11)]
+    np.testing.assert_allclose(found[90:], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["cosine", "wsd"])
+def test_without_warmup_the_first_step_has_the_peak(kind):
+    config = OptimizerConfig(learning_rate=0.5, schedule=kind, warmup_fraction=0.0)
+    assert rates(config, 10)[0] == 0.5
+
+
+def test_matrices_decay_and_biases_and_scales_do_not():
+    """Also where the layers' stack makes a bias a matrix."""
+    _, shapes, _ = abstract_params(tiny_config().model)
+    mask = weight_decay_mask(shapes)
+    layers = mask["decoder"]["layers"]
+    assert layers["attention"]["query"] == {"kernel": True, "bias": False}
+    assert layers["mlp_norm"] == {"scale": False}
+    assert mask["decoder"]["embedding"]
+    assert mask["score"]["kernel"]
+
+
+def test_clipping_bounds_the_gradient_not_its_direction():
+    """Adam's first moment after one step is (1 - beta1) times the clipped gradient."""
+    config = OptimizerConfig(clip_norm=0.5)
+    params = {"kernel": jnp.zeros((2, 2))}
+    optimizer = build(config, 10)
+    grads = {"kernel": jnp.array([[3.0, 0.0], [0.0, 4.0]])}
+    _, state = optimizer.update(grads, optimizer.init(params), params)
+    first_moment = optax.tree.get(state, "mu")
+    np.testing.assert_allclose(first_moment["kernel"], 0.1 * grads["kernel"] / 10, rtol=1e-5)
