@@ -213,15 +213,23 @@ class ModelConfig(Config):
     family: Literal["qwen2"] = "qwen2"
     """Which architecture; the families are listed in codepmp_jax/models."""
     vocab_size: int = 4096
+    """Rows of the embedding; at least the tokenizer's tokens."""
     embed_dim: int = 128
     """Width of the residual stream."""
     mlp_dim: int = 512
+    """Width of the MLP's hidden layer."""
     num_layers: int = 4
+    """Decoder layers."""
     num_heads: int = 4
+    """Query heads."""
     num_kv_heads: int = 2
+    """Key and value heads, each shared by num_heads / num_kv_heads query heads."""
     head_dim: int = 32
+    """Width of a head."""
     rope_theta: float = 1_000_000.0
+    """Base of the rotary embedding's wavelengths."""
     norm_epsilon: float = 1e-6
+    """Added to the mean square in RMSNorm."""
     tie_embeddings: bool = False
     """The LM head is the embedding's transpose. The paper unties it, also where the base model ties it."""
     compute_dtype: Literal["bfloat16", "float32"] = "bfloat16"
@@ -280,6 +288,7 @@ class DataConfig(Config):
     length_policy: Literal["drop", "truncate"] = "drop"
     """What becomes of a pair with a row over max_length: dropped, or cut on the right as in the paper."""
     padding_side: Literal["right", "left"] = "right"
+    """Side of a row that is filled up to max_length."""
     response_window: Literal["offsets", "paper"] = "offsets"
     """Where LM labels begin: at the response's first token by character offsets, or counted from the
     right by the response's own token count, as the authors' code does."""
@@ -323,7 +332,9 @@ class LossConfig(Config):
     """loss = rm_coef * pair loss + lm_coef * LM loss + centering_coef * reward centring."""
 
     rm_coef: float = 1.0
+    """Weight of the pair loss."""
     lm_coef: float = 1.0
+    """Weight of the LM loss on the chosen responses; 0 for RM finetuning."""
     centering_coef: float = 0.0
     """Weight of mean((r_chosen + r_rejected)^2), which keeps rewards near 0."""
     lm_reduction: Literal["token_mean", "micro_batch_mean"] = "token_mean"
@@ -362,11 +373,15 @@ class OptimizerConfig(Config):
     decay_fraction: float = 0.1
     """Share of the steps that decay (wsd only)."""
     weight_decay: float = 0.1
+    """Decoupled weight decay, times the learning rate at each step."""
     weight_decay_mask: Literal["matrices", "all"] = "matrices"
     """Decay only matrices, or every parameter as in the paper's run."""
     beta1: float = 0.9
+    """Decay of Adam's first moment."""
     beta2: float = 0.999
+    """Decay of Adam's second moment."""
     epsilon: float = 1e-8
+    """Added to the root of the second moment."""
     clip_norm: float = 1.0
     """Largest global gradient norm."""
 
@@ -427,6 +442,7 @@ class CheckpointConfig(Config):
     """When Orbax saves, and what it keeps."""
 
     every_steps: int = 500
+    """Steps between checkpoints; the last step always has one."""
     keep: int = 3
     """Newest checkpoints kept."""
 
@@ -457,6 +473,7 @@ class TrainConfig(Config):
     log_every_steps: int = 10
     """Steps between two lines of the log; metrics.jsonl has every step."""
     eval_every_steps: int = 500
+    """Steps between evaluations; the last step always has one."""
     eval_pairs: int = 1024
     """Held-out pairs evaluated on during training; 0 for none."""
     seed: int = 0
@@ -536,6 +553,7 @@ class ScorerConfig(Config):
     batch_tokens: int = 16384
     """Padded tokens a batch; batches hold rows of similar length."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    """Dtype of the model; rewards are float32."""
     device: str = "auto"
     """PyTorch device; `auto` takes a GPU where there is one."""
 
@@ -554,6 +572,7 @@ class AccuracyConfig(Config):
     output: str = "runs/accuracy"
     """Folder that receives scores.jsonl, report.json and accuracy.png."""
     split: Literal["train", "heldout"] = "heldout"
+    """Split that is scored."""
     max_pairs: int | None = None
     """Pairs scored, from the first; all of them if not given."""
     scorer: ScorerConfig = ScorerConfig()

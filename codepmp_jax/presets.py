@@ -116,6 +116,10 @@ def parse(
     flags.add_argument("--config")
     flags.add_argument("--print-config", action="store_true")
     known, rest = flags.parse_known_args(sys.argv[1:] if argv is None else argv)
+    for option in rest:
+        nearest = difflib.get_close_matches(option, ["--config", "--print-config"], cutoff=0.8)
+        if nearest:
+            raise UserError(f"{option}: no such option; did you mean {nearest[0]}?")
     preset = config_type() if default is None else default
     if known.config is not None:
         preset = load_preset(known.config)

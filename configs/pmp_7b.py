@@ -2,7 +2,9 @@
 
     python launch/tpu_pod.py --config pmp_7b --workdir WORKDIR --data.input PAIRS
 
-The dimensions are Qwen2-7B's; batch, length, learning rate, schedule and coefficients are the paper's.
+The dimensions are Qwen2-7B's; batch, length, learning rate, schedule and coefficients are the paper's. Where
+the authors' code differs from what one would choose, these flags follow it: `--data.length-policy truncate
+--data.response-window paper --loss.lm-reduction micro_batch_mean --optimizer.weight-decay-mask all`.
 Hardware: a TPU slice of 64 chips or more, where a chip computes at most 4 pairs at a time; on fewer, raise
 `accumulation_steps`. `mesh.fsdp` chips share a copy of the parameters, and the others hold further copies.
 """

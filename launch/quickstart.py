@@ -20,8 +20,7 @@ from codepmp_jax.evaluation.summary import summarize, summary_table
 from codepmp_jax.shards import write_json
 
 # The run's commands, written first: a folder that holds this file is a quickstart's.
-COMMANDS = "commands.sh"
-MARK = "# The commands of launch/quickstart.py\n"
+COMMANDS = "quickstart_commands.sh"
 
 
 def make_commands(config: QuickstartConfig) -> dict[str, list[str]]:
@@ -47,9 +46,7 @@ def make_commands(config: QuickstartConfig) -> dict[str, list[str]]:
 
 def start_clean(output: pathlib.Path, commands: dict[str, list[str]]) -> None:
     """Removes what an earlier run left and writes down this one's commands."""
-    written = output / COMMANDS
-    is_ours = written.is_file() and written.read_text(encoding="utf-8").startswith(MARK)
-    if output.exists() and any(output.iterdir()) and not is_ours:
+    if output.exists() and any(output.iterdir()) and not (output / COMMANDS).is_file():
         raise UserError(
             f"output = {str(output)!r}: holds something that no quickstart wrote. "
             "Remedy: give a new folder."
@@ -57,7 +54,7 @@ def start_clean(output: pathlib.Path, commands: dict[str, list[str]]) -> None:
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     lines = [shlex.join(["python", *command]) for command in commands.values()]
-    written.write_text(MARK + "\n".join(lines) + "\n", encoding="utf-8")
+    (output / COMMANDS).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def run_all(commands: dict[str, list[str]]) -> dict[str, float]:

@@ -1,5 +1,8 @@
+import ast
 import dataclasses
 import inspect
+import itertools
+import pathlib
 
 import pytest
 
@@ -11,6 +14,17 @@ CONFIGS = [
     for value in vars(config).values()
     if inspect.isclass(value) and issubclass(value, config.Config) and value is not config.Config
 ]
+
+
+def test_every_setting_has_its_help():
+    """The string under a field, which --help shows; a nested config has its docstring."""
+    tree = ast.parse(pathlib.Path(config.__file__).read_text())
+    for node in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+        assert ast.get_docstring(node), node.name
+        for field, following in itertools.pairwise([*node.body, ast.Pass()]):
+            if isinstance(field, ast.AnnAssign) and "Config" not in ast.unparse(field.annotation):
+                has_help = isinstance(following, ast.Expr)
+                assert has_help or "ClassVar" in ast.unparse(field), ast.unparse(field)
 
 
 @pytest.mark.parametrize("config_type", CONFIGS, ids=lambda value: value.__name__)

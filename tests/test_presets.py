@@ -85,6 +85,12 @@ def test_typo_in_an_option_names_the_nearest(capsys):
     assert "--optimizer.learning-rate" in text
 
 
+@pytest.mark.parametrize("typo", ["--confg", "--cofnig", "--print-confg"])
+def test_typo_in_the_preset_options_names_the_nearest(typo):
+    with pytest.raises(UserError, match=r"did you mean --(print-)?config"):
+        parse(typo, "pmp_tiny")
+
+
 def test_wrong_value_names_path_value_rule_and_remedy(capsys):
     text = refused(capsys, "--optimizer.beta1", "1.5")
     assert "optimizer.beta1 = 1.5: must lie in [0, 1). Remedy: " in text

@@ -53,10 +53,10 @@ def test_settings_reach_the_stages():
 def test_a_second_run_starts_clean(tmp_path):
     output = tmp_path / "quickstart"
     QUICKSTART["start_clean"](output, {"one": ["launch/one.py", "--name", "a b"]})
-    assert (output / "commands.sh").read_text().endswith("\npython launch/one.py --name 'a b'\n")
+    assert (output / "quickstart_commands.sh").read_text() == "python launch/one.py --name 'a b'\n"
     (output / "train").mkdir()
     QUICKSTART["start_clean"](output, {})
-    assert [path.name for path in output.iterdir()] == ["commands.sh"]
+    assert [path.name for path in output.iterdir()] == ["quickstart_commands.sh"]
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
