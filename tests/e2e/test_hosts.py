@@ -1,0 +1,185 @@
+"""Several hosts: processes of launch/tpu_pod.py that find one another through jax.distributed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import shutil
+import socket
+import subprocess
+
+import jax
+import numpy as np
+import pytest
+
+from codepmp_jax import presets
+from codepmp_jax.config import CheckpointConfig, DataConfig, MeshConfig, TrainConfig
+from codepmp_jax.conversion.export import load_run
+from codepmp_jax.errors import UserError
+from codepmp_jax.records import PreferencePair, content_id
+from codepmp_jax.shards import write_manifest, write_split
+from codepmp_jax.training import loop
+from tests.e2e.launching import checkpoint_steps, command, environment, metrics
+from tests.training.reference import tiny_config
+
+NUM_HOSTS = 2
+NUM_STEPS = 6
+# Programs that compile fast rather than run fast.
+XLA_FLAGS = (
+    "--xla_force_host_platform_device_count=2 "
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> TrainConfig:
+    """A run of six steps, five of which are an epoch, in which no pair is dropped."""
+    folder = tmp_path_factory.mktemp("pairs")
+    rng = np.random.default_rng(0)
+
+    def code() -> str:
+        return " ".join(rng.choice(["def", "f", "(", ")", "return", "x"], rng.integers(3, 12)))
+
+    def make(number: int) -> list[PreferencePair]:
+        rows = [(f"do {i}", code(), code()) for i in range(number)]
+        return [PreferencePair(content_id(*row), *row) for row in rows]
+
+    splits = {
+        "train": write_split(folder, "train", make(40), 2),
+        "heldout": write_split(folder, "heldout", make(11), 1),
+    }
+    write_manifest(folder, PreferencePair, splits, {})
+    return tiny_config(
+        model__vocab_size=4096,
+        model__remat="none",
+        loss__lm_chunk=32,
+        data=DataConfig(input=str(folder), template="{prompt}\n{response}", max_length=32),
+        mesh=MeshConfig(fsdp=-1, tensor=2),
+        checkpoint=CheckpointConfig(every_steps=2, keep=10),
+        global_batch_pairs=8,
+        num_steps=NUM_STEPS,
+        log_every_steps=4,
+        eval_every_steps=3,
+        eval_pairs=11,
+    )
+
+
+def in_folder(config: TrainConfig, workdir: pathlib.Path) -> TrainConfig:
+    return dataclasses.replace(config, workdir=str(workdir))
+
+
+def run_hosts(config: TrainConfig) -> list[str]:
+    """Runs every host to its good end; gives what each printed."""
+    workdir = pathlib.Path(config.workdir)
+    saved = workdir.with_suffix(".json")
+    saved.write_text(json.dumps(presets.to_json(config)), encoding="utf-8")
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        address = f"localhost:{probe.getsockname()[1]}"
+    logs = [workdir.with_suffix(f".{host}.log") for host in range(NUM_HOSTS)]
+    hosts: list[subprocess.Popen] = []
+    try:
+        for host, log in enumerate(logs):
+            variables = environment(
+                XLA_FLAGS=XLA_FLAGS,
+                JAX_CPU_COLLECTIVES_IMPLEMENTATION="gloo",
+                JAX_COORDINATOR_ADDRESS=address,
+                JAX_NUM_PROCESSES=str(NUM_HOSTS),
+                JAX_PROCESS_ID=str(host),
+            )
+            with log.open("w") as file:
+                hosts.append(
+                    subprocess.Popen(
+                        command("tpu_pod.py", "--config", saved),
+                        env=variables,
+                        stdout=file,
+                        stderr=subprocess.STDOUT,
+                    )
+                )
+        statuses = [host.wait(timeout=300) for host in hosts]
+    finally:
+        for host in hosts:
+            host.kill()
+    printed = [log.read_text(encoding="utf-8") for log in logs]
+    assert statuses == [0] * NUM_HOSTS, "\n".join(printed)
+    return printed
+
+
+@pytest.fixture(scope="module")
+def alone(config, tmp_path_factory) -> pathlib.Path:
+    """The run by this process, whose devices are more than those of the hosts."""
+    assert jax.device_count() == 8
+    workdir = tmp_path_factory.mktemp("alone") / "run"
+    loop.train(in_folder(config, workdir))
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def printed_together(config, tmp_path_factory) -> tuple[pathlib.Path, list[str]]:
+    workdir = tmp_path_factory.mktemp("together") / "run"
+    return workdir, run_hosts(in_folder(config, workdir))
+
+
+@pytest.fixture(scope="module")
+def together(printed_together) -> pathlib.Path:
+    """The run by two processes."""
+    return printed_together[0]
+
+
+def assert_same_run(ours: pathlib.Path, theirs: pathlib.Path) -> None:
+    """The same metrics and final parameters but for the order of sums."""
+    rows = metrics(ours)
+    assert [row["step"] for row in rows] == list(range(1, NUM_STEPS + 1))
+    for row, expected in zip(rows, metrics(theirs), strict=True):
+        assert row == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    (_, step, params), (_, _, expected) = (load_run(str(run), None) for run in (ours, theirs))
+    assert step == NUM_STEPS
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), params, expected
+    )
+
+
+def test_two_hosts_train_as_one(together, alone):
+    """Host h takes every second pair of one global order, so that their batches are one host's."""
+    assert_same_run(together, alone)
+    last = metrics(together)[-1]
+    assert "eval_accuracy" in last
+    assert last["data_pairs"] == NUM_STEPS * 8
+
+
+def test_one_host_writes_and_reports(printed_together):
+    workdir, (first, second) = printed_together
+    assert "held-out pair loss" in first
+    assert f"{workdir}: loss " in first.splitlines()[-1]
+    assert "loss" not in second
+    assert len(list((workdir / "tensorboard").iterdir())) == 1
+
+
+def test_two_hosts_resume_what_two_saved(config, together, tmp_path):
+    """From step 2, to the bit."""
+    workdir = tmp_path / "run"
+    shutil.copytree(together, workdir)
+    for step in checkpoint_steps(workdir):
+        if step > 2:
+            shutil.rmtree(workdir / "checkpoints" / str(step))
+    first, _ = run_hosts(in_folder(config, workdir))
+    assert "at step 2 of 6" in first
+    assert metrics(workdir) == metrics(together)
+    (_, _, ours), (_, _, theirs) = (load_run(str(run), None) for run in (workdir, together))
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_another_number_of_hosts_is_refused(config, together):
+    with pytest.raises(UserError, match="number of hosts = 1: must be 2"):
+        loop.train(in_folder(config, together))
+
+
+def test_hosts_cannot_share_pairs(config, monkeypatch, tmp_path):
+    """On such a mesh each host would train on its own pairs as if the other had the same."""
+    monkeypatch.setattr(jax, "process_count", lambda: NUM_HOSTS)
+    wide = tiny_config(model__num_kv_heads=4, mesh=MeshConfig(data=1, fsdp=1, tensor=-1))
+    wide = dataclasses.replace(wide, workdir=str(tmp_path), data=config.data)
+    monkeypatch.setattr(jax, "device_count", lambda: 4)
+    with pytest.raises(UserError, match=r"mesh\.data \* mesh\.fsdp = 1: must be divisible by"):
+        loop.train(wide)
