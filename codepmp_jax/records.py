@@ -1,6 +1,6 @@
 """What lies on disk between the stages, and how a record becomes bytes.
 
-SourceFile and PreferencePair lie in ArrayRecord shards (`codepmp_jax.shards`), each serialized as a
+SourceFile, Completion and PreferencePair lie in ArrayRecord shards (`codepmp_jax.shards`), each serialized as a
 `tf.train.Example`, the encoding that TFDS, SeqIO and Grain users share. Candidates and scores lie in
 JSONL files. TensorFlow is not needed.
 """
@@ -127,11 +127,11 @@ class SourceFile(Record):
     content: str
     """The code; without the docstring where that became the description."""
     description: str
-    """What the code does: its docstring, or its name where it has none."""
+    """What its author says the code does: its docstring, or its name where it has none; empty for a file."""
     name: str
-    """Qualified name within the file, e.g. `Thread.join`."""
+    """Qualified name within the file, e.g. `Thread.join`; the file's name for a whole file."""
     kind: str
-    """`function` or `class`."""
+    """`function`, `class` or `file`."""
     language: str
     repository: str
     path: str
@@ -139,6 +139,27 @@ class SourceFile(Record):
     license: str
     line: int
     """First line of the piece in the file, from 1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Completion(Record):
+    """What a writer made of one request, or why it made nothing."""
+
+    key: str
+    """The request's."""
+    text: str
+    failure: str = ""
+    """Why the text is of no use, e.g. `length not matched`; empty where it is of use."""
+    detail: str = ""
+    """What the writer said of the failure."""
+    finish_reason: str = ""
+    """`stop`, or `length` where the text was cut off; empty where the writer has no such limit."""
+    num_prompt_tokens: int = 0
+    """Tokens of the request, as the writer counts them."""
+    num_tokens: int = 0
+    """Tokens of the text, as the writer counts them."""
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What else the pair's lineage says of it."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The Sampler interface: what writes text for pairs and candidates."""
+"""The Sampler interface: what writes descriptions, code and candidates."""
 
 from __future__ import annotations
 
@@ -7,45 +7,41 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from codepmp_jax.records import Completion, SourceFile
+
 
 @dataclasses.dataclass(frozen=True)
 class Request:
     """One text to be written."""
 
     key: str
-    """What the sampler's randomness depends on, beside its seed."""
+    """What the sampler's randomness depends on, beside its seed; different for different requests."""
     prompt: str
-    """Description of the code."""
-    reference: str
-    """The author's code. Only the embedded writer looks at it."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Completion:
-    """A written text."""
-
-    text: str
-    failure: str
-    """Why the text is of no use, e.g. `length not matched`; empty where it is of use."""
-    facts: dict[str, Any]
-    """How it was written, for the pair's lineage (JSON values)."""
-
-    def reject_reason(self, chosen: str) -> str:
-        """Why this is no worse text than `chosen` to learn from; empty where it is one."""
-        if self.failure:
-            return self.failure
-        if not self.text.strip():
-            return "empty"
-        return "identical" if self.text == chosen else ""
+    """What the model is asked, without its chat template."""
+    source: SourceFile
+    """What the text is for. Only the embedded samplers look at it."""
 
 
 class Sampler(abc.ABC):
-    """A writer. The same settings and request give the same completion, in any batch."""
+    """A writer. A completion depends on the sampler's settings and its request alone, not on the batch.
+
+    Making one costs nothing: models are loaded by the first `sample`, and let go by `close`.
+    """
 
     @abc.abstractmethod
     def settings(self) -> dict[str, Any]:
-        """Everything that its completions depend on beside the requests (JSON values)."""
+        """Everything that its completions depend on beside the requests (JSON values).
+
+        What a model answers up to rounding (parallelism, memory, endpoints) is no part of it.
+        """
 
     @abc.abstractmethod
     def sample(self, requests: Sequence[Request]) -> list[Completion]:
-        """One completion for each request, in their order."""
+        """One completion for each request, in their order.
+
+        A request that the model fails on gives a Completion with a failure. Raises UserError where the
+        sampler as a whole cannot work (no such model, no server that answers).
+        """
+
+    def close(self) -> None:
+        """Lets go of the model and its memory."""

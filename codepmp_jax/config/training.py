@@ -1,209 +1,13 @@
-"""Every setting of every stage: frozen dataclasses whose arithmetic is checked on construction.
-
-A preset (`configs/NAME.py`) builds one of the stage configs; `codepmp_jax.presets` turns the same
-dataclasses into command-line overrides and strict JSON. The string under a field is its help text.
-"""
+"""Model, data, losses, optimizer and run."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
+from codepmp_jax.config.base import Config, require_fraction, require_positive
 from codepmp_jax.errors import require
-
-
-class Config:
-    """Base of all configs."""
-
-    # How pydantic reads JSON: an unknown entry is an error.
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
-
-
-def _require_positive(prefix: str, config: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        require(value > 0, f"{prefix}{name}", value, "must be positive", "give a number above 0")
-
-
-def _require_fraction(prefix: str, config: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        require(0 <= value <= 1, f"{prefix}{name}", value, "must lie in [0, 1]", "give a fraction")
-
-
-# --- corpus ---------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class CorpusConfig(Config):
-    """Source code -> deduplicated SourceFile shards."""
-
-    input: str | None = None
-    """Folder of source files; the running interpreter's standard library if not given."""
-    output: str = "runs/corpus"
-    """Folder that receives the shards."""
-    exclude: tuple[str, ...] = ("test", "tests", "idle_test", "site-packages", "dist-packages")
-    """Names of folders to leave out, at any depth."""
-    min_lines: int = 3
-    """Shortest snippet kept, in lines of code without the docstring."""
-    max_lines: int = 60
-    """Longest snippet kept, in lines of code without the docstring."""
-    max_chars: int = 2000
-    """Longest snippet kept, in characters without the docstring."""
-    max_description_chars: int = 600
-    """Longest description, in characters; a longer docstring keeps its first paragraphs."""
-    heldout_fraction: float = 0.1
-    """Share of source files whose snippets go to the held-out split."""
-    num_shards: int = 4
-    """Number of train shards; the held-out split is one shard."""
-    seed: int = 0
-    """Seed of the held-out split."""
-
-    def __post_init__(self) -> None:
-        _require_positive("", self, "min_lines", "max_chars", "max_description_chars", "num_shards")
-        require(
-            self.max_lines >= self.min_lines,
-            "max_lines",
-            self.max_lines,
-            f"must be at least min_lines ({self.min_lines})",
-            "raise max_lines or lower min_lines",
-        )
-        require(
-            0 < self.heldout_fraction < 1,
-            "heldout_fraction",
-            self.heldout_fraction,
-            "must lie strictly between 0 and 1",
-            "0.1 holds out a tenth of the files",
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class TokenizerConfig(Config):
-    """SourceFile shards -> a byte-level BPE tokenizer."""
-
-    input: str = "runs/corpus"
-    """Folder of SourceFile shards; its train split is used."""
-    output: str = "runs/tokenizer"
-    """Folder that receives tokenizer.json and tokenizer_config.json."""
-    vocab_size: int = 4096
-    """Tokens, the 256 bytes and the special tokens included."""
-    model_max_length: int = 1024
-    """Tokens after which other libraries cut a text."""
-
-    def __post_init__(self) -> None:
-        require(
-            self.vocab_size >= 512,
-            "vocab_size",
-            self.vocab_size,
-            "must be at least 512",
-            "the bytes take 256; try 4096",
-        )
-        _require_positive("", self, "model_max_length")
-
-
-# --- synthesis ------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class NgramConfig(Config):
-    """The embedded weak writer: a token n-gram model that follows the author but errs at a rate."""
-
-    order: int = 3
-    """Tokens in an n-gram, the sampled one included."""
-    rates: tuple[float, ...] = (0.1, 0.2, 0.4, 0.7, 1.0)
-    """Probabilities of writing a token of its own; each pair draws one of them."""
-
-    def __post_init__(self) -> None:
-        require(self.order >= 2, "ngram.order", self.order, "must be at least 2", "try 3")
-        require(
-            len(self.rates) > 0 and all(0 < rate <= 1 for rate in self.rates),
-            "ngram.rates",
-            self.rates,
-            "must be one or more numbers in (0, 1]",
-            "try --ngram.rates 0.1 0.3 1.0",
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class SynthesisConfig(Config):
-    """SourceFile shards -> PreferencePair shards."""
-
-    input: str = "runs/corpus"
-    """Folder of SourceFile shards."""
-    output: str = "runs/pairs"
-    """Folder that receives the pair shards."""
-    sampler: Literal["ngram"] = "ngram"
-    """Who writes: `ngram` is the embedded writer, which needs no model."""
-    ngram: NgramConfig = NgramConfig()
-    seed: int = 0
-    """Seed of the samplers; a pair depends only on it and on the source's hash."""
-
-
-@dataclasses.dataclass(frozen=True)
-class CandidatesConfig(Config):
-    """Held-out SourceFile shards -> Best-of-N candidates, one problem a line."""
-
-    input: str = "runs/corpus"
-    """Folder of SourceFile shards; its held-out split is used."""
-    output: str = "runs/candidates.jsonl"
-    """JSONL file that receives the problems."""
-    num_candidates: int = 16
-    """Candidates a problem: the author's code and num_candidates - 1 weak rewrites."""
-    max_problems: int = 200
-    """Problems taken, in the order of the shards."""
-    sampler: Literal["ngram"] = "ngram"
-    """Who writes: `ngram` is the embedded writer, which needs no model."""
-    ngram: NgramConfig = NgramConfig()
-    seed: int = 0
-    """Seed of the samplers."""
-
-    def __post_init__(self) -> None:
-        _require_positive("", self, "max_problems")
-        require(
-            self.num_candidates >= 2,
-            "num_candidates",
-            self.num_candidates,
-            "must be at least 2",
-            "one is the author's code, the others are rewrites",
-        )
-
-
-# --- interchange ----------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class ImportConfig(Config):
-    """JSONL or Parquet preference pairs -> PreferencePair shards."""
-
-    input: str = ""
-    """JSONL (.jsonl, .jsonl.gz) or Parquet file, or a folder of them, read in the order of their names."""
-    output: str = "runs/pairs"
-    """Folder that receives the pair shards."""
-    split: Literal["train", "heldout"] = "train"
-    """Split that the pairs become; both splits can be written into one folder, one after the other."""
-    records_per_shard: int = 100_000
-    """Pairs a shard; the last one holds the rest."""
-    skip_bad: bool = False
-    """Write malformed rows to rejects.jsonl and count them, instead of stopping at the first."""
-
-    def __post_init__(self) -> None:
-        _require_positive("", self, "records_per_shard")
-
-
-@dataclasses.dataclass(frozen=True)
-class ExportConfig(Config):
-    """PreferencePair shards -> a JSONL or Parquet file in TRL's preference format."""
-
-    input: str = "runs/pairs"
-    """Folder of pair shards."""
-    output: str = "pairs.parquet"
-    """File to write; its ending, .jsonl or .parquet, says the format."""
-    split: Literal["train", "heldout"] = "train"
-    """Split to export."""
-
-
-# --- training -------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,7 +48,7 @@ class ModelConfig(Config):
     """Standard deviation of a new score head; 0 makes the first pair loss exactly ln 2."""
 
     def __post_init__(self) -> None:
-        _require_positive(
+        require_positive(
             "model.",
             self,
             *("vocab_size", "embed_dim", "mlp_dim", "num_layers", "num_heads", "num_kv_heads"),
@@ -347,7 +151,7 @@ class LossConfig(Config):
     tokens keep the chip busy."""
 
     def __post_init__(self) -> None:
-        _require_positive("loss.", self, "lm_micro_batch_pairs", "lm_chunk")
+        require_positive("loss.", self, "lm_micro_batch_pairs", "lm_chunk")
         for name in ("rm_coef", "lm_coef", "centering_coef"):
             value = getattr(self, name)
             require(value >= 0, f"loss.{name}", value, "must not be negative", "0 turns it off")
@@ -386,8 +190,8 @@ class OptimizerConfig(Config):
     """Largest global gradient norm."""
 
     def __post_init__(self) -> None:
-        _require_positive("optimizer.", self, "learning_rate", "epsilon", "clip_norm")
-        _require_fraction("optimizer.", self, "warmup_fraction", "decay_fraction")
+        require_positive("optimizer.", self, "learning_rate", "epsilon", "clip_norm")
+        require_fraction("optimizer.", self, "warmup_fraction", "decay_fraction")
         for name in ("beta1", "beta2"):
             value = getattr(self, name)
             require(0 <= value < 1, f"optimizer.{name}", value, "must lie in [0, 1)", "0.9, 0.999")
@@ -447,7 +251,7 @@ class CheckpointConfig(Config):
     """Newest checkpoints kept."""
 
     def __post_init__(self) -> None:
-        _require_positive("checkpoint.", self, "every_steps", "keep")
+        require_positive("checkpoint.", self, "every_steps", "keep")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -494,7 +298,7 @@ class TrainConfig(Config):
         require(
             math.isfinite(self.num_epochs), "num_epochs", self.num_epochs, "must be finite", "try 1"
         )
-        _require_positive(
+        require_positive(
             "",
             self,
             *("global_batch_pairs", "accumulation_steps", "num_epochs"),
@@ -525,84 +329,3 @@ class TrainConfig(Config):
             f"must divide global_batch_pairs ({self.global_batch_pairs})",
             "pick a divisor; the paper uses 4",
         )
-
-
-# --- conversion and evaluation --------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class ConvertConfig(Config):
-    """Training run -> Hugging Face folder."""
-
-    run: str = ""
-    """Training run (its workdir)."""
-    output: str = ""
-    """Hugging Face folder to write."""
-    step: int | None = None
-    """Checkpoint to convert; the newest if not given."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Dtype of the written tensors."""
-    verify: bool = False
-    """Load the written folder with PyTorch and compare rewards and logits with JAX on sample texts."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ScorerConfig(Config):
-    """How PyTorch scores texts with a converted model."""
-
-    batch_tokens: int = 16384
-    """Padded tokens a batch; batches hold rows of similar length."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Dtype of the model; rewards are float32."""
-    device: str = "auto"
-    """PyTorch device; `auto` takes a GPU where there is one."""
-
-    def __post_init__(self) -> None:
-        _require_positive("scorer.", self, "batch_tokens")
-
-
-@dataclasses.dataclass(frozen=True)
-class AccuracyConfig(Config):
-    """Pairwise accuracy of a Hugging Face reward model on pair shards."""
-
-    model: str = ""
-    """Hugging Face folder, as written by launch/convert.py."""
-    input: str = "runs/pairs"
-    """Folder of pair shards."""
-    output: str = "runs/accuracy"
-    """Folder that receives scores.jsonl, report.json and accuracy.png."""
-    split: Literal["train", "heldout"] = "heldout"
-    """Split that is scored."""
-    max_pairs: int | None = None
-    """Pairs scored, from the first; all of them if not given."""
-    scorer: ScorerConfig = ScorerConfig()
-
-
-@dataclasses.dataclass(frozen=True)
-class BestOfNConfig(Config):
-    """Best-of-N of a Hugging Face reward model over candidates."""
-
-    model: str = ""
-    """Hugging Face folder, as written by launch/convert.py."""
-    input: str = "runs/candidates.jsonl"
-    """Candidates, one problem a line."""
-    output: str = "runs/best_of_n"
-    """Folder that receives scores.jsonl, report.json and best_of_n.png."""
-    scorer: ScorerConfig = ScorerConfig()
-
-
-# --- the whole path -------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class QuickstartConfig(Config):
-    """From source code to a scored preference model, every stage once, at a small size."""
-
-    input: str | None = None
-    """Folder of source files; the running interpreter's standard library if not given."""
-    output: str = "runs/quickstart"
-    """Folder that receives everything. A run starts clean: what an earlier one left here is removed."""
-    num_steps: int | None = None
-    """Training steps; by default those of configs/pmp_tiny.py."""
-    seed: int = 0
-    """Seed of every stage."""

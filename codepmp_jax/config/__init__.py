@@ -1,0 +1,71 @@
+"""Every setting of every stage: frozen dataclasses whose arithmetic is checked on construction.
+
+A preset (`configs/NAME.py`) builds one of the stage configs; `codepmp_jax.presets` turns the same
+dataclasses into command-line overrides and strict JSON. The string under a field is its help text.
+"""
+
+from codepmp_jax.config.base import Config
+from codepmp_jax.config.corpus import (
+    CorpusConfig,
+    DecontaminationConfig,
+    DedupConfig,
+    FilterConfig,
+    SecretsConfig,
+    TokenizerConfig,
+)
+from codepmp_jax.config.evaluation import AccuracyConfig, BestOfNConfig, ConvertConfig, ScorerConfig
+from codepmp_jax.config.interchange import ExportConfig, ImportConfig
+from codepmp_jax.config.quickstart import QuickstartConfig
+from codepmp_jax.config.synthesis import (
+    CandidatesConfig,
+    GateConfig,
+    NgramConfig,
+    OpenAIConfig,
+    RayConfig,
+    SamplingConfig,
+    SynthesisConfig,
+    VllmConfig,
+    WriterConfig,
+)
+from codepmp_jax.config.training import (
+    CheckpointConfig,
+    DataConfig,
+    LossConfig,
+    MeshConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "AccuracyConfig",
+    "BestOfNConfig",
+    "CandidatesConfig",
+    "CheckpointConfig",
+    "Config",
+    "ConvertConfig",
+    "CorpusConfig",
+    "DataConfig",
+    "DecontaminationConfig",
+    "DedupConfig",
+    "ExportConfig",
+    "FilterConfig",
+    "GateConfig",
+    "ImportConfig",
+    "LossConfig",
+    "MeshConfig",
+    "ModelConfig",
+    "NgramConfig",
+    "OpenAIConfig",
+    "OptimizerConfig",
+    "QuickstartConfig",
+    "RayConfig",
+    "SamplingConfig",
+    "ScorerConfig",
+    "SecretsConfig",
+    "SynthesisConfig",
+    "TokenizerConfig",
+    "TrainConfig",
+    "VllmConfig",
+    "WriterConfig",
+]
