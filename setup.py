@@ -8,6 +8,7 @@ import setuptools
 ROOT = pathlib.Path(__file__).parent
 (VERSION,) = re.findall(r'__version__ = "(.+)"', (ROOT / "codepmp_jax/__init__.py").read_text())
 
+TFDS = ["tensorflow-datasets>=4.9.8"]
 TORCH = ["torch>=2.6", "transformers>=5.0"]
 
 setuptools.setup(
@@ -48,10 +49,11 @@ setuptools.setup(
         "synthesis": ["vllm>=0.11"],
         # PyTorch reads and scores the converted folders; nothing in the training path needs it.
         "torch": TORCH,
-        "tfds": ["tensorflow-datasets>=4.9.8"],
+        "tfds": TFDS,
         "seqio": ["seqio>=0.0.20"],
         "ray": ["ray[data]>=2.50"],
         "dev": [
+            *TFDS,
             *TORCH,
             "beartype>=0.20",
             "datasets>=4",

@@ -3,6 +3,7 @@
 A dataset is a folder:
 
     manifest.json                               what lies here, and how it was made
+    dataset_info.json, features.json            the same for TFDS, which reads the folder as it is
     train.array_record-00000-of-00004           records, each a serialized tf.train.Example
     train.array_record-00000-of-00004.json      the shard's entry of the manifest, written after it
     heldout.array_record-00000-of-00001 ...
@@ -25,8 +26,9 @@ from typing import Any
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 import codepmp_jax
+from codepmp_jax import tfds_info
 from codepmp_jax.errors import UserError
-from codepmp_jax.records import Record
+from codepmp_jax.records import Record, RecordT
 
 MANIFEST = "manifest.json"
 # One record a chunk: every record can be read alone, which a global shuffle needs.
@@ -81,10 +83,34 @@ def write_shard(
             num_records += 1
     finally:
         writer.close()
+    with open(partial, "rb") as file:
+        os.fsync(file.fileno())
     shard = Shard(name, num_records, partial.stat().st_size, sha256_of(partial))
     partial.replace(directory / name)
     write_json(directory / f"{name}.json", dataclasses.asdict(shard) | counts)
     return shard
+
+
+def read_shard(path: str | os.PathLike[str], record_type: type[RecordT]) -> list[RecordT]:
+    """All records of one whole shard. Raises UserError where it is not what its entry says."""
+    path = pathlib.Path(path)
+    try:
+        entry = json.loads(path.with_name(f"{path.name}.json").read_text(encoding="utf-8"))
+        is_whole = sha256_of(path) == entry["sha256"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}). Remedy: delete it and run the same command again."
+        ) from error
+    if not is_whole:
+        raise UserError(
+            f"{path}: is damaged: its bytes are not those of the sha256 in {path.name}.json. Remedy: "
+            "delete it and run the same command again."
+        )
+    reader = ArrayRecordReader(str(path), "readahead_buffer_size:0")
+    try:
+        return [record_type.from_bytes(data) for data in reader.read_all()]
+    finally:
+        reader.close()
 
 
 def write_split(
@@ -105,7 +131,7 @@ def write_manifest(
     made_by: dict[str, Any],
     **facts: Any,
 ) -> None:
-    """Writes the manifest, which makes the dataset whole.
+    """Writes the manifest, which makes the dataset whole, and before it what TFDS reads.
 
     `made_by` says how: command, config, input. `facts` are further entries, e.g. drops by reason.
     """
@@ -123,7 +149,11 @@ def write_manifest(
             for split, shards in splits.items()
         },
     }
-    write_json(pathlib.Path(directory) / MANIFEST, manifest)
+    directory = pathlib.Path(directory)
+    write_json(directory / tfds_info.FEATURES, tfds_info.features(record_type))
+    info = tfds_info.dataset_info(record_type, manifest["splits"])
+    write_json(directory / tfds_info.DATASET_INFO, info)
+    write_json(directory / MANIFEST, manifest)
 
 
 def read_manifest(
@@ -161,8 +191,9 @@ class ShardedDataset(Sequence):
         record_type: type[Record],
         split: str,
         verify: bool = True,
+        only: int | None = None,
     ):
-        """Opens `split` of the dataset in `directory`.
+        """Opens `split` of the dataset in `directory`, or `only` its shard of that number.
 
         Compares each shard's size with the manifest, and with `verify` its sha256. Raises UserError
         naming the shard that is missing or damaged, or the splits that there are.
@@ -176,7 +207,9 @@ class ShardedDataset(Sequence):
                 f"{self.directory}: no split {split!r}; it has {', '.join(splits) or 'none'}. Remedy: "
                 "import or make that split too (training can do without `heldout`: --eval-pairs 0)."
             )
-        self.shards = [Shard(**entry) for entry in splits[split]["shards"]]
+        entries = splits[split]["shards"]
+        chosen = entries if only is None else entries[only : only + 1]
+        self.shards = [Shard(**entry) for entry in chosen]
         for shard in self.shards:
             self._check(shard, verify)
         self._ends = list(itertools.accumulate(shard.num_records for shard in self.shards))

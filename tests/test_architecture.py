@@ -10,7 +10,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "codepmp_jax"
 STAGES = {"corpus", "synthesis", "data", "training", "conversion", "evaluation"}
-FIRST = {"config", "presets", "records", "shards", "errors", "progress"}
+FIRST = {"config", "presets", "records", "shards", "errors", "progress", "tfds_info"}
 # Heavy library -> the modules (first part below codepmp_jax) that may import it.
 DOORS = {
     "vllm": {"synthesis"},
@@ -19,6 +19,8 @@ DOORS = {
     "torch": {"conversion", "evaluation"},
     "transformers": {"conversion", "evaluation"},
     "tensorflow": set(),
+    "tensorflow_datasets": {"data"},
+    "seqio": {"data"},
 }
 
 
