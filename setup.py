@@ -9,6 +9,8 @@ ROOT = pathlib.Path(__file__).parent
 (VERSION,) = re.findall(r'__version__ = "(.+)"', (ROOT / "codepmp_jax/__init__.py").read_text())
 
 TFDS = ["tensorflow-datasets>=4.9.8"]
+# From version 1 on the pack downloads its grammars when they are first used.
+CORPUS = ["tree-sitter-language-pack>=0.13,<1"]
 TORCH = ["torch>=2.6", "transformers>=5.0"]
 
 setuptools.setup(
@@ -46,6 +48,7 @@ setuptools.setup(
     extras_require={
         "tpu": ["jax[tpu]"],
         "cuda": ["jax[cuda12]"],
+        "corpus": CORPUS,
         "synthesis": ["vllm>=0.11"],
         # PyTorch reads and scores the converted folders; nothing in the training path needs it.
         "torch": TORCH,
@@ -53,6 +56,7 @@ setuptools.setup(
         "seqio": ["seqio>=0.0.20"],
         "ray": ["ray[data]>=2.50"],
         "dev": [
+            *CORPUS,
             *TFDS,
             *TORCH,
             "beartype>=0.20",
