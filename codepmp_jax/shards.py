@@ -54,6 +54,16 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     partial.replace(path)
 
 
+def write_lines(path: str | os.PathLike[str], rows: Iterable[Any]) -> None:
+    """Writes JSON Lines, atomically."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    partial.replace(path)
+
+
 def sha256_of(path: str | os.PathLike[str]) -> str:
     """Hexadecimal sha256 of a file's bytes."""
     with open(path, "rb") as file:

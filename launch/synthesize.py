@@ -9,6 +9,9 @@ def main() -> None:
     """Parses, synthesizes, sums up."""
     config = presets.parse(SynthesisConfig, "Writes preference pairs from a corpus.")
     report = synthesize(config)
+    if report is None:
+        print(f"worker {config.worker}: its shards are done, others are not yet -> {config.output}")
+        return
     heldout = report["heldout"]["lengths"].get("all")
     baseline = (
         f'"longer wins" reaches {heldout["characters"]["longer_wins"]:.1%} by characters and '

@@ -11,8 +11,9 @@ from codepmp_jax.errors import UserError
 from codepmp_jax.progress import progress
 from codepmp_jax.records import Candidate, Problem, SourceFile, content_id
 from codepmp_jax.shards import ShardedDataset
-from codepmp_jax.synthesis.ngram import NgramSampler
-from codepmp_jax.synthesis.sampler import Request, Sampler
+from codepmp_jax.synthesis.prompts import make_request
+from codepmp_jax.synthesis.sampler import Sampler
+from codepmp_jax.synthesis.samplers import make_sampler
 
 # Texts asked for, as a multiple of those needed, before a source is given up.
 _PATIENCE = 4
@@ -33,8 +34,7 @@ def write_candidates(config: CandidatesConfig) -> CandidatesReport:
     Raises UserError where the input is no corpus or gives no problem.
     """
     heldout = ShardedDataset(config.input, SourceFile, "heldout")
-    train = ShardedDataset(config.input, SourceFile, "train")
-    sampler = NgramSampler(list(train), config.ngram, config.seed)
+    sampler = make_sampler(config.writer, config.input, config.seed)
     problems: list[Problem] = []
     num_dropped = 0
     with progress(
@@ -43,7 +43,7 @@ def write_candidates(config: CandidatesConfig) -> CandidatesReport:
         for source in heldout:
             if len(problems) == config.max_problems:
                 break
-            problem = make_problem(source, sampler, config.num_candidates, config.seed)
+            problem = make_problem(source, sampler, config)
             if problem is None:
                 num_dropped += 1
                 continue
@@ -63,29 +63,28 @@ def write_candidates(config: CandidatesConfig) -> CandidatesReport:
     return CandidatesReport(len(problems), num_dropped)
 
 
-def make_problem(
-    source: SourceFile, sampler: Sampler, num_candidates: int, seed: int
-) -> Problem | None:
+def make_problem(source: SourceFile, sampler: Sampler, config: CandidatesConfig) -> Problem | None:
     """The author's code, the one that is correct, among different texts of the sampler, shuffled.
 
-    None where the sampler does not find `num_candidates - 1` of them.
+    None where the sampler does not find enough of them.
     """
-    needed = num_candidates - 1
+    needed = config.num_candidates - 1
     texts: dict[str, None] = {}
     asked = 0
     while len(texts) < needed and asked < _PATIENCE * needed:
         requests = [
-            Request(f"{source.source_id}/{number}", source.description, source.content)
+            make_request(f"{source.source_id}/{number}", config.writer, source, source.description)
             for number in range(asked, asked + needed - len(texts))
         ]
         asked += len(requests)
         for completion in sampler.sample(requests):
-            if not completion.reject_reason(source.content):
+            is_new = completion.text.strip() and completion.text != source.content
+            if is_new and not completion.failure:
                 texts[completion.text] = None
     if len(texts) < needed:
         return None
     candidates = [Candidate(source.content, is_correct=True)]
     candidates += [Candidate(text, is_correct=False) for text in texts]
-    rng = random.Random(int(content_id(str(seed), source.source_id), 16))
+    rng = random.Random(int(content_id(str(config.seed), source.source_id), 16))
     rng.shuffle(candidates)
     return Problem(source.source_id, source.description, tuple(candidates))

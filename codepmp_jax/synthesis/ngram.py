@@ -20,9 +20,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from codepmp_jax.config import NgramConfig
-from codepmp_jax.records import SourceFile, content_id
+from codepmp_jax.records import Completion, SourceFile, content_id
+from codepmp_jax.shards import ShardedDataset, read_manifest
 from codepmp_jax.synthesis import lexer
-from codepmp_jax.synthesis.sampler import Completion, Request, Sampler
+from codepmp_jax.synthesis.sampler import Request, Sampler
 from codepmp_jax.tokenization import Tokenizer
 
 # Part of the settings that a resumed run compares: raise it with any change of what is written.
@@ -140,46 +141,49 @@ class NgramModel:
 class NgramSampler(Sampler):
     """The weak writer as a Sampler: each completion draws one of the rates."""
 
-    def __init__(self, sources: Sequence[SourceFile], config: NgramConfig, seed: int):
-        """Fits the model on `sources`, which must hold nothing of the held-out split."""
+    def __init__(self, corpus: str, config: NgramConfig, seed: int):
+        """Learns, once it is needed, from the train split of the SourceFile shards in `corpus`."""
+        self._corpus = corpus
         self._config = config
         self._seed = seed
         tokenizer = Tokenizer.load("embedded")
         self._backend = tokenizer.backend
-        self._fitted_on = content_id(
-            *(text for source in sources for text in (source.path, source.source_id))
-        )
         self._tokenizer_id = content_id(tokenizer.definition)
-        self._model = NgramModel(sources, config.order)
         self._length = functools.lru_cache(1 << 18)(self._count)
 
+    @functools.cached_property
+    def _model(self) -> NgramModel:
+        return NgramModel(ShardedDataset(self._corpus, SourceFile, "train"), self._config.order)
+
     def settings(self) -> dict[str, Any]:
-        """Version, seed, order, rates, and the ids of sources and tokenizer."""
+        """Version, seed, order, rates, and the ids of the learned shards and of the tokenizer."""
+        train = read_manifest(self._corpus, SourceFile)["splits"]["train"]["shards"]
         return {
             "sampler": "ngram",
             "version": _VERSION,
             "seed": self._seed,
             "order": self._config.order,
             "rates": list(self._config.rates),
-            "fitted_on": self._fitted_on,
+            "fitted_on": content_id(*(shard["sha256"] for shard in train)),
             "tokenizer": self._tokenizer_id,
         }
 
     def sample(self, requests: Sequence[Request]) -> list[Completion]:
-        """A rewrite of each request's reference; it fails where the author's length is not met."""
+        """A rewrite of each source; it fails where the author's length is not met."""
         completions = []
         for request in requests:
             digest = hashlib.sha256(f"{self._seed}:{request.key}".encode()).digest()
             rng = random.Random(int.from_bytes(digest[:8]))
             rate = rng.choice(self._config.rates)
-            text, off = self._rewrite(request.reference, rate, rng)
+            text, off = self._rewrite(request.source.content, rate, rng)
             facts = {
                 "sampler": "ngram",
                 "seed": self._seed,
                 "order": self._config.order,
                 "rate": rate,
             }
-            completions.append(Completion(text, "length not matched" if off.size() else "", facts))
+            failure = "length not matched" if off.size() else ""
+            completions.append(Completion(request.key, text, failure, facts=facts))
         return completions
 
     def _rewrite(self, code: str, rate: float, rng: random.Random) -> tuple[str, _Length]:

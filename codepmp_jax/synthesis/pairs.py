@@ -1,191 +1,255 @@
-"""SourceFile shards -> PreferencePair shards: the author's code against a writer's."""
+"""SourceFile shards -> PreferencePair shards: three passes, then the gate.
+
+OUTPUT/passes/                                  the writers' texts (codepmp_jax.synthesis.passes)
+OUTPUT/settings.json                            what the pairs depend on
+OUTPUT/train.array_record-00000-of-00004        the pairs of corpus shard 0; beside it .json: counts
+OUTPUT/rejects/train.array_record-00000-of-00004.jsonl   its sources without a pair, and why
+OUTPUT/report.json, manifest.json               once all shards are there
+"""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import json
 import pathlib
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tqdm import tqdm
-
-from codepmp_jax import presets, shards
+from codepmp_jax import presets, resume, shards
 from codepmp_jax.config import SynthesisConfig
+from codepmp_jax.decontamination import Decontaminator
 from codepmp_jax.errors import UserError
-from codepmp_jax.progress import progress
-from codepmp_jax.records import PreferencePair, SourceFile, content_id
+from codepmp_jax.records import Completion, PreferencePair, SourceFile, content_id
 from codepmp_jax.shards import Shard, ShardedDataset
+from codepmp_jax.synthesis import engines
+from codepmp_jax.synthesis.gate import Gate
 from codepmp_jax.synthesis.lengths import Tally, length_report, tally_lengths
-from codepmp_jax.synthesis.ngram import NgramSampler
-from codepmp_jax.synthesis.sampler import Request, Sampler
+from codepmp_jax.synthesis.passes import DESCRIBE, PASSES, SPLITS, Pass, PassWorker, ShardId
+from codepmp_jax.synthesis.status import Board, Status
 
 REPORT = "report.json"
-SPLITS = ("train", "heldout")
-_BATCH = 64
+# Part of what a resumed run compares: raise it with any change of the gate.
+_VERSION = 1
+_CHUNK = 512
 
 
-def synthesize(config: SynthesisConfig) -> dict[str, Any]:
-    """Writes the shards that are not there yet, report.json and the manifest; returns the report.
+def synthesize(config: SynthesisConfig) -> dict[str, Any] | None:
+    """Does what is left of the passes and the gate; returns the report, which it writes with the manifest.
 
-    Output shard i is made from input shard i. Raises UserError where the output holds shards of other
-    settings, or the input is no corpus.
+    With `worker` I/N it does this worker's shards: None while shards of others are missing. Raises
+    UserError where the output was begun with other settings, the input is no corpus, a writer cannot
+    work, or no pair comes out.
+    """
+    corpus = {split: ShardedDataset(config.input, SourceFile, split, False) for split in SPLITS}
+    sizes = {
+        ShardId(split, number, len(dataset.shards)): shard.num_records
+        for split, dataset in corpus.items()
+        for number, shard in enumerate(dataset.shards)
+    }
+    settings = _claim(config, corpus)
+    index, count = map(int, config.worker.split("/"))
+    own = list(sizes)[index::count]
+    todo = [shard for shard in own if not _is_finished(config, shard, settings)]
+    (pathlib.Path(config.output) / shards.MANIFEST).unlink(missing_ok=True)
+    command = uuid.uuid4().hex
+    for name in PASSES:
+        which = Pass(config, name)
+        left = [shard for shard in todo if not which.is_finished(shard)]
+        done = sum(
+            which.num_done(shard, sizes[shard]) if shard in left else sizes[shard] for shard in own
+        )
+        gpus = which.writer.vllm.tensor_parallel if which.writer.sampler == "vllm" else 0
+        with Board(config.output, command, name, sum(sizes[shard] for shard in own), done):
+            engines.run(config, functools.partial(PassWorker, which, command), left, gpus)
+    done = sum(sizes[shard] for shard in own if shard not in todo)
+    with Board(config.output, command, "gate", sum(sizes[shard] for shard in own), done):
+        engines.run(config, functools.partial(GateWorker, config, settings, command), todo, gpus=0)
+    with resume.hold(pathlib.Path(config.output, ".lock")):
+        if not all(_entry(config, shard, settings) for shard in sizes):
+            return None
+        return _publish(config, settings, list(sizes))
+
+
+def _claim(config: SynthesisConfig, corpus: Mapping[str, ShardedDataset]) -> str:
+    """Notes what the texts and the pairs depend on, or refuses to go on with other settings.
+
+    Returns the id of the pairs' settings.
     """
     output = pathlib.Path(config.output)
-    sources = {split: ShardedDataset(config.input, SourceFile, split) for split in SPLITS}
-    sampler = NgramSampler(list(sources["train"]), config.ngram, config.seed)
-    jobs = [
-        _Job(output, dataset, number, sampler)
-        for dataset in sources.values()
-        for number in range(len(dataset.shards))
-    ]
-    left = [job for job in jobs if not job.is_finished()]
-    (output / shards.MANIFEST).unlink(missing_ok=True)
-    total, todo = (sum(len(job.places()) for job in some) for some in (jobs, left))
-    with progress(total=total, initial=total - todo, desc="synthesis", unit="source") as bar:
-        for job in left:
-            job.run(bar)
+    shared: dict[str, Any] = {
+        "corpus": {
+            split: [shard.sha256 for shard in dataset.shards] for split, dataset in corpus.items()
+        }
+    }
+    passes = {name: Pass(config, name).settings() for name in PASSES}
+    for name in PASSES:
+        directory = Pass(config, name).directory
+        # Both responses depend on who described.
+        used = {DESCRIBE: passes[DESCRIBE], name: passes[name]}
+        remedy = f"give another --output, go back to those settings, or delete {directory}"
+        resume.claim(directory, shared | used, remedy)
+    settings = {
+        **shared,
+        **passes,
+        "gate": dataclasses.asdict(config.gate) | {"version": _VERSION},
+        "decontamination": Decontaminator(config.decontamination).settings(),
+    }
+    remedy = (
+        f"give another --output, go back to those settings, or delete {output / resume.SETTINGS}: "
+        "then the pairs are made anew, from the texts that are there"
+    )
+    resume.claim(output, settings, remedy)
+    return content_id(json.dumps(settings, sort_keys=True))
 
-    by_split = {split: [job.entry() for job in jobs if job.split == split] for split in SPLITS}
+
+def _entry(config: SynthesisConfig, shard: ShardId, settings: str) -> dict[str, Any] | None:
+    """What stands beside a pair shard of these settings; None where it is not there."""
+    path = pathlib.Path(config.output, shard.name)
+    beside = path.with_name(f"{path.name}.json")
+    if not path.is_file() or not beside.is_file():
+        return None
+    entry = json.loads(beside.read_text(encoding="utf-8"))
+    return entry if entry.get("settings") == settings else None
+
+
+def _is_finished(config: SynthesisConfig, shard: ShardId, settings: str) -> bool:
+    """Whether the shard's pairs are there and whole."""
+    entry = _entry(config, shard, settings)
+    path = pathlib.Path(config.output, shard.name)
+    return entry is not None and shards.sha256_of(path) == entry["sha256"]
+
+
+# --- a shard --------------------------------------------------------------------------------------
+
+
+class GateWorker:
+    """Makes the pairs of shards whose passes are finished."""
+
+    def __init__(self, config: SynthesisConfig, settings: str, command: str):
+        """`settings` is their id, `command` that of the command that the worker belongs to."""
+        self._config = config
+        self._settings = settings
+        self._gate = Gate(config.gate, config.decontamination)
+        self._status = Status(config.output, command)
+
+    def __call__(self, shard: ShardId) -> None:
+        """Writes the shard's pairs and rejects, unless another worker has."""
+        output = pathlib.Path(self._config.output)
+        with resume.hold(output / "rejects" / f".{shard.name}.lock"):
+            if _is_finished(self._config, shard, self._settings):
+                return
+            texts = {name: Pass(self._config, name).completions(shard) for name in PASSES}
+            pairs: list[PreferencePair] = []
+            rejects: list[dict[str, str]] = []
+            for source in shard.sources(self._config.input):
+                of_source = {
+                    name: texts[name].get(source.source_id, Completion("", "", "missing"))
+                    for name in PASSES
+                }
+                verdict = self._gate.judge(of_source, source.language)
+                if verdict is None:
+                    pairs.append(make_pair(source, of_source))
+                else:
+                    rejects.append({"source_id": source.source_id, **verdict._asdict()})
+            shards.write_lines(output / "rejects" / f"{shard.name}.jsonl", rejects)
+            lengths: Tally = collections.Counter()
+            for start in range(0, len(pairs), _CHUNK):
+                lengths.update(tally_lengths(pairs[start : start + _CHUNK]))
+            dropped = collections.Counter(row["reason"] for row in rejects)
+            shards.write_shard(
+                *(output, shard.name, pairs),
+                settings=self._settings,
+                dropped=dropped,
+                lengths=lengths,
+            )
+            self._status.add(len(pairs) + len(rejects), 0)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def make_pair(source: SourceFile, texts: Mapping[str, Completion]) -> PreferencePair:
+    """The pair of a source. `texts` are what the passes describe, chosen and rejected made of it."""
+    prompt, chosen, rejected = (texts[name].text for name in PASSES)
+    rate = texts["rejected"].facts.get("rate")
+    return PreferencePair(
+        pair_id=content_id(prompt, chosen, rejected),
+        prompt=prompt,
+        chosen=chosen,
+        rejected=rejected,
+        subset=source.language if rate is None else f"rate {rate:.2f}",
+        source_id=source.source_id,
+        lineage={
+            "repository": source.repository,
+            "path": source.path,
+            "line": source.line,
+            "license": source.license,
+            "language": source.language,
+            "kind": source.kind,
+            "name": source.name,
+            **{name: _lineage(completion) for name, completion in texts.items()},
+        },
+    )
+
+
+def _lineage(completion: Completion) -> dict[str, Any]:
+    """How a text was written."""
+    counted = {
+        name: getattr(completion, name)
+        for name in ("finish_reason", "num_prompt_tokens", "num_tokens")
+        if getattr(completion, name)
+    }
+    return completion.facts | counted
+
+
+# --- the dataset ----------------------------------------------------------------------------------
+
+
+def _publish(
+    config: SynthesisConfig, settings: str, all_shards: Sequence[ShardId]
+) -> dict[str, Any]:
+    """Writes report.json and the manifest, which makes the dataset whole."""
+    output = pathlib.Path(config.output)
+    entries: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
+    for shard in all_shards:
+        entry = _entry(config, shard, settings)
+        assert entry is not None
+        entries[shard.split].append(entry)
     report = {
         split: {
-            "pairs": sum(entry["num_records"] for entry in entries),
-            "dropped": _sum(entry["dropped"] for entry in entries),
-            "lengths": length_report(entry["lengths"] for entry in entries),
+            "pairs": sum(entry["num_records"] for entry in of_split),
+            "dropped": _sum(entry["dropped"] for entry in of_split),
+            "lengths": length_report(entry["lengths"] for entry in of_split),
         }
-        for split, entries in by_split.items()
+        for split, of_split in entries.items()
     }
     shards.write_json(output / REPORT, report)
+    if report["train"]["pairs"] == 0:
+        reasons = ", ".join(f"{name} {count}" for name, count in report["train"]["dropped"].items())
+        raise UserError(
+            f"{output}: the gate let no train pair through ({reasons}). Remedy: look into "
+            f"{output / 'rejects'}, then change the writers or the gate."
+        )
     shards.write_manifest(
         output,
         PreferencePair,
-        {split: [_shard(entry) for entry in entries] for split, entries in by_split.items()},
         {
-            "command": "launch/synthesize.py",
-            "config": presets.to_json(config),
-            "sampler": sampler.settings(),
+            split: [
+                Shard(**{field.name: entry[field.name] for field in dataclasses.fields(Shard)})
+                for entry in of_split
+            ]
+            for split, of_split in entries.items()
         },
-        dropped={split: report[split]["dropped"] for split in SPLITS},
+        {"command": "launch/synthesize.py", "config": presets.to_json(config)},
+        dropped={split: part["dropped"] for split, part in report.items()},
     )
     return report
 
 
-@dataclasses.dataclass(frozen=True)
-class _Job:
-    """One output shard, to be made from the input shard of the same split and number."""
-
-    output: pathlib.Path
-    sources: ShardedDataset
-    number: int
-    sampler: Sampler
-
-    @property
-    def split(self) -> str:
-        return self.sources.split
-
-    @property
-    def name(self) -> str:
-        return shards.shard_name(self.split, self.number, len(self.sources.shards))
-
-    def settings(self) -> dict[str, Any]:
-        """What the shard's bytes depend on."""
-        return self.sampler.settings() | {"input_sha256": self.sources.shards[self.number].sha256}
-
-    def places(self) -> range:
-        """Indices of the input shard's sources."""
-        before = sum(shard.num_records for shard in self.sources.shards[: self.number])
-        return range(before, before + self.sources.shards[self.number].num_records)
-
-    def entry(self) -> dict[str, Any]:
-        """What stands beside the finished shard."""
-        return json.loads((self.output / f"{self.name}.json").read_text(encoding="utf-8"))
-
-    def is_finished(self) -> bool:
-        """Whether the shard is there and whole. Raises UserError where it has other settings."""
-        path = self.output / self.name
-        if not (self.output / f"{self.name}.json").is_file():
-            return False
-        entry = self.entry()
-        before, now = entry.get("settings", {}), self.settings()
-        if before != now:
-            changed = "; ".join(
-                f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
-                for key in sorted(before.keys() | now.keys())
-                if before.get(key) != now.get(key)
-            )
-            raise UserError(
-                f"{path}: was made with other settings: {changed}. Remedy: give another --output, "
-                "delete this one, or go back to its settings."
-            )
-        return path.is_file() and shards.sha256_of(path) == entry["sha256"]
-
-    def run(self, bar: tqdm[Any]) -> None:
-        """Writes the shard."""
-        dropped: collections.Counter[str] = collections.Counter()
-        lengths: Tally = collections.Counter()
-        # The entry is written after the records, when the two counters are full.
-        shards.write_shard(
-            *(self.output, self.name, self._pairs(dropped, lengths, bar)),
-            settings=self.settings(),
-            dropped=dropped,
-            lengths=lengths,
-        )
-
-    def _pairs(
-        self, dropped: collections.Counter[str], lengths: Tally, bar: tqdm[Any]
-    ) -> Iterator[PreferencePair]:
-        places = self.places()
-        for start in range(0, len(places), _BATCH):
-            batch = [self.sources[place] for place in places[start : start + _BATCH]]
-            pairs = make_pairs(batch, self.sampler, dropped)
-            lengths.update(tally_lengths(pairs))
-            bar.update(len(batch))
-            yield from pairs
-
-
-def make_pairs(
-    sources: Sequence[SourceFile], sampler: Sampler, dropped: collections.Counter[str]
-) -> list[PreferencePair]:
-    """Prompt = description, chosen = the author's code, rejected = the sampler's.
-
-    Counts the sources that give no pair in `dropped`, by reason.
-    """
-    requests = [Request(source.source_id, source.description, source.content) for source in sources]
-    pairs = []
-    for source, completion in zip(sources, sampler.sample(requests), strict=True):
-        reason = completion.reject_reason(source.content)
-        if reason:
-            dropped[reason] += 1
-            continue
-        rate = completion.facts.get("rate")
-        pairs.append(
-            PreferencePair(
-                pair_id=content_id(source.description, source.content, completion.text),
-                prompt=source.description,
-                chosen=source.content,
-                rejected=completion.text,
-                subset="" if rate is None else f"rate {rate:.2f}",
-                source_id=source.source_id,
-                lineage={
-                    **completion.facts,
-                    "repository": source.repository,
-                    "path": source.path,
-                    "license": source.license,
-                    "language": source.language,
-                    "kind": source.kind,
-                    "name": source.name,
-                },
-            )
-        )
-    return pairs
-
-
-def _shard(entry: dict[str, Any]) -> Shard:
-    return Shard(**{field.name: entry[field.name] for field in dataclasses.fields(Shard)})
-
-
-def _sum(counts: Iterator[dict[str, int]]) -> dict[str, int]:
+def _sum(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     total: collections.Counter[str] = collections.Counter()
     for part in counts:
         total.update(part)

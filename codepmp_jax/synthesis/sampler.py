@@ -17,7 +17,9 @@ class Request:
     key: str
     """What the sampler's randomness depends on, beside its seed; different for different requests."""
     prompt: str
-    """What the model is asked, without its chat template."""
+    """What a model is asked, without its chat template."""
+    description: str
+    """What the code is to do; empty while it is yet to be described."""
     source: SourceFile
     """What the text is for. Only the embedded samplers look at it."""
 
@@ -27,6 +29,9 @@ class Sampler(abc.ABC):
 
     Making one costs nothing: models are loaded by the first `sample`, and let go by `close`.
     """
+
+    retries: bool = False
+    """Whether a failed request is worth a second try, later."""
 
     @abc.abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -43,5 +48,5 @@ class Sampler(abc.ABC):
         sampler as a whole cannot work (no such model, no server that answers).
         """
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (most samplers hold nothing)
         """Lets go of the model and its memory."""

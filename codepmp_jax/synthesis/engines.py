@@ -1,0 +1,177 @@
+"""Where passes run: processes of this machine, or actors of a Ray cluster.
+
+Both map a worker over the shards. A worker is made where it runs, keeps its sampler from shard to shard,
+and leaves its results on disk, so that it makes no difference who did what, or how often it was killed.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from codepmp_jax.config import SynthesisConfig
+from codepmp_jax.errors import UserError
+from codepmp_jax.synthesis.passes import ShardId
+
+
+class Worker(Protocol):
+    """What is mapped over shards."""
+
+    def __call__(self, shard: ShardId) -> None:
+        """Does the shard's work, or what is left of it."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of what the worker holds."""
+        ...
+
+
+MakeWorker = Callable[[], Worker]
+
+
+def run(
+    config: SynthesisConfig, make_worker: MakeWorker, todo: Sequence[ShardId], gpus: int
+) -> None:
+    """Maps a worker over the shards, each of which uses `gpus` GPUs where there are any.
+
+    `make_worker` is picklable. Raises UserError where a worker process dies, or what a worker raises.
+    """
+    if not todo:
+        return
+    if config.engine == "ray":
+        _run_on_ray(config, make_worker, todo, gpus)
+    elif config.workers == 1:
+        worker = make_worker()
+        try:
+            for shard in todo:
+                worker(shard)
+        finally:
+            worker.close()
+    else:
+        _run_in_processes(config, make_worker, todo, gpus)
+
+
+# --- processes of this machine --------------------------------------------------------------------
+
+_worker: Worker | None = None
+
+
+def _run_in_processes(
+    config: SynthesisConfig, make_worker: MakeWorker, todo: Sequence[ShardId], gpus: int
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    places = context.Queue()
+    for place in range(config.workers):
+        places.put(place)
+    pool = concurrent.futures.ProcessPoolExecutor(
+        min(config.workers, len(todo)),
+        mp_context=context,
+        initializer=_start,
+        initargs=(make_worker, places, gpus),
+    )
+    with pool:
+        futures = [pool.submit(_work, shard) for shard in todo]
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                future.result()
+        except concurrent.futures.process.BrokenProcessPool as error:
+            raise UserError(
+                f"workers = {config.workers}: a worker process died (out of memory, or killed). Remedy: "
+                "run the same command again, which goes on where it was; with fewer workers if memory is "
+                "short."
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start(make_worker: MakeWorker, places: Any, gpus: int) -> None:
+    """Makes the process's worker, on GPUs of its own, and ends with the command that started it."""
+    global _worker
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+    if gpus:
+        place = places.get()
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        devices = visible.split(",") if visible else [str(i) for i in range((place + 1) * gpus)]
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(devices[place * gpus : (place + 1) * gpus])
+    _worker = make_worker()
+
+
+def _work(shard: ShardId) -> None:
+    assert _worker is not None
+    _worker(shard)
+
+
+# --- actors of a Ray cluster ----------------------------------------------------------------------
+
+
+class _Actor:
+    """A worker as Ray Data calls it: a row in, a row out."""
+
+    def __init__(self, make_worker: MakeWorker):
+        self._worker = make_worker()
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        self._worker(ShardId(row["split"], int(row["number"]), int(row["num_shards"])))
+        return row
+
+
+def _run_on_ray(
+    config: SynthesisConfig, make_worker: MakeWorker, todo: Sequence[ShardId], gpus: int
+) -> None:
+    """Ray Data restarts dead actors and gives their shards to others, which go on where those were."""
+    ray = _import_ray()
+    if not ray.is_initialized():
+        ray.init(address=config.ray.address, log_to_driver=False, logging_level="warning")
+    settings = config.ray
+    has_gpus = ray.cluster_resources().get("GPU", 0) > 0
+    asked = settings.gpus_per_worker
+    num_gpus = asked if asked is not None else (gpus if has_gpus else 0)
+    most = min(settings.max_workers or config.workers, len(todo))
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = -1  # a shard may take hours
+    rows = ray.data.from_items(
+        [dataclasses.asdict(shard) for shard in todo], override_num_blocks=len(todo)
+    ).map(
+        _Actor,
+        fn_constructor_args=(make_worker,),
+        compute=ray.data.ActorPoolStrategy(
+            min_size=min(config.workers, most), max_size=most, max_tasks_in_flight_per_actor=1
+        ),
+        num_cpus=0 if num_gpus else 1,
+        num_gpus=num_gpus or None,
+    )
+    try:
+        for _ in rows.iter_rows():
+            pass
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        while isinstance(cause, ray.exceptions.RayTaskError):
+            cause = cause.cause
+        if isinstance(cause, UserError):
+            raise cause from error
+        raise
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise UserError(
+            f"engine = 'ray': ray is not installed ({error}). Remedy: pip install 'codepmp_jax[ray]'."
+        ) from error
+    return ray

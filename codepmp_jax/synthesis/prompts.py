@@ -1,0 +1,35 @@
+"""What a writer is asked, and what is taken from its reply."""
+
+from __future__ import annotations
+
+import re
+
+from codepmp_jax.config import WriterConfig
+from codepmp_jax.records import SourceFile, content_id
+from codepmp_jax.synthesis.sampler import Request
+
+# A code block to its end, or to the end of a reply that was cut off in it.
+_CODE_BLOCK = re.compile(r"^[ \t]*```[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
+_PLACEHOLDER = re.compile(r"\{(language|code|description)\}")
+
+
+def make_request(key: str, writer: WriterConfig, source: SourceFile, description: str) -> Request:
+    """The request for one text about `source`; `description` is empty while it is yet to be written."""
+    values = {
+        "language": source.language,
+        "code": source.content,
+        "description": description,
+    }
+    prompt = _PLACEHOLDER.sub(lambda found: values[found[1]], writer.template)
+    return Request(key, prompt, description, source)
+
+
+def template_version(template: str) -> str:
+    """Short id of a template's text."""
+    return content_id(template)[:12]
+
+
+def extract_code(reply: str) -> str:
+    """The first code block of a reply without its fences; the whole reply where it has none."""
+    block = _CODE_BLOCK.search(reply)
+    return block[1].rstrip("\n") if block else reply
