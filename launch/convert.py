@@ -28,10 +28,7 @@ def main() -> None:
         from codepmp_jax.conversion.verify import verify
 
         errors = verify(folder, run, params, config.dtype)
-        figures.append(
-            f": relative error against PyTorch {errors.rewards:.1e} (rewards), "
-            f"{errors.logits:.1e} (logits)"
-        )
+        figures.append(f": relative error against PyTorch {errors}")
 
     folder = to_hf(config, check if config.verify else None)
     print(f"{folder}{''.join(figures)}")

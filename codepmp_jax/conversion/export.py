@@ -1,7 +1,8 @@
 """A training run becomes a Hugging Face folder.
 
 The folder opens with AutoModelForSequenceClassification (same rewards) and AutoModelForCausalLM (same
-logits): it holds `score.weight` and, where it is a matrix of its own, `lm_head.weight`.
+logits): it holds `score.weight` and, where it is a matrix of its own, `lm_head.weight`. A causal LM's
+folder lacks the score head.
 """
 
 from __future__ import annotations
@@ -45,10 +46,14 @@ def load_run(run: str, step: int | None) -> tuple[TrainConfig, int, Params]:
     return config, found, checkpointer.restore_params(abstract, found)
 
 
-def hf_tensors(config: TrainConfig, params: Params) -> Iterator[tuple[str, np.ndarray]]:
-    """(Hugging Face's name, float32 tensor) of every weight."""
+def hf_tensors(
+    config: TrainConfig, params: Params, with_score: bool = True
+) -> Iterator[tuple[str, np.ndarray]]:
+    """(Hugging Face's name, float32 tensor) of every weight, with or without the score head."""
     for weight in FAMILIES[config.model.family].WEIGHTS:
         if config.model.tie_embeddings and weight.path.startswith("lm_head"):
+            continue
+        if weight.path.startswith("score") and not with_score:
             continue
         array = np.asarray(leaf(params, weight.path))
         if weight.is_stacked:
@@ -113,13 +118,17 @@ def to_hf(convert: ConvertConfig, check: Check | None = None) -> pathlib.Path:
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
+    with_score = convert.heads == "both" or (convert.heads == "auto" and config.loss.rm_coef > 0)
     dtype = ml_dtypes.bfloat16 if convert.dtype == "bfloat16" else np.float32
-    tensors = progress(hf_tensors(config, params), desc="convert", unit="tensor")
+    tensors = progress(hf_tensors(config, params, with_score), desc="convert", unit="tensor")
     write_tensors(partial, ((name, tensor.astype(dtype)) for name, tensor in tensors))
     hf = FAMILIES[config.model.family].hf_config(config.model, config.data.max_length)
+    if with_score:
+        hf |= {"id2label": {"0": "reward"}, "label2id": {"reward": 0}}
+    else:
+        (architecture,) = hf["architectures"]
+        hf["architectures"] = [architecture.replace("SequenceClassification", "CausalLM")]
     hf |= {
-        "id2label": {"0": "reward"},
-        "label2id": {"reward": 0},
         "pad_token_id": tokenizer.pad_id,
         "eos_token_id": tokenizer.eos_id,
         "bos_token_id": None,

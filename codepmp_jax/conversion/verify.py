@@ -13,9 +13,12 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from transformers.utils import logging as transformers_logging
 
 from codepmp_jax.config import TrainConfig
+from codepmp_jax.conversion.load import Tensors
 from codepmp_jax.errors import UserError
 from codepmp_jax.models.preference import Params, abstract_params
 from codepmp_jax.tokenization import Text, Tokenizer
+
+SCORE_HEAD = "score.weight"
 
 SAMPLES = (
     "Instruction:Add two numbers.\n\nResponse:def add(a, b):\n    return a + b\n",
@@ -32,8 +35,13 @@ TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
 class Verification:
     """Relative errors: max |JAX - PyTorch| / max |JAX|, over all samples."""
 
-    rewards: float
+    rewards: float | None
+    """None for a causal LM, which has no score head."""
     logits: float
+
+    def __str__(self) -> str:
+        rewards = "" if self.rewards is None else f"{self.rewards:.1e} (rewards), "
+        return f"{rewards}{self.logits:.1e} (logits)"
 
 
 def relative_error(ours: np.ndarray, theirs: np.ndarray) -> float:
@@ -43,7 +51,8 @@ def relative_error(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def verify(folder: pathlib.Path, config: TrainConfig, params: Params, dtype: str) -> Verification:
-    """Compares rewards and logits of a Hugging Face folder with those of the parameters, in float32.
+    """Compares rewards, where there are any, and logits of a Hugging Face folder with those of the
+    parameters, in float32.
 
     All samples are one padded batch, as users score them. Raises UserError where they differ by more
     than TOLERANCE of `dtype`, in which the folder was written.
@@ -67,18 +76,19 @@ def verify(folder: pathlib.Path, config: TrainConfig, params: Params, dtype: str
         "attention_mask": torch.from_numpy(mask.astype(np.int64)),
     }
     with torch.inference_mode():
-        scorer = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
-        their_rewards = scorer(**batch).logits[:, 0].numpy()
+        their_rewards = None
+        if SCORE_HEAD in Tensors(folder):
+            scorer = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+            their_rewards = scorer(**batch).logits[:, 0].numpy()
         writer = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
         their_logits = writer(**batch).logits.numpy()
     errors = Verification(
-        relative_error(np.asarray(rewards), their_rewards),
+        None if their_rewards is None else relative_error(np.asarray(rewards), their_rewards),
         relative_error(np.asarray(logits)[mask], their_logits[mask]),
     )
-    if not max(errors.rewards, errors.logits) <= TOLERANCE[dtype]:
+    if not all(e is None or e <= TOLERANCE[dtype] for e in (errors.rewards, errors.logits)):
         raise UserError(
-            f"{folder}: differs from its run: relative error of rewards {errors.rewards:.1e}, of logits "
-            f"{errors.logits:.1e}, more than {TOLERANCE[dtype]:.0e}. Remedy: convert again; if it stays, "
-            "report it."
+            f"{folder}: differs from its run: relative error {errors}, more than "
+            f"{TOLERANCE[dtype]:.0e}. Remedy: convert again; if it stays, report it."
         )
     return errors

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+from typing import Any
 
 import jax
 import numpy as np
@@ -60,6 +61,7 @@ def abstract(config: TrainConfig):
 
 def test_verify_finds_the_same_rewards_and_logits(run, folder):
     errors = verify(folder, run[0], run[1], "float32")
+    assert errors.rewards is not None
     assert 0 < max(errors.rewards, errors.logits) < 1e-4
 
 
@@ -131,6 +133,28 @@ def test_a_folder_that_fails_its_check_gets_no_name(run, tmp_path):
     with pytest.raises(UserError, match="differs"):
         export.to_hf(ConvertConfig(run=run[0].workdir, output=str(tmp_path / "hf")), refuse)
     assert not (tmp_path / "hf").exists()
+
+
+@pytest.mark.parametrize(("heads", "rm_coef"), [("auto", 0.0), ("lm", 1.0)])
+def test_a_run_without_pair_loss_becomes_a_causal_lm(tmp_path, heads, rm_coef):
+    config = tiny_config(
+        workdir=str(tmp_path / "run"), model__vocab_size=4096, loss__rm_coef=rm_coef
+    )
+    write_run(config)
+    found = []
+    folder = export.to_hf(
+        ConvertConfig(run=config.workdir, output=str(tmp_path / "hf"), heads=heads),
+        lambda folder, config, params: found.append(verify(folder, config, params, "float32")),
+    )
+    assert json.loads((folder / "config.json").read_text())["architectures"] == ["Qwen2ForCausalLM"]
+    assert "score.weight" not in load_file(folder / "model.safetensors")
+    assert found[0].rewards is None
+    assert 0 < found[0].logits < 1e-4
+    loaded: Any = Qwen2ForCausalLM.from_pretrained(folder, output_loading_info=True)
+    model, info = loaded
+    assert model.lm_head.weight.shape == (4096, 32)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
 
 
 def test_several_safetensors_and_an_index(run, folder, tmp_path, monkeypatch):
