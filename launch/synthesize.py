@@ -19,7 +19,7 @@ def main() -> None:
         if heldout
         else "no held-out pairs"
     )
-    dropped = sum(sum(split["dropped"].values()) for split in report.values())
+    dropped = sum(sum(report[split]["dropped"].values()) for split in ("train", "heldout"))
     print(
         f"{report['train']['pairs']} train and {report['heldout']['pairs']} heldout pairs, "
         f"{dropped} sources dropped; {baseline} -> {config.output}"

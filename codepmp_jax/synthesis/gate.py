@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from codepmp_jax import languages
 from codepmp_jax.config import DecontaminationConfig, GateConfig
 from codepmp_jax.decontamination import Decontaminator
 from codepmp_jax.records import Completion
 from codepmp_jax.tokenization import Tokenizer
+
+# Part of what a resumed run compares: raise it with any change of a verdict.
+_VERSION = 1
 
 # Openings of replies that decline the task; code does not begin so.
 _REFUSAL = re.compile(
@@ -39,6 +43,14 @@ class Gate:
         self._config = config
         self._tokenizer = Tokenizer.load(config.tokenizer)
         self._decontaminator = Decontaminator(decontamination)
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that its verdicts depend on (JSON values)."""
+        return {
+            **dataclasses.asdict(self._config),
+            "version": _VERSION,
+            "decontamination": self._decontaminator.settings(),
+        }
 
     def judge(self, texts: Mapping[str, Completion], language: str) -> Verdict | None:
         """None for a pair of use, else the first rule that is broken.

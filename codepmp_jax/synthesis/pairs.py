@@ -4,7 +4,7 @@ OUTPUT/passes/                                  the writers' texts (codepmp_jax.
 OUTPUT/settings.json                            what the pairs depend on
 OUTPUT/train.array_record-00000-of-00004        the pairs of corpus shard 0; beside it .json: counts
 OUTPUT/rejects/train.array_record-00000-of-00004.jsonl   its sources without a pair, and why
-OUTPUT/report.json, manifest.json               once all shards are there
+OUTPUT/report.json, report.html, manifest.json             once all shards are there
 """
 
 from __future__ import annotations
@@ -15,24 +15,21 @@ import functools
 import json
 import pathlib
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from codepmp_jax import presets, resume, shards
 from codepmp_jax.config import SynthesisConfig
-from codepmp_jax.decontamination import Decontaminator
 from codepmp_jax.errors import UserError
 from codepmp_jax.records import Completion, PreferencePair, SourceFile, content_id
 from codepmp_jax.shards import Shard, ShardedDataset
-from codepmp_jax.synthesis import engines
+from codepmp_jax.synthesis import engines, report
 from codepmp_jax.synthesis.gate import Gate
-from codepmp_jax.synthesis.lengths import Tally, length_report, tally_lengths
 from codepmp_jax.synthesis.passes import DESCRIBE, PASSES, SPLITS, Pass, PassWorker, ShardId
+from codepmp_jax.synthesis.report_page import write_page
 from codepmp_jax.synthesis.status import Board, Status
 
-REPORT = "report.json"
-# Part of what a resumed run compares: raise it with any change of the gate.
-_VERSION = 1
+REPORT, PAGE = "report.json", "report.html"
 _CHUNK = 512
 
 
@@ -91,12 +88,7 @@ def _claim(config: SynthesisConfig, corpus: Mapping[str, ShardedDataset]) -> str
         used = {DESCRIBE: passes[DESCRIBE], name: passes[name]}
         remedy = f"give another --output, go back to those settings, or delete {directory}"
         resume.claim(directory, shared | used, remedy)
-    settings = {
-        **shared,
-        **passes,
-        "gate": dataclasses.asdict(config.gate) | {"version": _VERSION},
-        "decontamination": Decontaminator(config.decontamination).settings(),
-    }
+    settings = shared | passes | {"gate": Gate(config.gate, config.decontamination).settings()}
     remedy = (
         f"give another --output, go back to those settings, or delete {output / resume.SETTINGS}: "
         "then the pairs are made anew, from the texts that are there"
@@ -155,15 +147,15 @@ class GateWorker:
                 else:
                     rejects.append({"source_id": source.source_id, **verdict._asdict()})
             shards.write_lines(output / "rejects" / f"{shard.name}.jsonl", rejects)
-            lengths: Tally = collections.Counter()
+            tally: report.Tally = collections.Counter()
             for start in range(0, len(pairs), _CHUNK):
-                lengths.update(tally_lengths(pairs[start : start + _CHUNK]))
+                tally.update(report.tally(pairs[start : start + _CHUNK]))
             dropped = collections.Counter(row["reason"] for row in rejects)
             shards.write_shard(
                 *(output, shard.name, pairs),
                 settings=self._settings,
                 dropped=dropped,
-                lengths=lengths,
+                tally=tally,
             )
             self._status.add(len(pairs) + len(rejects), 0)
 
@@ -218,17 +210,11 @@ def _publish(
         entry = _entry(config, shard, settings)
         assert entry is not None
         entries[shard.split].append(entry)
-    report = {
-        split: {
-            "pairs": sum(entry["num_records"] for entry in of_split),
-            "dropped": _sum(entry["dropped"] for entry in of_split),
-            "lengths": length_report(entry["lengths"] for entry in of_split),
-        }
-        for split, of_split in entries.items()
-    }
-    shards.write_json(output / REPORT, report)
-    if report["train"]["pairs"] == 0:
-        reasons = ", ".join(f"{name} {count}" for name, count in report["train"]["dropped"].items())
+    made = report.make_report(entries, _throughput(output))
+    shards.write_json(output / REPORT, made)
+    write_page(made, output / PAGE)
+    if made["train"]["pairs"] == 0:
+        reasons = ", ".join(f"{name} {count}" for name, count in made["train"]["dropped"].items())
         raise UserError(
             f"{output}: the gate let no train pair through ({reasons}). Remedy: look into "
             f"{output / 'rejects'}, then change the writers or the gate."
@@ -244,13 +230,16 @@ def _publish(
             for split, of_split in entries.items()
         },
         {"command": "launch/synthesize.py", "config": presets.to_json(config)},
-        dropped={split: part["dropped"] for split, part in report.items()},
+        dropped={split: made[split]["dropped"] for split in SPLITS},
     )
-    return report
+    return made
 
 
-def _sum(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    total: collections.Counter[str] = collections.Counter()
-    for part in counts:
-        total.update(part)
-    return dict(sorted(total.items()))
+def _throughput(output: pathlib.Path) -> Iterator[dict[str, Any]]:
+    """What each chunk cost its worker."""
+    for name in PASSES:
+        for path in sorted((output / "passes" / name).glob("*/*.array_record.json")):
+            entry = json.loads(path.read_text(encoding="utf-8"))
+            yield {"pass": name} | {
+                key: entry[key] for key in ("worker", "texts", "tokens", "seconds")
+            }

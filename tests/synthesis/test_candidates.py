@@ -5,12 +5,12 @@ import dataclasses
 
 import pytest
 
-from codepmp_jax.config import CandidatesConfig, NgramConfig
+from codepmp_jax.config import CandidatesConfig, NgramConfig, WriterConfig
 from codepmp_jax.errors import UserError
-from codepmp_jax.records import Problem, read_problems
+from codepmp_jax.records import Completion, Problem, read_problems
 from codepmp_jax.synthesis import candidates
 from codepmp_jax.synthesis.candidates import make_problem, write_candidates
-from codepmp_jax.synthesis.sampler import Completion, Sampler
+from codepmp_jax.synthesis.sampler import Sampler
 
 
 def write(corpus, path, **settings) -> list[Problem]:
@@ -56,7 +56,8 @@ def test_same_settings_same_bytes(corpus, problems, tmp_path):
 
 
 def test_fewer_sources_than_asked_for_are_all_taken(corpus, heldout, tmp_path):
-    settings = {"max_problems": 10_000, "num_candidates": 2, "ngram": NgramConfig(rates=(1.0,))}
+    writer = WriterConfig(sampler="ngram", ngram=NgramConfig(rates=(1.0,)))
+    settings = {"max_problems": 10_000, "num_candidates": 2, "writer": writer}
     found = write(corpus, tmp_path / "c.jsonl", **settings)
     assert 0.8 * len(heldout) < len(found) <= len(heldout)
 
@@ -72,20 +73,20 @@ class Parrot(Sampler):
 
     def sample(self, requests):
         self.asked += len(requests)
-        return [Completion("pass", "", {}) for _ in requests]
+        return [Completion(request.key, "pass") for request in requests]
 
 
 def test_a_writer_that_repeats_itself_is_given_up(heldout):
     parrot = Parrot()
-    assert make_problem(heldout[0], parrot, 4, seed=0) is None
+    assert make_problem(heldout[0], parrot, CandidatesConfig(num_candidates=4)) is None
     assert 12 <= parrot.asked < 15
-    problem = make_problem(heldout[0], parrot, 2, seed=0)
+    problem = make_problem(heldout[0], parrot, CandidatesConfig(num_candidates=2))
     assert problem is not None
     assert len(problem.candidates) == 2
 
 
 def test_no_problem_at_all_is_a_user_error(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(candidates, "NgramSampler", lambda *_: Parrot())
+    monkeypatch.setattr(candidates, "make_sampler", lambda *_: Parrot())
     with pytest.raises(UserError, match="num_candidates = 3"):
         write(corpus, tmp_path / "c.jsonl", num_candidates=3)
     assert not (tmp_path / "c.jsonl").exists()

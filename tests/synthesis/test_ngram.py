@@ -7,6 +7,7 @@ import pytest
 
 from codepmp_jax.config import NgramConfig
 from codepmp_jax.records import SourceFile
+from codepmp_jax.shards import write_manifest, write_split
 from codepmp_jax.synthesis import lexer
 from codepmp_jax.synthesis.ngram import NgramModel, NgramSampler
 from codepmp_jax.synthesis.sampler import Request
@@ -18,12 +19,12 @@ def source(content: str, path: str) -> SourceFile:
 
 
 def requests(sources) -> list[Request]:
-    return [Request(found.source_id, found.description, found.content) for found in sources]
+    return [Request(found.source_id, "", found.description, found) for found in sources]
 
 
 @pytest.fixture(scope="module")
-def sampler(train) -> NgramSampler:
-    return NgramSampler(train, NgramConfig(), seed=0)
+def sampler(corpus) -> NgramSampler:
+    return NgramSampler(str(corpus), NgramConfig(), seed=0)
 
 
 def test_model_counts_files_and_forgets_what_one_file_alone_says():
@@ -44,18 +45,29 @@ def test_model_counts_files_and_forgets_what_one_file_alone_says():
     assert (like.tokens, like.cumulative) == ([" b", " c"], [3, 5])
 
 
-def test_completion_depends_on_seed_and_key_only(sampler, train, heldout):
+def test_completion_depends_on_seed_and_key_only(sampler, corpus, heldout):
     some = requests(heldout[:20])
     whole = sampler.sample(some)
     assert whole == [sampler.sample([request])[0] for request in reversed(some)][::-1]
-    assert whole == NgramSampler(train, NgramConfig(), seed=0).sample(some)
-    assert whole != NgramSampler(train, NgramConfig(), seed=1).sample(some)
+    assert whole == NgramSampler(str(corpus), NgramConfig(), seed=0).sample(some)
+    assert whole != NgramSampler(str(corpus), NgramConfig(), seed=1).sample(some)
     renamed = [dataclasses.replace(request, key=request.key + "/1") for request in some]
     assert whole != sampler.sample(renamed)
 
 
-def test_settings_tell_fits_apart(sampler, train):
-    assert sampler.settings() != NgramSampler(train[1:], NgramConfig(), seed=0).settings()
+def test_settings_tell_fits_apart(sampler, train, tmp_path):
+    written = write_split(tmp_path, "train", train[1:], 1)
+    write_manifest(tmp_path, SourceFile, {"train": written}, {})
+    other = NgramSampler(str(tmp_path), NgramConfig(), seed=0).settings()
+    assert {name for name, value in sampler.settings().items() if other[name] != value} == {
+        "fitted_on"
+    }
+
+
+def test_it_learns_from_the_train_split_alone(sampler, train):
+    known = NgramModel(train, 3)
+    assert sampler._model.after(["", ""])[0].tokens == known.after(["", ""])[0].tokens
+    assert sampler._model._like.keys() == known._like.keys()
 
 
 def test_lengths_are_the_authors(sampler, heldout):
@@ -101,6 +113,5 @@ def test_rate_of_own_tokens(sampler, heldout, rate):
 
 
 def test_code_without_words_is_left_alone(sampler):
-    (completion,) = sampler.sample([Request("k", "d", "()\n[]")])
+    (completion,) = sampler.sample(requests([source("()\n[]", "1.py")]))
     assert completion.text == "()\n[]"
-    assert completion.reject_reason("()\n[]") == "identical"

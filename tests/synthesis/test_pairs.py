@@ -9,27 +9,29 @@ import shutil
 import pytest
 
 from codepmp_jax import shards
-from codepmp_jax.config import NgramConfig, SynthesisConfig
+from codepmp_jax.config import GateConfig, NgramConfig, SynthesisConfig
 from codepmp_jax.errors import UserError
 from codepmp_jax.records import PreferencePair, content_id
 from codepmp_jax.shards import ShardedDataset
-from codepmp_jax.synthesis import pairs as pairs_module
-from codepmp_jax.synthesis.pairs import make_pairs, synthesize
-from codepmp_jax.synthesis.sampler import Completion, Sampler
+from codepmp_jax.synthesis.pairs import synthesize
 
 TRAIN_0, TRAIN_1 = (shards.shard_name("train", i, 2) for i in range(2))
 HELDOUT = shards.shard_name("heldout", 0, 1)
 
 
-def run(corpus, output, **settings) -> dict:
+def run(corpus, output, **settings) -> dict | None:
     return synthesize(SynthesisConfig(input=str(corpus), output=str(output), **settings))
 
 
 def contents(folder: pathlib.Path) -> dict[str, bytes]:
-    """Bytes of every file; the output's own name, which the manifest holds, is taken out."""
+    """Bytes of every file but those that hold times; the output's own name is taken out."""
     return {
-        path.name: path.read_bytes().replace(str(folder).encode(), b"OUTPUT")
-        for path in folder.iterdir()
+        str(path.relative_to(folder)): path.read_bytes().replace(str(folder).encode(), b"OUTPUT")
+        for path in folder.rglob("*")
+        if path.is_file()
+        and path.suffix not in (".lock", ".html")
+        and path.name != "report.json"
+        and not (path.suffix == ".json" and "passes" in path.parts and path.name != "settings.json")
     }
 
 
@@ -57,9 +59,10 @@ def test_pairs_are_what_their_sources_say(finished, train, heldout):
             assert pair.rejected.strip()
             assert pair.rejected != pair.chosen
             assert pair.pair_id == content_id(pair.prompt, pair.chosen, pair.rejected)
-            assert pair.subset == f"rate {pair.lineage['rate']:.2f}"
+            assert pair.subset == f"rate {pair.lineage['rejected']['rate']:.2f}"
             assert pair.lineage["path"] == source.path
-    assert {pair.lineage["rate"] for pair in found} == set(NgramConfig().rates)
+            assert pair.lineage["chosen"] == pair.lineage["describe"] == {"sampler": "author"}
+    assert {pair.lineage["rejected"]["rate"] for pair in found} == set(NgramConfig().rates)
 
 
 def test_no_path_stands_in_both_splits(finished):
@@ -70,19 +73,6 @@ def test_no_path_stands_in_both_splits(finished):
     assert train
     assert heldout
     assert train.isdisjoint(heldout)
-
-
-def test_writer_is_fitted_on_the_train_split_alone(corpus, train, tmp_path, monkeypatch):
-    fitted_on = []
-
-    class Spy(pairs_module.NgramSampler):
-        def __init__(self, sources, config, seed):
-            fitted_on.extend(sources)
-            super().__init__(sources, config, seed)
-
-    monkeypatch.setattr(pairs_module, "NgramSampler", Spy)
-    run(corpus, tmp_path / "pairs")
-    assert fitted_on == train
 
 
 def test_report_counts_every_source(finished, train, heldout):
@@ -110,7 +100,7 @@ def test_same_settings_same_bytes(corpus, finished, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["no entry", "flipped byte", "no shard"])
-def test_a_killed_run_is_finished_without_redoing_the_rest(
+def test_a_killed_gate_is_finished_without_redoing_the_rest(
     corpus, finished, output, monkeypatch, damage
 ):
     (output / shards.MANIFEST).unlink()
@@ -136,12 +126,36 @@ def test_a_killed_run_is_finished_without_redoing_the_rest(
     assert contents(output) == contents(finished)
 
 
+def test_a_damaged_text_is_named(corpus, output):
+    chunk = output / "passes/chosen/train-00001-of-00002/00000.array_record"
+    data = bytearray(chunk.read_bytes())
+    data[len(data) // 2] ^= 1
+    chunk.write_bytes(data)
+    run(corpus, output)  # the pairs are there already
+    (output / TRAIN_1).unlink()
+    with pytest.raises(UserError, match=r"00000\.array_record: is damaged.*Remedy: delete it"):
+        run(corpus, output)
+    chunk.unlink()
+    run(corpus, output)
+
+
+WEAK = SynthesisConfig().rejected
+
+
 @pytest.mark.parametrize(
     ("settings", "difference"),
     [
-        ({"seed": 1}, "seed was 0, is 1"),
-        ({"ngram": NgramConfig(order=2)}, "order was 3, is 2"),
-        ({"ngram": NgramConfig(rates=(0.5,))}, r"rates was .*, is \[0.5\]"),
+        ({"seed": 1}, r"rejected\.writer\.seed was 0, is 1"),
+        (
+            {"rejected": dataclasses.replace(WEAK, ngram=NgramConfig(order=2))},
+            r"rejected\.writer\.order was 3, is 2",
+        ),
+        (
+            {"rejected": dataclasses.replace(WEAK, ngram=NgramConfig(rates=(0.5,)))},
+            r"rejected\.writer\.rates was .*, is \[0.5\]",
+        ),
+        ({"chunk_size": 7}, r"describe\.chunk_size was 512, is 7"),
+        ({"gate": GateConfig(max_length_ratio=3.0)}, r"gate\.max_length_ratio was 0.0, is 3.0"),
     ],
 )
 def test_other_settings_are_refused_and_change_nothing(corpus, output, settings, difference):
@@ -151,33 +165,44 @@ def test_other_settings_are_refused_and_change_nothing(corpus, output, settings,
     assert contents(output) == before
 
 
-class Writer(Sampler):
-    """Writes what its table says for a description."""
-
-    def __init__(self, table):
-        self.table = table
-
-    def settings(self):
-        return {}
-
-    def sample(self, requests):
-        return [self.table[request.prompt] for request in requests]
+def test_another_gate_needs_no_new_texts(corpus, output):
+    texts = {path: data for path, data in contents(output).items() if path.startswith("passes")}
+    (output / "settings.json").unlink()
+    report = run(corpus, output, gate=GateConfig(parsable=("rejected",)))
+    assert report["train"]["dropped"]["rejected: not parsable"] > 0
+    assert {
+        path: data for path, data in contents(output).items() if path.startswith("passes")
+    } == texts
 
 
-def test_useless_texts_are_dropped_and_counted(train):
-    sources = [dataclasses.replace(train[0], description=str(i)) for i in range(4)]
-    writer = Writer(
-        {
-            "0": Completion(" \n", "", {}),
-            "1": Completion(train[0].content, "", {}),
-            "2": Completion("def f(): ...", "cut off", {}),
-            "3": Completion("def f(): ...", "", {}),
-        }
-    )
-    dropped: collections.Counter[str] = collections.Counter()
-    (pair,) = make_pairs(sources, writer, dropped)
-    assert (pair.prompt, pair.rejected, pair.subset) == ("3", "def f(): ...", "")
-    assert dropped == {"empty": 1, "identical": 1, "cut off": 1}
+def test_commands_that_share_the_shards_write_what_one_writes(corpus, finished, tmp_path):
+    output = tmp_path / "pairs"
+    assert run(corpus, output, worker="2/3") is None
+    assert run(corpus, output, worker="0/3") is None
+    assert not (output / shards.MANIFEST).exists()
+    assert run(corpus, output, worker="1/3") is not None
+    ours, theirs = contents(output), contents(finished)
+    assert ours.pop(shards.MANIFEST) != theirs.pop(shards.MANIFEST)  # the config says which worker
+    assert ours == theirs
+
+
+def test_rejects_name_source_and_reason(finished, train):
+    rows = [
+        json.loads(line)
+        for name in (TRAIN_0, TRAIN_1)
+        for line in (finished / "rejects" / f"{name}.jsonl").read_text().splitlines()
+    ]
+    kept = {pair.source_id for pair in ShardedDataset(finished, PreferencePair, "train")}
+    assert {row["source_id"] for row in rows} == {source.source_id for source in train} - kept
+    report = json.loads((finished / "report.json").read_text())
+    assert collections.Counter(row["reason"] for row in rows) == report["train"]["dropped"]
+
+
+def test_no_pair_at_all_is_a_user_error(corpus, tmp_path):
+    gate = GateConfig(drop_refusals=False, max_length_ratio=1.0, parsable=("rejected",))
+    weak = dataclasses.replace(WEAK, ngram=NgramConfig(rates=(1.0,)))
+    with pytest.raises(UserError, match=r"let no train pair through.*not parsable"):
+        run(corpus, tmp_path / "pairs", gate=gate, rejected=weak)
 
 
 def test_input_that_is_no_corpus_is_a_user_error(finished, tmp_path):

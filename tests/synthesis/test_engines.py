@@ -1,0 +1,107 @@
+"""Engines: the same pairs from processes and from Ray actors, whoever dies."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from codepmp_jax.config import SynthesisConfig
+from codepmp_jax.records import PreferencePair
+from codepmp_jax.shards import ShardedDataset
+from codepmp_jax.synthesis import engines
+from codepmp_jax.synthesis.pairs import synthesize
+from codepmp_jax.synthesis.passes import ShardId
+from tests.e2e.launching import command, environment
+
+
+def pairs(output) -> list[list[PreferencePair]]:
+    return [list(ShardedDataset(output, PreferencePair, split)) for split in ("train", "heldout")]
+
+
+@pytest.fixture(scope="module")
+def expected(corpus, tmp_path_factory) -> list[list[PreferencePair]]:
+    output = tmp_path_factory.mktemp("engines") / "pairs"
+    synthesize(SynthesisConfig(input=str(corpus), output=str(output)))
+    return pairs(output)
+
+
+def test_processes_give_the_same_pairs(corpus, expected, tmp_path):
+    synthesize(SynthesisConfig(input=str(corpus), output=str(tmp_path), workers=2))
+    assert pairs(tmp_path) == expected
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert len({row["worker"] for row in report["throughput"] if row["pass"] == "rejected"}) == 2
+
+
+class Visible:
+    """A worker that notes which GPUs it may use."""
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder
+
+    def __call__(self, shard):
+        (self.folder / str(shard.number)).write_text(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+        time.sleep(1.0)  # so that the other one gets the next shard
+
+    def close(self):
+        pass
+
+
+class MakeVisible:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self):
+        return Visible(self.folder)
+
+
+@pytest.mark.parametrize(("before", "seen"), [(None, {"0,1", "2,3"}), ("4,5,6,7", {"4,5", "6,7"})])
+def test_each_process_has_gpus_of_its_own(tmp_path, monkeypatch, before, seen):
+    if before is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", before)
+    todo = [ShardId("train", number, 2) for number in range(2)]
+    engines.run(SynthesisConfig(workers=2), MakeVisible(tmp_path), todo, gpus=2)
+    assert {path.read_text() for path in tmp_path.iterdir()} == seen
+
+
+def test_ray_actors_give_the_same_pairs_though_one_is_killed(corpus, expected, tmp_path):
+    output = tmp_path / "pairs"
+    killed: list[int] = []
+
+    def kill_one():
+        """Kills the first actor that has written down a chunk of the pass with the n-gram writer."""
+        while not killed:
+            time.sleep(0.05)
+            if any((output / "passes/rejected").glob("train-*/0*.array_record")):
+                for path in (output / "status").glob("*.json"):
+                    pid = int(path.stem.rpartition("-")[2])
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+                    break
+
+    arguments = ["--input", corpus, "--output", output, "--chunk-size", 16, "--workers", 2]
+    run = subprocess.Popen(
+        [*command("synthesize.py", "--config", "synth_ngram", "--engine", "ray", *arguments)],
+        env=environment(RAY_DEDUP_LOGS="0"),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    threading.Thread(target=kill_one, daemon=True).start()
+    _, errors = run.communicate()
+    assert run.returncode == 0, errors
+    assert killed
+    assert pairs(output) == expected
+
+
+def test_without_ray_one_clear_error(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    config = SynthesisConfig(engine="ray")
+    with pytest.raises(engines.UserError, match=r"ray is not installed.*codepmp_jax\[ray\]"):
+        engines.run(config, MakeVisible(tmp_path), [ShardId("train", 0, 1)], gpus=0)

@@ -1,0 +1,138 @@
+"""A pass: chunks, retries, failures, and what is done again after a kill."""
+
+import collections
+import json
+
+import pytest
+
+from codepmp_jax.config import SynthesisConfig, WriterConfig
+from codepmp_jax.errors import UserError
+from codepmp_jax.records import SourceFile, content_id
+from codepmp_jax.shards import write_manifest, write_split
+from codepmp_jax.synthesis import passes
+from codepmp_jax.synthesis.passes import Pass, PassWorker, ShardId, sample
+from codepmp_jax.synthesis.prompts import make_request
+from codepmp_jax.synthesis.samplers import AuthorSampler
+from tests.synthesis.writers import FAILS, FAILS_ONCE, RAISES, Slow, answered, fate
+
+SHARD = ShardId("train", 1, 2)
+
+
+def source(number: int, description: str = "Does it.") -> SourceFile:
+    text = f"f{number}()\n"
+    return SourceFile(
+        content_id(text), text, description, "f", "file", "python", "r", f"{number}.py", "", 1
+    )
+
+
+SOURCES = [source(i, "" if i % 10 == 0 else "Does it.") for i in range(100)]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Config of a run: the author describes, the tests' sampler writes the rejected ones."""
+    splits = {
+        "train": write_split(tmp_path / "corpus", "train", SOURCES, 2),
+        "heldout": write_split(tmp_path / "corpus", "heldout", SOURCES[:1], 1),
+    }
+    write_manifest(tmp_path / "corpus", SourceFile, splits, {})
+    log = tmp_path / "log"
+    monkeypatch.setattr(
+        passes,
+        "make_sampler",
+        lambda writer, *_: AuthorSampler() if writer.sampler == "author" else Slow(log),
+    )
+    return SynthesisConfig(
+        input=str(tmp_path / "corpus"), output=str(tmp_path / "pairs"), chunk_size=8
+    )
+
+
+def describe_and_reject(config) -> Pass:
+    for name in ("describe", "rejected"):
+        PassWorker(Pass(config, name), "me")(SHARD)
+    return Pass(config, "rejected")
+
+
+def test_every_described_source_has_a_completion(run):
+    which = describe_and_reject(run)
+    found = which.completions(SHARD)
+    assert set(found) == {s.source_id for s in SOURCES[50:] if s.description}
+    expected = {
+        RAISES: ("error", "RuntimeError('no words for this one')"),
+        FAILS: ("refused by the server", "status 500"),
+    }
+    fates = collections.Counter()
+    for source_id, completion in found.items():
+        what = fate(f"rejected/{source_id}")
+        fates[what] += 1
+        assert (completion.failure, completion.detail) == expected.get(what, ("", ""))
+        assert bool(completion.text) == (what not in expected)
+    assert fates.keys() >= {RAISES, FAILS, FAILS_ONCE}
+
+
+def test_what_lies_there_is_not_done_again(run, tmp_path):
+    which = describe_and_reject(run)
+    before = answered(tmp_path / "log")
+    assert before.most_common(1)[0][1] == 1
+    folder = which.directory / SHARD.folder
+    assert which.num_done(SHARD, 50) == 50
+    (folder / "retry.array_record").unlink()
+    (folder / "00002.array_record.json").unlink()
+    assert not which.is_finished(SHARD)
+    assert which.num_done(SHARD, 50) == 42
+    PassWorker(which, "me")(SHARD)
+    again = answered(tmp_path / "log") - before
+    redone = {f"rejected/{s.source_id}" for s in SOURCES[66:74]}
+    retried = {key for key in before if fate(key) == FAILS_ONCE}
+    assert set(again) - retried <= redone
+    assert len(again) >= 5
+
+
+def test_chunks_say_what_they_cost(run):
+    which = describe_and_reject(run)
+    entries = [
+        json.loads(path.read_text())
+        for path in sorted((which.directory / SHARD.folder).glob("*.json"))
+    ]
+    assert len(entries) == 8  # 50 sources in chunks of 8, and the retries
+    completions = which.completions(SHARD).values()
+    assert sum(entry["tokens"] for entry in entries) == sum(c.num_tokens for c in completions)
+    assert all(entry["seconds"] >= 0 and entry["worker"] for entry in entries)
+
+
+def requests(number):
+    return [make_request(f"k{i}", WriterConfig(), source(i), "d") for i in range(number)]
+
+
+def test_an_error_costs_its_own_request_alone(tmp_path):
+    asked = requests(60)
+    assert any(fate(request.key) == RAISES for request in asked)
+    found = sample(Slow(tmp_path / "log"), asked)
+    assert [completion.key for completion in found] == [request.key for request in asked]
+    assert [completion.failure == "error" for completion in found] == [
+        fate(request.key) == RAISES for request in asked
+    ]
+
+
+class Broken(AuthorSampler):
+    def __init__(self, error):
+        self.error = error
+
+    def sample(self, requests):
+        raise self.error
+
+
+def test_a_sampler_that_fails_on_everything_stops_the_pass():
+    with pytest.raises(RuntimeError, match="engine is dead"):
+        sample(Broken(RuntimeError("engine is dead")), requests(2))
+    with pytest.raises(UserError, match="no server answers"):
+        sample(Broken(UserError("no server answers")), requests(1))
+
+
+def test_the_model_is_let_go(run, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        passes, "make_sampler", lambda *_: made.append(Slow(tmp_path / "log")) or made[-1]
+    )
+    PassWorker(Pass(run, "describe"), "me").close()
+    assert made[-1].is_closed

@@ -1,0 +1,47 @@
+"""What is asked, and what is taken from the reply."""
+
+import pytest
+
+from codepmp_jax.config import WriterConfig
+from codepmp_jax.config.synthesis import DESCRIBE_TEMPLATE
+from codepmp_jax.records import SourceFile
+from codepmp_jax.synthesis.prompts import extract_code, make_request, template_version
+
+SOURCE = SourceFile(
+    "id", "f({description}, {})\n", "Calls f.", "f", "file", "c", "r", "f.c", "MIT", 1
+)
+
+
+def test_placeholders_are_filled_once_and_other_braces_stay():
+    writer = WriterConfig(template="{language} {description} {x: 1} {code}")
+    request = make_request("key", writer, SOURCE, "a {code} task")
+    assert request.prompt == "c a {code} task {x: 1} f({description}, {})\n"
+    assert (request.key, request.description, request.source) == ("key", "a {code} task", SOURCE)
+
+
+def test_default_templates_ask_for_what_the_pass_needs():
+    describe = make_request("key", WriterConfig(template=DESCRIBE_TEMPLATE), SOURCE, "")
+    assert SOURCE.content in describe.prompt
+    write = make_request("key", WriterConfig(), SOURCE, "Do it.")
+    assert "Do it." in write.prompt
+    assert SOURCE.content not in write.prompt
+
+
+def test_template_version_changes_with_its_text():
+    assert template_version("a") == template_version("a") != template_version("b")
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        ("x = 1", "x = 1"),
+        ("Here:\n```python\nx = 1\n\ny = 2\n```\nDone.\n```\nz\n```", "x = 1\n\ny = 2"),
+        ("```\nx = 1\n", "x = 1"),
+        ("```python\nx = '''\n```", "x = '''"),
+        ("  ```py\nx = 1\n  ```", "x = 1"),
+        ("a ``` b", "a ``` b"),
+        ("```python\n```", ""),
+    ],
+)
+def test_first_code_block(reply, code):
+    assert extract_code(reply) == code
