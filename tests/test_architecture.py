@@ -14,6 +14,7 @@ FIRST = {"config", "presets", "records", "shards", "errors", "progress", "tfds_i
 # Heavy library -> the modules (first part below codepmp_jax) that may import it.
 DOORS = {
     "vllm": {"synthesis"},
+    "openai": {"synthesis"},
     "grain": {"data"},
     "orbax": {"checkpoint"},
     "torch": {"conversion", "evaluation"},
