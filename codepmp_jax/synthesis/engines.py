@@ -79,14 +79,17 @@ def _run_in_processes(
         try:
             for future in concurrent.futures.as_completed(futures):
                 future.result()
-        except concurrent.futures.process.BrokenProcessPool as error:
+        except BaseException as error:
+            # What the others are at is lost up to a chunk each; waiting for their shards may take hours.
+            for process in multiprocessing.active_children():
+                process.kill()
+            if not isinstance(error, concurrent.futures.process.BrokenProcessPool):
+                raise
             raise UserError(
                 f"workers = {config.workers}: a worker process died (out of memory, or killed). Remedy: "
                 "run the same command again, which goes on where it was; with fewer workers if memory is "
                 "short."
             ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _start(make_worker: MakeWorker, places: Any, gpus: int) -> None:

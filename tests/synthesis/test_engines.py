@@ -12,6 +12,7 @@ import time
 import pytest
 
 from codepmp_jax.config import SynthesisConfig
+from codepmp_jax.errors import UserError
 from codepmp_jax.records import PreferencePair
 from codepmp_jax.shards import ShardedDataset
 from codepmp_jax.synthesis import engines
@@ -71,6 +72,28 @@ def test_each_process_has_gpus_of_its_own(tmp_path, monkeypatch, before, seen):
     assert {path.read_text() for path in tmp_path.iterdir()} == seen
 
 
+class Failing(Visible):
+    """Fails on the first shard; the others take long."""
+
+    def __call__(self, shard):
+        if shard.number == 0:
+            raise UserError("model = 'none': no such model")
+        time.sleep(60)
+
+
+class MakeFailing(MakeVisible):
+    def __call__(self):
+        return Failing(self.folder)
+
+
+def test_an_error_of_one_worker_ends_the_others(tmp_path):
+    todo = [ShardId("train", number, 4) for number in range(4)]
+    started = time.monotonic()
+    with pytest.raises(UserError, match="no such model"):
+        engines.run(SynthesisConfig(workers=2), MakeFailing(tmp_path), todo, gpus=0)
+    assert time.monotonic() - started < 30
+
+
 def test_ray_actors_give_the_same_pairs_though_one_is_killed(corpus, expected, tmp_path):
     output = tmp_path / "pairs"
     killed: list[int] = []
@@ -103,5 +126,5 @@ def test_ray_actors_give_the_same_pairs_though_one_is_killed(corpus, expected, t
 def test_without_ray_one_clear_error(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     config = SynthesisConfig(engine="ray")
-    with pytest.raises(engines.UserError, match=r"ray is not installed.*codepmp_jax\[ray\]"):
+    with pytest.raises(UserError, match=r"ray is not installed.*codepmp_jax\[ray\]"):
         engines.run(config, MakeVisible(tmp_path), [ShardId("train", 0, 1)], gpus=0)

@@ -18,8 +18,8 @@ GOOD = {
 }
 
 
-def judge(config=None, language="python", human_eval=False, **changes):
-    """The reason for which the good texts, changed, give no pair; None where they do."""
+def judge(changes, config=None, language="python", human_eval=False):
+    """The reason for which the good texts with `changes` by pass give no pair; None where they do."""
     texts = {name: dataclasses.replace(GOOD[name], **changes.get(name, {})) for name in GOOD}
     gate = Gate(config or GateConfig(), DecontaminationConfig(human_eval=human_eval))
     verdict = gate.judge(texts, language)
@@ -27,16 +27,16 @@ def judge(config=None, language="python", human_eval=False, **changes):
 
 
 def test_good_texts_make_a_pair():
-    assert judge() is None
-    assert judge(GateConfig(parsable=("chosen", "rejected"), max_length_ratio=2.0)) is None
+    assert judge({}) is None
+    assert judge({}, GateConfig(parsable=("chosen", "rejected"), max_length_ratio=2.0)) is None
 
 
 @pytest.mark.parametrize("name", GOOD)
 def test_a_text_that_is_none(name):
-    assert judge(**{name: {"text": " \n"}}) == f"{name}: empty"
-    assert judge(**{name: {"failure": "prompt too long"}}) == f"{name}: prompt too long"
-    assert judge(**{name: {"finish_reason": "length"}}) == f"{name}: cut off"
-    assert judge(GateConfig(drop_cut_off=False), **{name: {"finish_reason": "length"}}) is None
+    assert judge({name: {"text": " \n"}}) == f"{name}: empty"
+    assert judge({name: {"failure": "prompt too long"}}) == f"{name}: prompt too long"
+    assert judge({name: {"finish_reason": "length"}}) == f"{name}: cut off"
+    assert judge({name: {"finish_reason": "length"}}, GateConfig(drop_cut_off=False)) is None
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,10 @@ def test_a_text_that_is_none(name):
     ],
 )
 def test_refusals(text):
-    assert judge(rejected={"text": text}) == "rejected: refusal"
-    assert judge(GateConfig(drop_refusals=False), rejected={"text": text}) is None
+    assert judge({"rejected": {"text": text}}) == "rejected: refusal"
+    assert judge({"rejected": {"text": text}}, GateConfig(drop_refusals=False)) is None
     # What no model wrote is no refusal.
-    assert judge(rejected={"text": text, "finish_reason": ""}) is None
+    assert judge({"rejected": {"text": text, "finish_reason": ""}}) is None
 
 
 @pytest.mark.parametrize(
@@ -62,11 +62,11 @@ def test_refusals(text):
     ["# Sorry for the hack.\nx = 1\n", "i = can_t\n", "Sorry = Exception\n", "as_an_ai = 1\n"],
 )
 def test_code_is_no_refusal(text):
-    assert judge(rejected={"text": text}) is None
+    assert judge({"rejected": {"text": text}}) is None
 
 
 def test_identical_texts():
-    assert judge(rejected={"text": CODE}) == "identical"
+    assert judge({"rejected": {"text": CODE}}) == "identical"
 
 
 @pytest.mark.parametrize("prompt", ["Doubles a number.", "p " * 40])
@@ -86,23 +86,23 @@ def test_identical_once_truncated(prompt):
             "chosen": {"text": common + "yes = 1"},
             "rejected": {"text": common + "no = 1"},
         }
-        assert judge(config, **changes) == reason
+        assert judge(changes, config) == reason
 
 
 def test_parsable_asks_for_the_responses_named():
     broken = {"text": "def double(x:\n"}
-    assert judge(rejected=broken) is None
-    assert judge(GateConfig(parsable=("chosen",)), rejected=broken) is None
+    assert judge({"rejected": broken}) is None
+    assert judge({"rejected": broken}, GateConfig(parsable=("chosen",))) is None
     config = GateConfig(parsable=("rejected",))
-    assert judge(config, rejected=broken) == "rejected: not parsable"
-    assert judge(config, language="brainfuck", rejected=broken) is None
+    assert judge({"rejected": broken}, config) == "rejected: not parsable"
+    assert judge({"rejected": broken}, config, language="brainfuck") is None
 
 
 def test_length_ratio():
     config = GateConfig(max_length_ratio=2.0)
-    assert judge(config, rejected={"text": "x" * 2 * len(CODE)}) is None
-    assert judge(config, rejected={"text": "x" * (2 * len(CODE) + 1)}) == "length ratio"
-    assert judge(config, rejected={"text": "x"}) == "length ratio"
+    assert judge({"rejected": {"text": "x" * 2 * len(CODE)}}, config) is None
+    assert judge({"rejected": {"text": "x" * (2 * len(CODE) + 1)}}, config) == "length ratio"
+    assert judge({"rejected": {"text": "x"}}, config) == "length ratio"
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -113,8 +113,8 @@ def test_benchmark_problems_are_found_in_all_texts(name):
         "enumerate(numbers):\n            if idx != idx2:\n                distance = abs(elem - elem2)"
         "\n                if distance < threshold:\n                    return True\n\n    return False\n"
     )
-    assert judge(human_eval=True) is None
-    assert judge(human_eval=True, **{name: {"text": problem}}) == f"{name}: contaminated"
+    assert judge({}, human_eval=True) is None
+    assert judge({name: {"text": problem}}, human_eval=True) == f"{name}: contaminated"
 
 
 def test_settings_name_everything():

@@ -88,6 +88,7 @@ def test_report_counts_every_source(finished, train, heldout):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_length_gives_nothing_away(corpus, tmp_path, seed):
     report = run(corpus, tmp_path / "pairs", seed=seed)
+    assert report is not None
     for split in ("train", "heldout"):
         for group in report[split]["lengths"].values():
             for unit in ("characters", "tokens"):
@@ -169,6 +170,7 @@ def test_another_gate_needs_no_new_texts(corpus, output):
     texts = {path: data for path, data in contents(output).items() if path.startswith("passes")}
     (output / "settings.json").unlink()
     report = run(corpus, output, gate=GateConfig(parsable=("rejected",)))
+    assert report is not None
     assert report["train"]["dropped"]["rejected: not parsable"] > 0
     assert {
         path: data for path, data in contents(output).items() if path.startswith("passes")
