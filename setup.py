@@ -56,7 +56,7 @@ setuptools.setup(
         "tpu": ["jax[tpu]"],
         "cuda": ["jax[cuda12]"],
         "corpus": CORPUS,
-        "synthesis": [*OPENAI, "vllm>=0.32"],
+        "synthesis": [*CORPUS, *OPENAI, "vllm>=0.32"],
         # PyTorch reads and scores the converted folders; nothing in the training path needs it.
         "torch": TORCH,
         "tfds": TFDS,

@@ -37,8 +37,8 @@ def signature(text: str, config: DedupConfig) -> bytes:
         from rensa import RMinHash  # pyright: ignore[reportAttributeAccessIssue]
     except ImportError as error:
         raise UserError(
-            "dedup.near = True: the package rensa is not installed. Remedy: install the extra `corpus`, "
-            "or set it to False."
+            "near-duplicates: the package rensa is not installed. Remedy: install the extra `corpus`, or "
+            "do without them: --no-dedup.near (corpus), --report-pairs 0 (synthesis)."
         ) from error
     words = _WORD.findall(text) or [text.strip()]
     n = min(config.ngram, len(words))

@@ -164,5 +164,5 @@ def test_rows_per_band_find_the_threshold(threshold, rows):
 
 def test_the_package_is_named_where_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "rensa", None)
-    with pytest.raises(UserError, match=r"dedup\.near.*rensa.*extra"):
+    with pytest.raises(UserError, match=r"rensa is not installed.*extra `corpus`"):
         signature("x", CONFIG)

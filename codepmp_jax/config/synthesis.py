@@ -238,6 +238,9 @@ class SynthesisConfig(Config):
     worker: str = "0/1"
     """I/N: of N commands on machines that share the output, this is the I-th, from 0, and takes every N-th
     shard. The last one to end writes the manifest."""
+    report_pairs: int = 10_000
+    """Train pairs, from the first, that the report's near-duplicate rates are over (extra `corpus`); 0 for
+    none."""
     chunk_size: int = 512
     """Sources written at a time: what a kill can cost a worker."""
     seed: int = 0
@@ -245,6 +248,13 @@ class SynthesisConfig(Config):
 
     def __post_init__(self) -> None:
         require_positive("", self, "chunk_size", "workers")
+        require(
+            self.report_pairs >= 0,
+            "report_pairs",
+            self.report_pairs,
+            "must not be negative",
+            "0 is none",
+        )
         require(
             self.ray.max_workers is None or self.ray.max_workers >= self.workers,
             "ray.max_workers",

@@ -12,6 +12,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import itertools
 import json
 import pathlib
 import uuid
@@ -19,8 +20,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from codepmp_jax import presets, resume, shards
-from codepmp_jax.config import SynthesisConfig
+from codepmp_jax.config import DedupConfig, SynthesisConfig
 from codepmp_jax.errors import UserError
+from codepmp_jax.near_duplicates import signature
 from codepmp_jax.records import Completion, PreferencePair, SourceFile, content_id
 from codepmp_jax.shards import Shard, ShardedDataset
 from codepmp_jax.synthesis import engines, report
@@ -46,6 +48,8 @@ def synthesize(config: SynthesisConfig) -> dict[str, Any] | None:
         for split, dataset in corpus.items()
         for number, shard in enumerate(dataset.shards)
     }
+    if config.report_pairs:
+        signature("", DedupConfig())  # told now rather than at the end: is its library there?
     settings = _claim(config, corpus)
     index, count = map(int, config.worker.split("/"))
     own = list(sizes)[index::count]
@@ -210,7 +214,12 @@ def _publish(
         entry = _entry(config, shard, settings)
         assert entry is not None
         entries[shard.split].append(entry)
-    made = report.make_report(entries, _throughput(output))
+    first = itertools.chain.from_iterable(
+        shards.read_shard(output / entry["name"], PreferencePair) for entry in entries["train"]
+    )
+    sample = list(itertools.islice(first, config.report_pairs))
+    rates = report.near_duplicate_rates(sample) if sample else {}
+    made = report.make_report(entries, _throughput(output), rates)
     shards.write_json(output / REPORT, made)
     write_page(made, output / PAGE)
     if made["train"]["pairs"] == 0:

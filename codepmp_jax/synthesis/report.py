@@ -11,6 +11,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from codepmp_jax.config import DedupConfig
+from codepmp_jax.near_duplicates import NearDuplicates, signature, similarity
 from codepmp_jax.records import PreferencePair
 from codepmp_jax.tokenization import Tokenizer
 
@@ -93,6 +95,23 @@ def make_report(
     report["throughput"] = _throughput(throughput)
     report["near_duplicate_rates"] = dict(near_duplicate_rates or {})
     return report
+
+
+def near_duplicate_rates(pairs: Sequence[PreferencePair]) -> dict[str, float]:
+    """Shares of pairs whose chosen, or rejected, response nearly repeats that of a pair before it; and
+    whose two responses nearly repeat each other. Near is a Jaccard similarity of 0.7.
+
+    Raises UserError where the library for it is not installed.
+    """
+    config = DedupConfig()
+    seen = {side: NearDuplicates(config) for side in SIDES}
+    repeated: collections.Counter[str] = collections.Counter()
+    for pair in pairs:
+        signatures = [signature(text, config) for text in (pair.chosen, pair.rejected)]
+        for side, own in zip(SIDES, signatures, strict=True):
+            repeated[side] += seen[side].add(own) is not None
+        repeated["chosen and rejected"] += similarity(*signatures) >= config.threshold
+    return {name: round(count / len(pairs), 4) for name, count in repeated.items()}
 
 
 # --- counting -------------------------------------------------------------------------------------

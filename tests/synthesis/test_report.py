@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from codepmp_jax.records import PreferencePair
-from codepmp_jax.synthesis.report import make_report, tally
+from codepmp_jax.synthesis.report import make_report, near_duplicate_rates, tally
 
 
 def pair(
@@ -161,3 +161,20 @@ def test_throughput_is_summed_up_by_pass_and_worker():
     assert report["throughput"][2]["texts_per_second"] is None
     assert report["near_duplicate_rates"] == {"train chosen": 0.25}
     assert json.loads(json.dumps(report)) == report
+
+
+def test_near_duplicate_rates_tell_pairs_before_from_the_pair_itself():
+    one, other, third = (
+        " ".join(f"{word}{i}" for i in range(60)) for word in ("alpha", "beta", "gamma")
+    )
+    pairs = [
+        pair(one, other),
+        pair(one + " end", third),
+        pair(third, third + " end"),
+        pair("short", other + " end"),
+    ]
+    assert near_duplicate_rates(pairs) == {
+        "chosen": 0.25,
+        "rejected": 0.5,
+        "chosen and rejected": 0.25,
+    }
