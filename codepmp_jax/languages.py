@@ -33,6 +33,8 @@ class Definition(NamedTuple):
     """The comment right before it, without its signs."""
     line: int
     """First line in the text, from 1."""
+    is_parsable: bool
+    """Whether it parses without an error."""
 
 
 class _Grammar(NamedTuple):
@@ -231,15 +233,20 @@ def is_parsable(code: str, language: str) -> bool | None:
     return not _parse(code.encode(errors="replace"), language).has_error
 
 
+def has_definitions(language: str) -> bool:
+    """Whether `definitions` knows the functions of a language."""
+    return language in _GRAMMARS and bool(_GRAMMARS[language].functions)
+
+
 def definitions(code: str, language: str) -> Iterator[Definition]:
     """Functions, methods and classes in the order of their places; what lies in a function stays there.
 
-    None for a language whose functions are not known (Python's are `codepmp_jax.corpus.snippets`').
+    None for a language without `has_definitions` (Python's own are `codepmp_jax.corpus.snippets`').
     Raises UserError where tree-sitter is not installed.
     """
-    grammar = _GRAMMARS.get(language)
-    if grammar is None or not grammar.functions:
+    if not has_definitions(language):
         return
+    grammar = _GRAMMARS[language]
     data = code.encode(errors="replace")
     # A stack of our own: generated code nests deeper than Python recurses.
     waiting: list[tuple[Any, tuple[str, ...]]] = [(_parse(data, language), ())]
@@ -305,6 +312,7 @@ def _definition(node: Any, kind: str, scope: tuple[str, ...], data: bytes) -> De
         content=text.rstrip(),
         comment=_comment_before(outer),
         line=outer.start_point[0] + 1,
+        is_parsable=not outer.has_error,
     )
 
 

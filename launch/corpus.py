@@ -7,13 +7,13 @@ from codepmp_jax.corpus.build import build_corpus
 
 def main() -> None:
     """Parses, builds, sums up."""
-    config = presets.parse(CorpusConfig, "Collects functions and classes from source files.")
+    config = presets.parse(CorpusConfig, "Collects source code: filtered, deduplicated, in shards.")
     report = build_corpus(config)
-    files, snippets, splits = report["files"], report["snippets"], report["splits"]
+    files, texts, splits = report["files"], report["texts"], report["splits"]
     print(
-        f"{snippets['kept']} snippets of {snippets['found']} found in {files['found']} files "
-        f"({sum(files['dropped'].values())} files dropped): {splits['train']['snippets']} train, "
-        f"{splits['heldout']['snippets']} heldout -> {config.output}"
+        f"{texts['kept']} texts of {texts['found']} found in {files['found']} files "
+        f"({sum(files['dropped'].values())} files dropped): {splits['train']['texts']} train, "
+        f"{splits['heldout']['texts']} heldout -> {config.output}"
     )
 
 

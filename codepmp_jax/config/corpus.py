@@ -107,9 +107,11 @@ class CorpusConfig(Config):
     """Names of folders to leave out, at any depth."""
     languages: tuple[str, ...] = ("python",)
     """Languages let in, by file type or the column `language`; all that are known if empty."""
+    max_file_bytes: int = 1_000_000
+    """Largest file read, in bytes."""
     unit: Literal["definition", "file"] = "definition"
-    """What a source is: a function or class of a file, or the whole file where it is within max_tokens
-    (its functions where it is not)."""
+    """What a source is: a function or class of a file, or the whole file where it is within
+    max_file_tokens (its functions where it is not)."""
     max_file_tokens: int = 1024
     """Longest whole file, in tokens of the embedded tokenizer (unit `file` only)."""
     min_lines: int = 3
@@ -127,7 +129,7 @@ class CorpusConfig(Config):
     heldout_fraction: float = 0.1
     """Share of source files whose texts go to the held-out split."""
     num_shards: int = 4
-    """Number of train shards; the held-out split is one shard. One shard is held in memory at a time."""
+    """Number of train shards, of which one is held in memory at a time; the held-out split's are as large."""
     num_workers: int = 1
     """Processes that read, filter and hash files; the result does not depend on it."""
     seed: int = 0
@@ -137,7 +139,14 @@ class CorpusConfig(Config):
         require_positive(
             "",
             self,
-            *("max_file_tokens", "min_lines", "max_chars", "max_description_chars", "num_shards"),
+            *(
+                "max_file_bytes",
+                "max_file_tokens",
+                "min_lines",
+                "max_chars",
+                "max_description_chars",
+                "num_shards",
+            ),
             "num_workers",
         )
         require(

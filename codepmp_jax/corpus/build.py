@@ -1,160 +1,202 @@
-"""Readers -> snippets -> dedup -> split by file -> SourceFile shards."""
+"""Readers -> texts -> filters -> dedup -> split by file -> SourceFile shards.
+
+    stage 1   `num_workers` processes, a part of the input at a time: read, cut into texts, filter, take out
+              secrets, decontaminate, hash; each part is written whole or not at all   (parts.py)
+    stage 2   one process, through the parts in their order: drop duplicates, sort into buckets (merge.py)
+    stage 3   one process, a bucket at a time: sort, write as a shard                      (merge.py)
+
+Killed at any time, the same command goes on: it redoes the parts that were in work, and stages 2 and 3. The
+result does not depend on kills, nor on the number of processes. Memory: of stage 1 a base of some 150 MB a
+process and at most a few files and rows at a time; of stages 2 and 3 what merge.py states.
+"""
 
 from __future__ import annotations
 
-import collections
-import dataclasses
-import hashlib
+import array
+import concurrent.futures
+import json
+import multiprocessing
+import os
 import pathlib
+import shutil
+import sys
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from codepmp_jax import presets, shards
+import codepmp_jax
+from codepmp_jax import presets, resume, shards
 from codepmp_jax.config import CorpusConfig
-from codepmp_jax.corpus import readers, snippets
+from codepmp_jax.corpus import merge, parts, readers
+from codepmp_jax.decontamination import Decontaminator
 from codepmp_jax.errors import UserError
 from codepmp_jax.progress import progress
-from codepmp_jax.records import SourceFile, content_id
+from codepmp_jax.records import SourceFile
 
 REPORT = "report.json"
-
-
-@dataclasses.dataclass
-class Found:
-    """What came out of a folder, and what was left out of it."""
-
-    sources: list[SourceFile] = dataclasses.field(default_factory=list)
-    num_files: int = 0
-    num_snippets: int = 0
-    dropped: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
-    """Snippets left out, by reason."""
-    rejected_files: list[dict[str, str]] = dataclasses.field(default_factory=list)
-    """Files left out: path, reason, what the reader said."""
-
-
-def split_of(path: str, config: CorpusConfig) -> str:
-    """`heldout` or `train`: a file's snippets stay together, whatever else the folder holds."""
-    digest = hashlib.sha256(f"{config.seed}:{path}".encode()).digest()
-    heldout = int.from_bytes(digest[:8]) < config.heldout_fraction * 2**64
-    return "heldout" if heldout else "train"
-
-
-def find_sources(folder: readers.Folder, config: CorpusConfig) -> Found:
-    """The snippets of all files, in the order of path and line; of equal ones only the first.
-
-    Raises UserError where the folder holds no Python file.
-    """
-    paths = readers.list_files(folder.root, config.exclude)
-    if not paths:
-        raise UserError(
-            f"input = {str(folder.root)!r}: holds no .py file outside {', '.join(config.exclude)}. "
-            "Remedy: give another folder, or change --exclude."
-        )
-    found = Found(num_files=len(paths))
-    seen: set[str] = set()
-    for file in progress(paths, desc="corpus", unit="file"):
-        path = readers.relative_path(file, folder.root)
-        try:
-            extracted = list(snippets.extract(readers.read_python(file), config, found.dropped))
-        except (OSError, readers.Undecodable, snippets.Unparsable) as error:
-            reason = {OSError: "unreadable", readers.Undecodable: "undecodable"}
-            kind = next(
-                (said for type_, said in reason.items() if isinstance(error, type_)), "unparsable"
-            )
-            found.rejected_files.append({"path": path, "reason": kind, "error": str(error)})
-            continue
-        for snippet in extracted:
-            if snippet.normal_hash in seen:
-                found.dropped["duplicate"] += 1
-                continue
-            seen.add(snippet.normal_hash)
-            found.sources.append(
-                SourceFile(
-                    source_id=content_id(snippet.content),
-                    content=snippet.content,
-                    description=snippet.description,
-                    name=snippet.name,
-                    kind=snippet.kind,
-                    language="python",
-                    repository=folder.repository,
-                    path=path,
-                    license=folder.license,
-                    line=snippet.line,
-                )
-            )
-    found.num_snippets = len(found.sources) + found.dropped.total()
-    return found
+WORK = "work"
 
 
 def build_corpus(config: CorpusConfig) -> dict[str, Any]:
-    """Writes the shards, the manifest and report.json; returns the report.
+    """Writes shards, manifest, rejects and report.json; returns the report.
 
-    Within a split the sources lie in the order of their hashes, so that the first n are a random
-    sample. Raises UserError where a split would be empty.
+    Within a split the sources lie in the order of their ids, so that the first n are a random sample.
+    A finished corpus of the same settings is left as it is. Raises UserError where the folder was begun
+    with others, where the input cannot be read, and where a split would be empty.
     """
-    folder = readers.open_folder(config)
+    source = readers.open_input(config)
+    settings = _settings(config, source)
     output = pathlib.Path(config.output)
-    found = find_sources(folder, config)
-    splits: dict[str, list[SourceFile]] = {"train": [], "heldout": []}
-    for source in sorted(found.sources, key=lambda source: source.source_id):
-        splits[split_of(source.path, config)].append(source)
-    empty = [split for split, sources in splits.items() if not sources]
-    if empty:
-        raise UserError(
-            f"input = {str(folder.root)!r}: of {found.num_files} files with {len(found.sources)} "
-            f"snippets kept, none fell to the split {' and '.join(empty)}. Remedy: give more files, "
-            "or another heldout_fraction or seed."
-        )
-    report = _report(found, splits)
-    _clear(output)
-    written = {
-        "train": shards.write_split(output, "train", splits["train"], config.num_shards),
-        "heldout": shards.write_split(output, "heldout", splits["heldout"], 1),
+    _require_ours(output)
+    resume.claim(output, settings, "give a new folder, or delete this one")
+    with resume.hold(output / ".corpus.lock"):
+        if not (output / shards.MANIFEST).is_file():
+            try:
+                _build(config, source, output)
+            except _Refused:
+                # The next command may bring another input under the same name, or other settings.
+                shutil.rmtree(output / WORK, ignore_errors=True)
+                (output / resume.SETTINGS).unlink()
+                raise
+        else:
+            print(f"{output}: is finished; nothing to do", file=sys.stderr)
+        shutil.rmtree(output / WORK, ignore_errors=True)
+        return json.loads((output / REPORT).read_text(encoding="utf-8"))
+
+
+class _Refused(UserError):
+    """The input or the settings make no corpus: what was begun is of no use."""
+
+
+def _settings(config: CorpusConfig, source: readers.Input) -> dict[str, Any]:
+    """What the result depends on."""
+    written = presets.to_json(config)
+    for name in ("output", "num_workers"):
+        del written[name]
+    return {
+        "config": written,
+        "codepmp_jax": codepmp_jax.__version__,
+        "repository": source.repository,
+        "decontamination": Decontaminator(config.decontamination).settings(),
     }
+
+
+def _require_ours(output: pathlib.Path) -> None:
+    """Raises UserError where the folder holds a dataset that this command did not write."""
+    if not (output / shards.MANIFEST).exists():
+        return
+    shards.read_manifest(output, SourceFile)
+    if not (output / resume.SETTINGS).is_file():
+        raise UserError(
+            f"{output}: holds a corpus without its {resume.SETTINGS}. Remedy: give a new folder."
+        )
+
+
+def _build(config: CorpusConfig, source: readers.Input, output: pathlib.Path) -> None:
+    work = output / WORK
+    offsets = _plan(config, source, work)
+    todo = [i for i in range(len(offsets)) if not parts.finished_part(work, i).is_file()]
+    try:
+        with progress(total=len(offsets), initial=len(offsets) - len(todo), **_STAGE_1) as bar:
+            for _ in _write_parts(config, source, work, [(i, offsets[i]) for i in todo]):
+                bar.update()
+    except UserError as error:
+        if source.is_single:
+            raise _Refused(str(error)) from error
+        raise
+    merging = merge.Merge(config, work, len(offsets))
+    merging.dedup(output)
+    report = merging.tally.report()
+    empty = [split for split in merge.SPLITS if not report["splits"][split]["texts"]]
+    if empty:
+        raise _Refused(
+            f"input = {source.place!r}: of {report['files']['found']} files with "
+            f"{report['texts']['kept']} texts kept, none fell to the split {' and '.join(empty)} (files "
+            f"dropped: {report['files']['dropped']}, texts dropped: {report['texts']['dropped']}). "
+            "Remedy: give more files, or another heldout_fraction or seed."
+        )
+    written = merging.write_shards(output)
     shards.write_json(output / REPORT, report)
     made_by = {
         "command": "launch/corpus.py",
         "config": presets.to_json(config),
-        "repository": folder.repository,
+        "repository": source.repository,
     }
-    shards.write_manifest(
-        output, SourceFile, written, made_by, dropped=report["snippets"]["dropped"]
-    )
-    return report
+    dropped = report["texts"]["dropped"]
+    shards.write_manifest(output, SourceFile, written, made_by, dropped=dropped)
 
 
-def _clear(output: pathlib.Path) -> None:
-    """Takes away an older corpus in the folder. Raises UserError where something else lies there."""
-    if not (output / shards.MANIFEST).exists():
+_STAGE_1 = {"desc": "read, filter, hash", "unit": "part"}
+
+
+def _plan(config: CorpusConfig, source: readers.Input, work: pathlib.Path) -> array.array:
+    """The place of every part in plan.jsonl, which is written first where there is none.
+
+    Raises UserError where there is nothing to read.
+    """
+    path = work / "plan.jsonl"
+    (work / "parts").mkdir(parents=True, exist_ok=True)
+    for left in work.glob("parts/*.partial"):  # by a run that was killed
+        left.unlink(missing_ok=True)
+    if not path.is_file():
+        partial = path.with_name(f"{path.name}.partial")
+        with open(partial, "w", encoding="utf-8") as file:
+            try:
+                for part in progress(readers.plan(source, config), desc="list", unit="part"):
+                    # ASCII: names whose bytes are no text come back as they were.
+                    file.write(json.dumps(part) + "\n")
+            except UserError as error:
+                raise _Refused(str(error)) from error
+        partial.replace(path)
+    offsets = array.array("q")
+    with open(path, "rb") as file:
+        place = 0
+        for line in file:
+            offsets.append(place)
+            place += len(line)
+    if not offsets:
+        raise _Refused(
+            f"input = {source.place!r}: holds no table and no file in {', '.join(config.languages)} "
+            f"outside {', '.join(config.exclude)}. Remedy: give another folder, or change --languages "
+            "or --exclude."
+        )
+    return offsets
+
+
+def _write_parts(
+    config: CorpusConfig, source: readers.Input, work: pathlib.Path, todo: list[tuple[int, int]]
+) -> Iterator[int]:
+    """Writes the parts (index, place in the plan), in this process or in several; yields as they finish."""
+    if config.num_workers == 1 or len(todo) <= 1:
+        writer = parts.PartWriter(config, source, work)
+        yield from (writer.write(index, offset) for index, offset in todo)
         return
-    manifest = shards.read_manifest(output, SourceFile)
-    (output / shards.MANIFEST).unlink()
-    for split in manifest["splits"].values():
-        for shard in split["shards"]:
-            (output / shard["name"]).unlink(missing_ok=True)
-            (output / f"{shard['name']}.json").unlink(missing_ok=True)
-
-
-def _report(found: Found, splits: dict[str, list[SourceFile]]) -> dict[str, Any]:
-    reasons = collections.Counter(file["reason"] for file in found.rejected_files)
-    return {
-        "files": {
-            "found": found.num_files,
-            "dropped": dict(sorted(reasons.items())),
-            "rejected": found.rejected_files,
-        },
-        "snippets": {
-            "found": found.num_snippets,
-            "kept": len(found.sources),
-            "dropped": dict(sorted(found.dropped.items())),
-        },
-        "splits": {
-            split: {
-                "files": len({source.path for source in sources}),
-                "snippets": len(sources),
-                "functions": sum(source.kind == "function" for source in sources),
-                "classes": sum(source.kind == "class" for source in sources),
-                "characters": sum(len(source.content) for source in sources),
-            }
-            for split, sources in splits.items()
-        },
-    }
+    # The library's threads are of no use where every core has its process.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    with concurrent.futures.ProcessPoolExecutor(
+        config.num_workers,
+        multiprocessing.get_context("spawn"),
+        parts.start_process,
+        (config, source, work),
+    ) as pool:
+        waiting: set[concurrent.futures.Future[int]] = set()
+        rest = iter(todo)
+        try:
+            while True:
+                for index, offset in rest:
+                    waiting.add(pool.submit(parts.write_part, index, offset))
+                    if len(waiting) >= 4 * config.num_workers:
+                        break
+                if not waiting:
+                    return
+                done, waiting = concurrent.futures.wait(
+                    waiting, return_when=concurrent.futures.FIRST_COMPLETED
+                )
+                yield from (future.result() for future in done)
+        except BrokenProcessPool as error:
+            raise UserError(
+                "num_workers: one of the processes was killed, for want of memory perhaps. Remedy: run the "
+                "same command again, with fewer --num-workers; the finished parts are kept."
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import bisect
-import collections
 import dataclasses
 import inspect
 import io
@@ -35,6 +34,15 @@ class Snippet:
     line: int
     normal_hash: str
     """Equal for snippets that differ in whitespace, comments and docstring only."""
+
+
+class Dropped(NamedTuple):
+    """A definition that makes no snippet."""
+
+    name: str
+    kind: str
+    line: int
+    reason: str
 
 
 class _Token(NamedTuple):
@@ -100,12 +108,10 @@ def parse_file(text: str) -> ast.Module:
             raise Unparsable(str(error)) from error
 
 
-def extract(
-    text: str, config: CorpusConfig, dropped: collections.Counter[str]
-) -> Iterator[Snippet]:
+def extract(text: str, config: CorpusConfig) -> Iterator[Snippet | Dropped]:
     """Functions, methods and classes of a file in the order of their lines; closures stay inside.
 
-    Counts what it leaves out in `dropped`, by reason. Raises Unparsable.
+    Raises Unparsable.
     """
     tree = parse_file(text)
     try:
@@ -113,11 +119,7 @@ def extract(
     except (tokenize.TokenError, SyntaxError) as error:
         raise Unparsable(str(error)) from error
     for node, scope in _definitions(tree, ()):
-        snippet = _snippet(node, scope, lines, config)
-        if isinstance(snippet, Snippet):
-            yield snippet
-        else:
-            dropped[snippet] += 1
+        yield _snippet(node, scope, lines, config)
 
 
 def _definitions(
@@ -135,37 +137,45 @@ def _definitions(
 
 def _snippet(
     node: Definition, scope: tuple[ast.ClassDef, ...], lines: _Lines, config: CorpusConfig
-) -> Snippet | str:
+) -> Snippet | Dropped:
     """The snippet of a definition, or the reason for which it is dropped."""
     first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
     last = node.end_lineno
     assert last is not None
+    name = ".".join([*(outer.name for outer in scope), node.name])
+    kind = "class" if isinstance(node, ast.ClassDef) else "function"
     docstring = _docstring_lines(node, lines)
     if docstring is None:
-        return "docstring beside code"
+        return Dropped(name, kind, first, "docstring beside code")
     if docstring and len(node.body) == 1:
-        return "nothing but a docstring"
+        return Dropped(name, kind, first, "nothing but a docstring")
     numbers = [number for number in range(first, last + 1) if number not in docstring]
-    if len(numbers) < config.min_lines:
-        return "too few lines"
-    if len(numbers) > config.max_lines:
-        return "too many lines"
     content = lines.dedent(numbers, lines.lines[node.lineno][: node.col_offset])
-    if len(content) > config.max_chars:
-        return "too many characters"
+    fault = size_fault(content, config)
+    if fault:
+        return Dropped(name, kind, first, fault)
     try:
         parse_file(content)
     except Unparsable:
-        return "not parsable on its own"
-    name = ".".join([*(outer.name for outer in scope), node.name])
+        return Dropped(name, kind, first, "not parsable on its own")
     return Snippet(
         content=content,
         description=_description(node, scope, config.max_description_chars),
         name=name,
-        kind="class" if isinstance(node, ast.ClassDef) else "function",
+        kind=kind,
         line=first,
         normal_hash=lines.normal_hash(first, last, docstring),
     )
+
+
+def size_fault(content: str, config: CorpusConfig) -> str:
+    """The limit on definitions that the text breaks; empty where it breaks none."""
+    num_lines = content.count("\n") + 1
+    if num_lines < config.min_lines:
+        return "too few lines"
+    if num_lines > config.max_lines:
+        return "too many lines"
+    return "too many characters" if len(content) > config.max_chars else ""
 
 
 def _docstring_lines(node: Definition, lines: _Lines) -> range | None:
@@ -188,7 +198,7 @@ def _description(node: Definition, scope: tuple[ast.ClassDef, ...], max_chars: i
     """The docstring, or what name and signature say."""
     docstring = inspect.cleandoc(ast.get_docstring(node, clean=False) or "").strip()
     if docstring:
-        return _shorten(docstring, max_chars)
+        return shorten(docstring, max_chars)
     if isinstance(node, ast.ClassDef):
         bases = ", ".join(ast.unparse(base) for base in node.bases)
         text = f"Class {node.name}" + (f", derived from {bases}" if bases else "")
@@ -207,10 +217,10 @@ def _description(node: Definition, scope: tuple[ast.ClassDef, ...], max_chars: i
             names = names[1:]
         text = f"Method {node.name} of class {scope[-1].name}" if scope else f"Function {node.name}"
         text += f" with the parameters {', '.join(names)}" if names else ""
-    return _shorten(text + ".", max_chars)
+    return shorten(text + ".", max_chars)
 
 
-def _shorten(text: str, max_chars: int) -> str:
+def shorten(text: str, max_chars: int) -> str:
     """The text's first paragraphs within `max_chars`, or its first words where even one is longer."""
     if len(text) <= max_chars:
         return text

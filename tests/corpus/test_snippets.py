@@ -9,21 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codepmp_jax.config import CorpusConfig
-from codepmp_jax.corpus.snippets import Snippet, Unparsable, extract
+from codepmp_jax.corpus.snippets import Dropped, Snippet, Unparsable, extract
 
 CONFIG = CorpusConfig(min_lines=2)
 
 
 def snippets(text: str, config: CorpusConfig = CONFIG) -> dict[str, Snippet]:
-    return {
-        found.name: found for found in extract(textwrap.dedent(text), config, collections.Counter())
-    }
+    found = extract(textwrap.dedent(text), config)
+    return {snippet.name: snippet for snippet in found if isinstance(snippet, Snippet)}
 
 
 def drops(text: str, config: CorpusConfig = CONFIG) -> dict[str, int]:
-    dropped: collections.Counter[str] = collections.Counter()
-    assert not list(extract(textwrap.dedent(text), config, dropped))
-    return dict(dropped)
+    found = list(extract(textwrap.dedent(text), config))
+    assert all(isinstance(drop, Dropped) for drop in found)
+    return dict(collections.Counter(drop.reason for drop in found if isinstance(drop, Dropped)))
 
 
 def test_docstring_becomes_the_description():
@@ -151,7 +150,7 @@ def test_normal_hash_knows_code_and_blocks_apart(other):
 @pytest.mark.parametrize("text", ["def f(:\n", "x = 'a\0b'\n", "def f():\n\tx\n        y\n"])
 def test_unparsable_text_is_said_to_be(text):
     with pytest.raises(Unparsable):
-        list(extract(text, CONFIG, collections.Counter()))
+        list(extract(text, CONFIG))
 
 
 @given(st.text(st.sampled_from("abc \n"), max_size=80), st.integers(1, 40))

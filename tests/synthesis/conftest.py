@@ -25,6 +25,7 @@ def corpus(tmp_path_factory) -> pathlib.Path:
             max_chars=160,
             heldout_fraction=0.3,
             num_shards=2,
+            seed=3,
         )
     )
     return folder / "corpus"

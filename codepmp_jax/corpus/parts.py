@@ -1,0 +1,250 @@
+"""Stage 1 of the corpus: a part of the input becomes texts with their hashes, in a file of its own.
+
+work/plan.jsonl          the parts, a list of readers' items each
+work/parts/000000.arrow  the texts of a part that passed every filter, in their order
+work/parts/000000.json   its counts and rejects; written last: a part is there whole or not at all
+"""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import json
+import os
+import pathlib
+import threading
+from collections.abc import Iterable
+from multiprocessing import connection, parent_process
+from typing import Any
+
+import pyarrow as pa
+
+from codepmp_jax import near_duplicates
+from codepmp_jax.config import CorpusConfig
+from codepmp_jax.corpus import readers, secrets, units
+from codepmp_jax.corpus.files import File, Rejected
+from codepmp_jax.corpus.filters import Filters
+from codepmp_jax.corpus.snippets import Dropped, Unparsable
+from codepmp_jax.decontamination import Decontaminator
+from codepmp_jax.records import SourceFile, content_id
+from codepmp_jax.shards import write_json
+from codepmp_jax.tokenization import Tokenizer
+
+SCHEMA = pa.schema(
+    {
+        "key": pa.uint64(),  # of the normalised text: equal for exact duplicates
+        "id": pa.binary(16),  # source_id
+        "signature": pa.binary(),  # for near-duplicates; empty where they are not searched for
+        "is_heldout": pa.bool_(),
+        "file": pa.int32(),  # number of the file in the part
+        "kind": pa.string(),
+        "language": pa.string(),
+        "license": pa.string(),
+        "num_chars": pa.int32(),
+        "record": pa.binary(),  # the SourceFile
+    }
+)
+_BATCH_BYTES = 1 << 20
+
+
+def is_heldout(repository: str, path: str, config: CorpusConfig) -> bool:
+    """Whether a file's texts are held out: they stay together, whatever else the input holds."""
+    digest = hashlib.sha256(f"{config.seed}:{repository}:{path}".encode()).digest()
+    return int.from_bytes(digest[:8]) < config.heldout_fraction * 2**64
+
+
+def finished_part(work: pathlib.Path, index: int) -> pathlib.Path:
+    """The path of a part's counts, which is there when the part is finished."""
+    return work / "parts" / f"{index:06d}.json"
+
+
+def text_reject(source: SourceFile, reason: str, detail: str) -> dict[str, Any]:
+    """A line of rejects/texts.jsonl."""
+    return {
+        "id": source.source_id,
+        "repository": source.repository,
+        "path": source.path,
+        "line": source.line,
+        "name": source.name,
+        "reason": reason,
+        "detail": detail,
+    }
+
+
+class _Table:
+    """The texts of a part, written as they come."""
+
+    def __init__(self, path: pathlib.Path):
+        self._path = path
+        # Its own name for each process: one that was left behind may still be writing.
+        self._partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        self._writer = pa.ipc.new_file(str(self._partial), SCHEMA, options=options)
+        self._rows: list[dict[str, Any]] = []
+        self._num_bytes = 0
+
+    def add(self, row: dict[str, Any]) -> None:
+        self._rows.append(row)
+        self._num_bytes += len(row["record"])
+        if self._num_bytes >= _BATCH_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
+        self._partial.replace(self._path)
+
+    def _flush(self) -> None:
+        self._writer.write_batch(pa.RecordBatch.from_pylist(self._rows, SCHEMA))
+        self._rows, self._num_bytes = [], 0
+
+
+class PartWriter:
+    """Reads, cuts, filters, cleans and hashes parts. One in each process."""
+
+    def __init__(self, config: CorpusConfig, source: readers.Input, work: pathlib.Path):
+        self._config = config
+        self._source = source
+        self._work = work
+        self._filters = Filters(config.filter)
+        self._decontaminator = Decontaminator(config.decontamination)
+        self._backend = Tokenizer.load("embedded").backend
+
+    def write(self, index: int, offset: int) -> int:
+        """Writes the part that stands at a byte of the plan; the number of its files."""
+        with open(self._work / "plan.jsonl", encoding="utf-8") as file:
+            file.seek(offset)
+            items = [readers.Item(*item) for item in json.loads(file.readline())]
+        entry = finished_part(self._work, index)
+        table = _Table(entry.with_suffix(".arrow"))
+        counts = self._write(readers.read(items, self._source, self._config), table)
+        table.close()
+        write_json(entry, counts)
+        return counts["files"]
+
+    def _write(self, found: Iterable[File | Rejected], table: _Table) -> dict[str, Any]:
+        number = num_chars = num_texts = 0
+        secrets_found: collections.Counter[str] = collections.Counter()
+        rejected_files: list[dict[str, Any]] = []
+        rejected_texts: list[dict[str, Any]] = []
+        for number, file in enumerate(found, start=1):
+            texts: list[units.Text | Dropped] = []
+            if isinstance(file, File):
+                num_chars += len(file.content)
+                file, texts = self._cut(file)
+            if isinstance(file, Rejected):
+                rejected_files.append(file._asdict())
+                continue
+            heldout = is_heldout(file.repository, file.path, self._config)
+            num_texts += len(texts)
+            for text in texts:
+                judged = self._judge(text, file, secrets_found)
+                if isinstance(judged, dict):
+                    rejected_texts.append(judged)
+                    continue
+                source, key = judged
+                table.add(self._row(source, key) | {"is_heldout": heldout, "file": number})
+        return {
+            "files": number,
+            "characters": num_chars,
+            "texts": num_texts,
+            "secrets": dict(secrets_found),
+            "rejected_files": rejected_files,
+            "rejected_texts": rejected_texts,
+        }
+
+    def _count_tokens(self, text: str) -> int:
+        return len(self._backend.encode(text, add_special_tokens=False))
+
+    def _cut(self, file: File) -> tuple[File | Rejected, list[units.Text | Dropped]]:
+        """The file's texts, or why it has none. What the filters say of a file holds for all of it."""
+        reason = self._filters.reason(file.content, file.language, file.license)
+        detail = ""
+        if not reason:
+            try:
+                return file, list(units.texts_of(file, self._config, self._count_tokens))
+            except units.Unusable as error:
+                reason = str(error)
+            except Unparsable as error:
+                reason, detail = "unparsable", str(error)
+        return Rejected(file.path, reason, detail, file.repository), []
+
+    def _judge(
+        self, text: units.Text | Dropped, file: File, secrets_found: collections.Counter[str]
+    ) -> tuple[SourceFile, str] | dict[str, Any]:
+        """(source, normalised hash), or the line of the rejects."""
+
+        def source(content: str, description: str) -> SourceFile:
+            return SourceFile(
+                *(
+                    content_id(content) if content else "",
+                    content,
+                    description,
+                    text.name,
+                    text.kind,
+                ),
+                *(file.language, file.repository, file.path, file.license, text.line),
+            )
+
+        if isinstance(text, Dropped):
+            return text_reject(source("", ""), text.reason, "")
+        before = source(text.content, text.description)
+        reason = None
+        if text.kind != "file":
+            reason = self._filters.reason(text.content, file.language, file.license)
+        if reason:
+            return text_reject(before, reason, "")
+        content, found = secrets.clean(text.content, self._config.secrets)
+        description, more = secrets.clean(text.description, self._config.secrets)
+        secrets_found.update(found + more)
+        if content is None or description is None:
+            return text_reject(before, "secrets", ", ".join(sorted(found + more)))
+        for part in (content, description):
+            match = self._decontaminator.match(part)
+            if match:
+                detail = f"{match.item_id}: {match.ngram}"
+                return text_reject(before, f"contaminated: {match.benchmark}", detail)
+        is_same = content == text.content
+        return source(content, description), (
+            text.normal_hash if is_same else units.layout_hash(content)
+        )
+
+    def _row(self, source: SourceFile, normal_hash: str) -> dict[str, Any]:
+        is_near = self._config.dedup.near
+        return {
+            "key": int(normal_hash[:16], 16),
+            "id": bytes.fromhex(source.source_id),
+            "signature": near_duplicates.signature(source.content, self._config.dedup)
+            if is_near
+            else b"",
+            "kind": source.kind,
+            "language": source.language,
+            "license": source.license,
+            "num_chars": len(source.content),
+            "record": source.to_bytes(),
+        }
+
+
+# --- processes ------------------------------------------------------------------------------------
+
+_writer: PartWriter | None = None
+
+
+def start_process(config: CorpusConfig, source: readers.Input, work: pathlib.Path) -> None:
+    """Makes this process ready for `write_part`; it ends when the process that started it does."""
+    global _writer
+    _writer = PartWriter(config, source, work)
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def write_part(index: int, offset: int) -> int:
+    """`PartWriter.write` in a process that `start_process` made ready."""
+    assert _writer is not None
+    return _writer.write(index, offset)

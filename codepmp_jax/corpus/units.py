@@ -1,0 +1,87 @@
+"""From a file to the texts that become sources: whole files, or functions and classes."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from codepmp_jax import languages
+from codepmp_jax.config import CorpusConfig
+from codepmp_jax.corpus import snippets
+from codepmp_jax.corpus.files import File
+from codepmp_jax.records import content_id
+
+
+class Text(NamedTuple):
+    """A text that may become a source."""
+
+    content: str
+    description: str
+    name: str
+    kind: str
+    line: int
+    normal_hash: str
+    """Equal for texts that differ in layout only (Python definitions: in comments and docstring too)."""
+
+
+class Unusable(ValueError):
+    """A file gives no text; the reason."""
+
+
+def texts_of(
+    file: File, config: CorpusConfig, count_tokens: Callable[[str], int]
+) -> Iterator[Text | snippets.Dropped]:
+    """The file's texts in the order of their lines. Raises Unusable, or snippets.Unparsable for Python."""
+    if config.unit == "definition":
+        found = list(_definitions(file, config))
+    else:
+        # No token is shorter than a byte.
+        if len(file.content.encode()) <= config.max_file_tokens or (
+            count_tokens(file.content) <= config.max_file_tokens
+        ):
+            name = posixpath.basename(file.path)
+            yield Text(file.content, "", name, "file", 1, layout_hash(file.content))
+            return
+        found = [text for text in _definitions(file, config) if text.kind == "function"]
+        found = [_within(text, config, count_tokens) for text in found]
+    if not found:
+        raise Unusable("no definition")
+    yield from found
+
+
+def _within(
+    text: Text | snippets.Dropped, config: CorpusConfig, count_tokens: Callable[[str], int]
+) -> Text | snippets.Dropped:
+    if isinstance(text, Text) and count_tokens(text.content) > config.max_file_tokens:
+        return snippets.Dropped(text.name, text.kind, text.line, "too many tokens")
+    return text
+
+
+def _definitions(file: File, config: CorpusConfig) -> Iterator[Text | snippets.Dropped]:
+    if file.language == "python":
+        for found in snippets.extract(file.content, config):
+            if isinstance(found, snippets.Snippet):
+                yield Text(
+                    *(found.content, found.description, found.name, found.kind, found.line),
+                    normal_hash=found.normal_hash,
+                )
+            else:
+                yield found
+        return
+    if not languages.has_definitions(file.language):
+        raise Unusable("no parser")
+    for definition in languages.definitions(file.content, file.language):
+        name, kind, content, comment, line, is_parsable = definition
+        fault = snippets.size_fault(content, config)
+        if fault or not is_parsable:
+            yield snippets.Dropped(name, kind, line, fault or "not parsable on its own")
+            continue
+        said = comment or f"{kind.capitalize()} {name}."
+        description = snippets.shorten(said, config.max_description_chars)
+        yield Text(content, description, name, kind, line, layout_hash(content))
+
+
+def layout_hash(content: str) -> str:
+    """Equal for texts that differ in white space only."""
+    return content_id("".join(content.split()))
