@@ -177,6 +177,22 @@ def test_another_gate_needs_no_new_texts(corpus, output):
     } == texts
 
 
+def test_another_weak_writer_keeps_the_other_texts(corpus, output):
+    before = contents(output)
+    shutil.rmtree(output / "passes/rejected")
+    (output / "settings.json").unlink()
+    report = run(
+        corpus, output, rejected=dataclasses.replace(WEAK, ngram=NgramConfig(rates=(0.5,)))
+    )
+    assert report is not None
+    assert set(report["train"]["lengths"]) == {"all", "rate 0.50"}
+    after = contents(output)
+    for name in ("describe", "chosen"):
+        kept = {path for path in before if path.startswith(f"passes/{name}")}
+        assert kept
+        assert {path: after[path] for path in kept} == {path: before[path] for path in kept}
+
+
 def test_commands_that_share_the_shards_write_what_one_writes(corpus, finished, tmp_path):
     output = tmp_path / "pairs"
     assert run(corpus, output, worker="2/3") is None
