@@ -9,6 +9,8 @@ BIN := .venv/bin
 STAMP := .venv/installed
 VLLM_BIN := .venv-vllm/bin
 VLLM_STAMP := .venv-vllm/installed
+SEQIO_BIN := .venv-seqio/bin
+SEQIO_STAMP := .venv-seqio/installed
 
 .PHONY: install quickstart test
 
@@ -33,10 +35,16 @@ $(VLLM_STAMP): requirements-vllm.txt setup.py | $(STAMP)
 	$(VLLM_BIN)/python -m pip install --no-deps --no-build-isolation -e .
 	touch $@
 
+# SeqIO needs TensorFlow, which the other environments do without.
+$(SEQIO_STAMP): requirements-seqio.txt setup.py | $(STAMP)
+	$(BIN)/python -m venv .venv-seqio
+	$(SEQIO_BIN)/python -m pip install -r requirements-seqio.txt -e .
+	touch $@
+
 quickstart: install
 	$(BIN)/python launch/quickstart.py $(ARGS)
 
-test: install $(VLLM_STAMP)
+test: install $(VLLM_STAMP) $(SEQIO_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright

@@ -19,7 +19,7 @@ DOORS = {
     "orbax": {"checkpoint"},
     "torch": {"conversion", "evaluation"},
     "transformers": {"conversion", "evaluation"},
-    "tensorflow": set(),
+    "tensorflow": {"data"},
     "tree_sitter": {"languages"},
     "tree_sitter_language_pack": {"languages"},
     "tensorflow_datasets": {"data"},
