@@ -49,7 +49,7 @@ def functions(folder: pathlib.Path) -> list[str]:
 
 
 def synthetic_files(pieces: list[str], number: int, seed: int = 0) -> Iterator[str]:
-    """Python files of 1 to 6 functions, with near-duplicates and copies of the last thousand mixed in."""
+    """Python files of 1 to 4 functions, with near-duplicates and copies of the last thousand mixed in."""
     rng = random.Random(seed)
     recent: list[str] = []
     for i in range(number):
@@ -59,7 +59,7 @@ def synthetic_files(pieces: list[str], number: int, seed: int = 0) -> Iterator[s
         elif recent and chance < 0.12:
             text = rng.choice(recent).replace("\n\n", "\n\n\n")
         else:
-            chosen = rng.choices(pieces, k=rng.randint(1, 6))
+            chosen = rng.choices(pieces, k=rng.randint(1, 4))
             # Words of its own, as the files of another author have.
             names = {
                 word: f"{word}_{rng.randrange(10**6)}" for word in ("self", "name", "value", "key")
@@ -189,6 +189,29 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def page(rows: list[dict[str, Any]], commit: str, num_workers: int) -> str:
+    """The page of results."""
+    return "\n".join(
+        [
+            "# The corpus pipeline over input sizes",
+            "",
+            f"    python {shlex.join(['benchmarks/corpus_scale.py', *sys.argv[1:]])}",
+            "",
+            f"{datetime.date.today()}, commit {commit}, Python {platform.python_version()}, "
+            f"{os.cpu_count()} CPU cores, {num_workers} processes for stage 1. Preset corpus_files. "
+            "Seconds hold the start of the processes. Memory: the highest resident memory of the main "
+            "process, of any process, and of the sum of all at a time.",
+            "",
+            table(rows),
+            "",
+            "```json",
+            json.dumps({"benchmark": "corpus_scale", "commit": commit, "rows": rows}),
+            "```",
+            "",
+        ]
+    )
+
+
 def main() -> None:
     """Makes the inputs, runs the pipeline on each, prints and writes the table."""
     parser = argparse.ArgumentParser(description="Measures the corpus pipeline over input sizes.")
@@ -215,27 +238,8 @@ def main() -> None:
                 | {"num_workers": arguments.num_workers}
                 | figures
             )
+            RESULTS.write_text(page(rows, commit, arguments.num_workers), encoding="utf-8")
             print(table(rows), flush=True)
-    text = "\n".join(
-        [
-            "# The corpus pipeline over input sizes",
-            "",
-            f"    python {shlex.join(['benchmarks/corpus_scale.py', *sys.argv[1:]])}",
-            "",
-            f"{datetime.date.today()}, commit {commit}, Python {platform.python_version()}, "
-            f"{os.cpu_count()} CPU cores, {arguments.num_workers} processes for stage 1. Preset corpus_files. "
-            "Seconds hold the start of the processes. Memory: the highest resident memory of the main "
-            "process, of any process, and of the sum of all at a time.",
-            "",
-            table(rows),
-            "",
-            "```json",
-            json.dumps({"benchmark": "corpus_scale", "commit": commit, "rows": rows}),
-            "```",
-        ]
-    )
-    RESULTS.write_text(text + "\n", encoding="utf-8")
-    print(text)
 
 
 if __name__ == "__main__":
