@@ -112,7 +112,11 @@ class VllmSampler(Sampler):
             os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
         vllm = _import_vllm()
-        more = {"max_num_seqs": engine.max_num_seqs} if engine.max_num_seqs else {}
+        more: dict[str, Any] = {"max_num_seqs": engine.max_num_seqs} if engine.max_num_seqs else {}
+        if vllm.platforms.current_platform.is_cpu():
+            # For a prompt in chunks vLLM winds the request's random numbers back, which PyTorch cannot do
+            # on a CPU.
+            more["enable_chunked_prefill"] = False
         try:
             self._engine = vllm.LLM(
                 config.model,
@@ -213,6 +217,7 @@ def _import_vllm() -> Any:
     try:
         import vllm  # pyright: ignore[reportMissingImports]
         import vllm.distributed  # pyright: ignore[reportMissingImports]
+        import vllm.platforms  # pyright: ignore[reportMissingImports]
         import vllm.v1.engine.exceptions  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UserError(

@@ -119,6 +119,7 @@ def vllm(monkeypatch) -> types.ModuleType:
         for name in (
             "vllm",
             "vllm.distributed",
+            "vllm.platforms",
             "vllm.v1",
             "vllm.v1.engine",
             "vllm.v1.engine.exceptions",
@@ -133,6 +134,7 @@ def vllm(monkeypatch) -> types.ModuleType:
     stub.LLM, stub.SamplingParams = LLM, types.SimpleNamespace
     stub.distributed.cleanup_dist_env_and_memory = lambda: None
     stub.v1.engine.exceptions.EngineDeadError = EngineDeadError
+    stub.platforms.current_platform = types.SimpleNamespace(is_cpu=lambda: False)
     LLM.made.clear()
     for name in ("VLLM_ENABLE_V1_MULTIPROCESSING", "VLLM_LOGGING_LEVEL"):
         monkeypatch.setenv(name, "")
@@ -175,6 +177,15 @@ def test_the_engine_starts_with_the_first_sample_and_once():
     assert engine.is_shut
     one.sample(requests("c"))
     assert len(LLM.made) == 2
+
+
+@pytest.mark.parametrize("is_cpu", [True, False])
+def test_prompts_are_not_chunked_on_a_cpu(vllm, is_cpu):
+    """There vLLM fails on chunks of requests with seeds: 'CPU Generator does not use offset'."""
+    platform: Any = types.SimpleNamespace(is_cpu=lambda: is_cpu)
+    vllm.platforms.current_platform = platform
+    sampler().sample(requests("a"))
+    assert LLM.made[0].options.get("enable_chunked_prefill") == (False if is_cpu else None)
 
 
 @pytest.mark.parametrize("tensor_parallel", [1, 2])
