@@ -60,13 +60,15 @@ LLM = vllm.LLM
 
 
 class TimedLLM(LLM):
-    """An engine that sums up the seconds spent in it and remembers what it was asked."""
+    """An engine that sums up the seconds spent in it and remembers how it was made and what it was asked."""
 
     generating = 0.0
+    made_with: dict[str, Any] = {}  # noqa: RUF012
     asked: list[list[tuple[Any, Any]]] = []  # noqa: RUF012
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
+        TimedLLM.made_with = options
         TimedLLM.asked.append([])
 
     def enqueue(self, prompt: Any, params: Any, **options: Any) -> Any:
@@ -170,10 +172,10 @@ def figures(row: dict[str, float], alone: float, num_sources: int) -> dict[str, 
     }
 
 
-def run_alone(model: str, options: dict[str, Any]) -> float:
+def run_alone(model: str) -> float:
     """Seconds of LLM.generate on what the pipeline asked."""
     passes = [list(zip(*asked, strict=True)) for asked in TimedLLM.asked]
-    engine = LLM(model, runner="generate", use_tqdm_on_load=False, **options)
+    engine = LLM(model, **TimedLLM.made_with)
     started = time.perf_counter()
     for prompts, params in passes:
         engine.generate(list(prompts), list(params), use_tqdm=False)
@@ -242,16 +244,10 @@ def main() -> None:
             gate=GateConfig(drop_cut_off=False),
             chunk_size=arguments.chunk_size,
         )
-        options = {
-            "dtype": engine.dtype,
-            "max_model_len": engine.max_model_len,
-            "enforce_eager": engine.enforce_eager,
-            "gpu_memory_utilization": engine.gpu_memory_utilization,
-        }
         rounds = []
         for _ in range(arguments.rounds):
             row = run_pipeline(config)
-            alone = run_alone(model, options)
+            alone = run_alone(model)
             rounds.append(figures(row, alone, arguments.num_sources))
     shape = f"a random Qwen2 of {arguments.num_layers} layers of {arguments.hidden_size}"
     beside = statistics.median(row["beside the engine, ms a source"] for row in rounds)
