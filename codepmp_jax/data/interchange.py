@@ -355,7 +355,7 @@ def export_pairs(config: ExportConfig) -> int:
     """Writes the split as TRL's preference format with explicit prompt; returns the number of pairs.
 
     Columns: prompt, chosen and rejected (strings, or messages where the pairs are conversations), margin,
-    subset, pair_id. Raises UserError where a split mixes strings and conversations.
+    subset, pair_id and lineage (JSON). Raises UserError where a split mixes strings and conversations.
     """
     output = pathlib.Path(config.output)
     writers: dict[str, Callable[..., Any]] = {".jsonl": _write_jsonl, ".parquet": _write_parquet}
@@ -397,6 +397,8 @@ def _rows_of(dataset: shards.ShardedDataset) -> Iterator[dict[str, Any]]:
             "margin": pair.margin,
             "subset": pair.subset,
             "pair_id": pair.pair_id,
+            # Text, since pairs of different origin have different facts, which no column type holds.
+            "lineage": json.dumps(pair.lineage, ensure_ascii=False),
         }
 
 
@@ -411,7 +413,8 @@ def _write_parquet(
 ) -> None:
     text = _MESSAGES if is_conversation else pa.string()
     columns = [("prompt", text), ("chosen", text), ("rejected", text)]
-    columns += [("margin", pa.float32()), ("subset", pa.string()), ("pair_id", pa.string())]
+    columns += [("margin", pa.float32())]
+    columns += [(name, pa.string()) for name in ("subset", "pair_id", "lineage")]
     schema = pa.schema(columns)
     with pq.ParquetWriter(path, schema) as writer:
         while group := list(itertools.islice(rows, _ROWS_AT_A_TIME)):

@@ -108,7 +108,7 @@ def _table(header: Row, rows: Iterable[Row], num_text: int = 1) -> str:
 
 def _show(cell: Any) -> str:
     if isinstance(cell, float):
-        return f"{cell:,.0f}" if abs(cell) >= 100 else f"{cell:,.2f}"
+        return f"{cell:,.1f}"
     return "" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell)
 
 
@@ -155,7 +155,8 @@ def _lengths(splits: Mapping[str, Any]) -> str:
         header += [f"{unit}: longer wins", "ties", "mean chosen", "mean rejected"]
     rows = []
     for name, part in splits.items():
-        for subset, figures in part["lengths"].items():
+        for subset in _largest(part["lengths"]):
+            figures = part["lengths"][subset]
             row = [name, subset, figures["pairs"]]
             for unit in UNITS:
                 found = figures[unit]
@@ -197,6 +198,11 @@ def _throughput(rows: Sequence[Mapping[str, Any]]) -> str:
     return _table(
         header, [(row["pass"], row["worker"], *(row[name] for name in names)) for row in rows], 2
     )
+
+
+def _largest(lengths: Mapping[str, Any]) -> list[str]:
+    """The subsets: all pairs, then by falling number of pairs."""
+    return sorted(lengths, key=lambda name: (name != ALL, -lengths[name]["pairs"], name))
 
 
 def _total(splits: Mapping[str, Any], entry: str) -> collections.Counter[str]:
@@ -285,24 +291,29 @@ def _longer_wins(splits: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     for part in splits.values():
         for subset, figures in part["lengths"].items():
             found[subset].append(figures)
-    sizes = {name: sum(figures["pairs"] for figures in parts) for name, parts in found.items()}
-    order = sorted(sizes, key=lambda name: (name != ALL, -sizes[name], name))
+    sizes = {
+        name: {"pairs": sum(figures["pairs"] for figures in parts)} for name, parts in found.items()
+    }
     return {
         name: {
             unit: sum(part["pairs"] * part[unit]["longer_wins"] for part in found[name])
-            / sizes[name]
+            / sizes[name]["pairs"]
             for unit in UNITS
         }
-        for name in order[: _MAX_BARS + 1]
+        for name in _largest(sizes)[: _MAX_BARS + 1]
     }
 
 
 def draw_longer_wins(axes: Axes, wins: Mapping[str, Mapping[str, float]]) -> None:
     """The accuracy of "the longer one wins" by subset, and chance."""
     places = range(len(wins))
-    for unit, marker, color in zip(UNITS, "os", ("#1f5fa8", "#f2a541"), strict=True):
+    looks: dict[str, dict[str, Any]] = {
+        "o": {"color": "#1f5fa8"},
+        "s": {"color": "#f2a541", "fillstyle": "none", "markeredgewidth": 2},
+    }
+    for unit, (marker, look) in zip(UNITS, looks.items(), strict=True):
         values = [figures[unit] for figures in wins.values()]
-        axes.plot(values, places, marker, color=color, markersize=8, label=f"by {unit}")
+        axes.plot(values, places, marker, markersize=8, label=f"by {unit}", **look)
     axes.axvline(0.5, color="#222222", linestyle="--", linewidth=1, label="chance")
     axes.set_yticks(places, [_short(name) for name in wins], fontsize=9)
     axes.set_ylim(len(wins) - 0.5, -0.5)

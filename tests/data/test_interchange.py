@@ -312,7 +312,9 @@ def test_exported_file_opens_with_datasets(tmp_path, ending):
         for ours, theirs in zip(rows, loaded, strict=True):
             assert isinstance(theirs, dict)
             assert ours.items() <= theirs.items()
-            assert list(theirs) == ["prompt", "chosen", "rejected", "margin", "subset", "pair_id"]
+            names = ["prompt", "chosen", "rejected", "margin", "subset", "pair_id", "lineage"]
+            assert list(theirs) == names
+            assert json.loads(theirs["lineage"])["file"] == f"{name}.jsonl"
 
 
 def test_mixed_split_and_unknown_ending_are_refused(tmp_path):
