@@ -73,6 +73,20 @@ class VllmSampler(Sampler):
         """
         if self._engine is None:
             self._load()
+        try:
+            return self._sample(requests)
+        except _import_vllm().v1.engine.exceptions.EngineDeadError as error:
+            self.close()
+            raise UserError(
+                f"model = {self._config.model!r}: vLLM's engine died ({error}). Remedy: see its log; "
+                "the same command takes up the work."
+            ) from error
+        except Exception:
+            # Its queue holds requests of a step that was left in the middle.
+            self.close()
+            raise
+
+    def _sample(self, requests: Sequence[Request]) -> list[Completion]:
         completions: list[Completion | None] = [None] * len(requests)
         places: list[int] = []
         for place, request in enumerate(requests):
@@ -86,7 +100,8 @@ class VllmSampler(Sampler):
                 )
             else:
                 places.append(place)
-        for place, output in zip(places, self._wait(), strict=True):
+        outputs = self._engine.wait_for_completion(use_tqdm=False)
+        for place, output in zip(places, outputs, strict=True):
             completions[place] = self._completion(requests[place], output)
         return [completion for completion in completions if completion is not None]
 
@@ -178,24 +193,9 @@ class VllmSampler(Sampler):
         )
         try:
             self._engine.enqueue({"prompt_token_ids": tokens}, params, use_tqdm=False)
-        except Exception as error:  # vLLM's own classes, ValueError and TypeError
+        except (_import_vllm().exceptions.VLLMClientError, ValueError, TypeError) as error:
             return repr(error)
         return ""
-
-    def _wait(self) -> list[Any]:
-        """The outputs of everything enqueued, in that order."""
-        try:
-            return self._engine.wait_for_completion(use_tqdm=False)
-        except _import_vllm().v1.engine.exceptions.EngineDeadError as error:
-            self.close()
-            raise UserError(
-                f"model = {self._config.model!r}: vLLM's engine died ({error}). Remedy: see its log; "
-                "the same command takes up the work."
-            ) from error
-        except Exception:
-            # Its queue holds requests of a step that was left in the middle.
-            self.close()
-            raise
 
     def _completion(self, request: Request, output: Any) -> Completion:
         (reply,) = output.outputs
@@ -217,6 +217,7 @@ def _import_vllm() -> Any:
     try:
         import vllm  # pyright: ignore[reportMissingImports]
         import vllm.distributed  # pyright: ignore[reportMissingImports]
+        import vllm.exceptions  # pyright: ignore[reportMissingImports]
         import vllm.platforms  # pyright: ignore[reportMissingImports]
         import vllm.v1.engine.exceptions  # pyright: ignore[reportMissingImports]
     except ImportError as error:

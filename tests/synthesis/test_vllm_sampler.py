@@ -80,6 +80,8 @@ class LLM:
         tokens = prompt["prompt_token_ids"]
         if "refuse" in text_of(tokens):
             raise ValueError("not this one")
+        if "dead" in text_of(tokens):
+            raise EngineDeadError("died")
         self.queue.append((tokens, params))
 
     def wait_for_completion(self, use_tqdm):
@@ -119,6 +121,7 @@ def vllm(monkeypatch) -> types.ModuleType:
         for name in (
             "vllm",
             "vllm.distributed",
+            "vllm.exceptions",
             "vllm.platforms",
             "vllm.v1",
             "vllm.v1.engine",
@@ -134,6 +137,7 @@ def vllm(monkeypatch) -> types.ModuleType:
     stub.LLM, stub.SamplingParams = LLM, types.SimpleNamespace
     stub.distributed.cleanup_dist_env_and_memory = lambda: None
     stub.v1.engine.exceptions.EngineDeadError = EngineDeadError
+    stub.exceptions.VLLMClientError = KeyError
     stub.platforms.current_platform = types.SimpleNamespace(is_cpu=lambda: False)
     LLM.made.clear()
     for name in ("VLLM_ENABLE_V1_MULTIPROCESSING", "VLLM_LOGGING_LEVEL"):
@@ -289,10 +293,11 @@ def test_after_an_error_of_a_step_a_new_engine_goes_on():
     assert len(LLM.made) == 2
 
 
-def test_a_dead_engine_stops_the_work():
+@pytest.mark.parametrize("prompt", ["dead", "die"])
+def test_a_dead_engine_stops_the_work(prompt):
     one = sampler()
     with pytest.raises(UserError, match=r"engine died.*takes up the work"):
-        one.sample(requests("a", "die"))
+        one.sample(requests("a", prompt))
     assert LLM.made[0].is_shut
 
 
