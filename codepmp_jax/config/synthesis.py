@@ -76,9 +76,10 @@ class VllmConfig(Config):
     """The offline vLLM engine."""
 
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    """Dtype of weights and activations; `auto` takes the checkpoint's."""
+    """Dtype of weights and activations; `auto` takes the checkpoint's, and 16 bits for a float32 one."""
     max_model_len: int | None = None
-    """Longest prompt and reply together, in tokens; the model's own limit if not given."""
+    """Longest prompt and reply together, in tokens; the model's own limit if not given. A longer prompt
+    fails; a reply that meets the limit counts as cut off."""
     tensor_parallel: int = 1
     """GPUs that share one engine. More engines: --workers."""
     gpu_memory_utilization: float = 0.9
@@ -103,11 +104,12 @@ class OpenAIConfig(Config):
     """Servers that speak OpenAI's protocol (vLLM, SGLang, llama.cpp, hosted ones)."""
 
     endpoints: tuple[str, ...] = ("http://localhost:8000/v1",)
-    """Base URLs; requests are spread over those that answer."""
+    """Base URLs of servers of one model; requests are spread over those that answer."""
     concurrency: int = 64
     """Requests at a time and endpoint."""
     max_retries: int = 8
-    """Times that a request is sent again, with growing pauses, before it counts as failed."""
+    """Times that a request is sent again, with growing pauses, before it counts as failed; shared among
+    the endpoints."""
     timeout_seconds: float = 600.0
     """Longest wait for a reply."""
     api_key_variable: str = "OPENAI_API_KEY"
