@@ -240,6 +240,7 @@ def main() -> None:
             )
             RESULTS.write_text(page(rows, commit, arguments.num_workers), encoding="utf-8")
             print(table(rows), flush=True)
+    print(json.dumps({"benchmark": "corpus_scale", "commit": commit, "rows": rows}))
 
 
 if __name__ == "__main__":

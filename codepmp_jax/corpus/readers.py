@@ -25,7 +25,7 @@ from codepmp_jax.config import CorpusConfig
 from codepmp_jax.corpus import checkouts, tables
 from codepmp_jax.corpus.files import File, Rejected, as_text, decode
 from codepmp_jax.errors import UserError
-from codepmp_jax.languages import known_languages, language_of
+from codepmp_jax.languages import known_languages, language_name, language_of
 
 # A part takes seconds: what a kill costs, and what a process takes at a time.
 _PART_FILES = 128
@@ -136,7 +136,7 @@ def plan(source: Input, config: CorpusConfig) -> Iterator[list[Item]]:
 def read(items: Iterable[Item], source: Input, config: CorpusConfig) -> Iterator[File | Rejected]:
     """The files of a part. Raises UserError where a single table turns out to be damaged."""
     filesystem, _ = source.open()
-    wanted = frozenset(config.languages)
+    wanted = frozenset(map(language_name, config.languages))
     for item in items:
         if item.kind == "file":
             yield _read_file(filesystem, item, config.max_file_bytes)
@@ -179,7 +179,7 @@ def _require_whole(source: Input, name: str, error: BaseException) -> None:
 def _items(source: Input, config: CorpusConfig) -> Iterator[tuple[Item, int]]:
     """(item, bytes that it is taken for) in the order of the paths."""
     filesystem, root = source.open()
-    wanted = frozenset(config.languages or known_languages())
+    wanted = frozenset(map(language_name, config.languages or known_languages()))
     if source.is_single:
         size = filesystem.get_file_info(root).size
         yield from _table_items(source, filesystem, root, posixpath.basename(root), size)
@@ -227,7 +227,12 @@ def _walk(
                 yield from _walk(source, filesystem, entry.path, checkout, wanted, config)
         elif tables.is_table(entry.name) and not checkout.is_git:
             name = os.path.relpath(entry.path, source.place)
-            yield from _table_items(source, filesystem, entry.path, name, entry.stat().st_size)
+            try:
+                size = entry.stat().st_size
+            except OSError as error:
+                yield Item("rejected", entry.path, name, detail=_one_line(error)), 0
+            else:
+                yield from _table_items(source, filesystem, entry.path, name, size)
         elif language_of(entry.name) in wanted:
             name = pathlib.Path(entry.path).relative_to(checkout.root).as_posix()
             item = Item("file", entry.path, name, 0, 0, checkout.repository, checkout.license)

@@ -77,7 +77,7 @@ def test_files_come_in_the_order_of_their_paths(tmp_path):
 def test_languages_are_chosen_by_file_type(tmp_path):
     for name in ("a.py", "b.c", "c.h", "d.rs", "Makefile", "e.txt"):
         write(tmp_path / name)
-    assert [file.path for file in read(tmp_path, languages=("c", "rust"))] == ["b.c", "c.h", "d.rs"]
+    assert [file.path for file in read(tmp_path, languages=("C", "rust"))] == ["b.c", "c.h", "d.rs"]
     assert len(read(tmp_path, languages=())) == 5
 
 
@@ -110,6 +110,7 @@ def test_unreadable_files_are_rejected_by_path(tmp_path):
     write(tmp_path / "large.py", "x" * 101)
     write(tmp_path / "n.ipynb", "[]")
     (tmp_path / "gone.py").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "gone.jsonl").symlink_to(tmp_path / "nowhere")
     write_parquet(tmp_path / "cut.parquet")
     data = (tmp_path / "cut.parquet").read_bytes()
     write(tmp_path / "cut.parquet", data[:-10])
@@ -122,6 +123,7 @@ def test_unreadable_files_are_rejected_by_path(tmp_path):
         "large.py": "too large",
         "n.ipynb": "no notebook",
         "gone.py": "unreadable",
+        "gone.jsonl": "unreadable",
         "cut.parquet": "unreadable",
         "other.jsonl": "damaged",
     }
