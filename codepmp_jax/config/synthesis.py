@@ -106,7 +106,7 @@ class OpenAIConfig(Config):
     endpoints: tuple[str, ...] = ("http://localhost:8000/v1",)
     """Base URLs of servers of one model; requests are spread over those that answer."""
     concurrency: int = 64
-    """Requests at a time and endpoint."""
+    """Requests at a time to each endpoint, by each worker."""
     max_retries: int = 8
     """Times that a request is sent again, with growing pauses, before it counts as failed; shared among
     the endpoints."""
