@@ -154,7 +154,8 @@ class PartWriter:
         }
 
     def _count_tokens(self, text: str) -> int:
-        return len(self._backend.encode(text, add_special_tokens=False))
+        (encoding,) = self._backend.encode_batch_fast([text], add_special_tokens=False)
+        return len(encoding)
 
     def _cut(self, file: File) -> tuple[File | Rejected, list[units.Text | Dropped]]:
         """The file's texts, or why it has none. What the filters say of a file holds for all of it."""
