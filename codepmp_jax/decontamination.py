@@ -1,6 +1,6 @@
 """Decontamination: which texts hold a benchmark's problem, by the n-grams that they share with it.
 
-The rule is that of Qwen2.5-Coder (arXiv 2409.12186, section 3.1.1: a text that shares 10 words in a row
+The rule is that of Qwen2.5-Coder (arXiv 2409.12186, section 5: a text that shares 10 words in a row
 with a test problem is dropped), on tokens that suit code and prose: identifiers, words and numbers,
 whatever their case. Brackets, operators, quotes, comment marks and layout are left out, so that a problem is
 found in a comment, in another layout and without its mark-up, and so that idioms of code, which are mostly

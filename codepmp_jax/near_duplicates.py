@@ -1,8 +1,8 @@
 """Near-duplicates of texts before them: MinHash signatures (rensa) and locality-sensitive hashing.
 
-As in BigCode's near-deduplication of The Stack (arXiv 2211.15533, section 3.2.1; StarCoder, arXiv
-2305.06161, section 3.6), texts are sets of n-grams of words and identifiers, and two are near-duplicates
-where the estimated Jaccard similarity of their sets is at least a threshold.
+As in BigCode's near-deduplication of The Stack (arXiv 2211.15533) and of StarCoder's data (arXiv
+2305.06161), texts are sets of n-grams of words and identifiers, and two are near-duplicates where the
+estimated Jaccard similarity of their sets is at least a threshold.
 
 rensa computes the signatures. The index is ours, since the libraries' indexes take several kilobytes a
 text where this one takes half of one (benchmarks/results/near_duplicates.md).

