@@ -24,7 +24,7 @@ from codepmp_jax.config import SynthesisConfig, WriterConfig
 from codepmp_jax.errors import UserError
 from codepmp_jax.records import Completion, SourceFile
 from codepmp_jax.shards import ShardedDataset
-from codepmp_jax.synthesis.prompts import make_request
+from codepmp_jax.synthesis.prompts import make_request, template_version
 from codepmp_jax.synthesis.sampler import Request, Sampler
 from codepmp_jax.synthesis.samplers import make_sampler
 from codepmp_jax.synthesis.status import Status
@@ -187,8 +187,12 @@ class PassWorker:
         completions = sample(self._sampler, asked) if asked else []
         seconds = time.monotonic() - started
         num_tokens = sum(completion.num_tokens for completion in completions)
+        writer = self._pass.writer
+        facts = {"template": template_version(writer.template)} if writer.model else {}
         records = [
-            dataclasses.replace(completion, key=request.source.source_id)
+            dataclasses.replace(
+                completion, key=request.source.source_id, facts=completion.facts | facts
+            )
             for request, completion in zip(asked, completions, strict=True)
         ]
         shards.write_shard(

@@ -1,6 +1,7 @@
 """A pass: chunks, retries, failures, and what is done again after a kill."""
 
 import collections
+import dataclasses
 import json
 
 import pytest
@@ -11,7 +12,7 @@ from codepmp_jax.records import SourceFile, content_id
 from codepmp_jax.shards import write_manifest, write_split
 from codepmp_jax.synthesis import passes
 from codepmp_jax.synthesis.passes import Pass, PassWorker, ShardId, sample
-from codepmp_jax.synthesis.prompts import make_request
+from codepmp_jax.synthesis.prompts import make_request, template_version
 from codepmp_jax.synthesis.samplers import AuthorSampler
 from tests.synthesis.writers import FAILS, FAILS_ONCE, RAISES, Slow, answered, fate
 
@@ -86,6 +87,14 @@ def test_what_lies_there_is_not_done_again(run, tmp_path):
     retried = {key for key in before if fate(key) == FAILS_ONCE}
     assert set(again) - retried <= redone
     assert len(again) >= 5
+
+
+def test_lineage_names_the_template_of_a_model(run):
+    asked = dataclasses.replace(run.rejected, sampler="openai", model="m", template="T {code}")
+    which = describe_and_reject(dataclasses.replace(run, rejected=asked))
+    facts = [completion.facts for completion in which.completions(SHARD).values()]
+    assert facts
+    assert all(fact["template"] == template_version("T {code}") for fact in facts)
 
 
 def test_chunks_say_what_they_cost(run):
