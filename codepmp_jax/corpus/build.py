@@ -53,7 +53,7 @@ def build_corpus(config: CorpusConfig) -> dict[str, Any]:
         if not (output / shards.MANIFEST).is_file():
             try:
                 _build(config, source, output)
-            except _Refused:
+            except readers.Refused:
                 # The next command may bring another input under the same name, or other settings.
                 shutil.rmtree(output / WORK, ignore_errors=True)
                 (output / resume.SETTINGS).unlink()
@@ -62,10 +62,6 @@ def build_corpus(config: CorpusConfig) -> dict[str, Any]:
             print(f"{output}: is finished; nothing to do", file=sys.stderr)
         shutil.rmtree(output / WORK, ignore_errors=True)
         return json.loads((output / REPORT).read_text(encoding="utf-8"))
-
-
-class _Refused(UserError):
-    """The input or the settings make no corpus: what was begun is of no use."""
 
 
 def _settings(config: CorpusConfig, source: readers.Input) -> dict[str, Any]:
@@ -96,20 +92,16 @@ def _build(config: CorpusConfig, source: readers.Input, output: pathlib.Path) ->
     work = output / WORK
     offsets = _plan(config, source, work)
     todo = [i for i in range(len(offsets)) if not parts.finished_part(work, i).is_file()]
-    try:
-        with progress(total=len(offsets), initial=len(offsets) - len(todo), **_STAGE_1) as bar:
-            for _ in _write_parts(config, source, work, [(i, offsets[i]) for i in todo]):
-                bar.update()
-    except UserError as error:
-        if source.is_single:
-            raise _Refused(str(error)) from error
-        raise
+    total, done = len(offsets), len(offsets) - len(todo)
+    with progress(total=total, initial=done, desc="read, filter, hash", unit="part") as bar:
+        for _ in _write_parts(config, source, work, [(i, offsets[i]) for i in todo]):
+            bar.update()
     merging = merge.Merge(config, work, len(offsets))
     merging.dedup(output)
     report = merging.tally.report()
     empty = [split for split in merge.SPLITS if not report["splits"][split]["texts"]]
     if empty:
-        raise _Refused(
+        raise readers.Refused(
             f"input = {source.place!r}: of {report['files']['found']} files with "
             f"{report['texts']['kept']} texts kept, none fell to the split {' and '.join(empty)} (files "
             f"dropped: {report['files']['dropped']}, texts dropped: {report['texts']['dropped']}). "
@@ -126,13 +118,10 @@ def _build(config: CorpusConfig, source: readers.Input, output: pathlib.Path) ->
     shards.write_manifest(output, SourceFile, written, made_by, dropped=dropped)
 
 
-_STAGE_1 = {"desc": "read, filter, hash", "unit": "part"}
-
-
 def _plan(config: CorpusConfig, source: readers.Input, work: pathlib.Path) -> array.array:
     """The place of every part in plan.jsonl, which is written first where there is none.
 
-    Raises UserError where there is nothing to read.
+    Raises Refused where there is nothing to read.
     """
     path = work / "plan.jsonl"
     (work / "parts").mkdir(parents=True, exist_ok=True)
@@ -141,12 +130,9 @@ def _plan(config: CorpusConfig, source: readers.Input, work: pathlib.Path) -> ar
     if not path.is_file():
         partial = path.with_name(f"{path.name}.partial")
         with open(partial, "w", encoding="utf-8") as file:
-            try:
-                for part in progress(readers.plan(source, config), desc="list", unit="part"):
-                    # ASCII: names whose bytes are no text come back as they were.
-                    file.write(json.dumps(part) + "\n")
-            except UserError as error:
-                raise _Refused(str(error)) from error
+            for part in progress(readers.plan(source, config), desc="list", unit="part"):
+                # ASCII: names whose bytes are no text come back as they were.
+                file.write(json.dumps(part) + "\n")
         partial.replace(path)
     offsets = array.array("q")
     with open(path, "rb") as file:
@@ -155,7 +141,7 @@ def _plan(config: CorpusConfig, source: readers.Input, work: pathlib.Path) -> ar
             offsets.append(place)
             place += len(line)
     if not offsets:
-        raise _Refused(
+        raise readers.Refused(
             f"input = {source.place!r}: holds no table and no file in {', '.join(config.languages)} "
             f"outside {', '.join(config.exclude)}. Remedy: give another folder, or change --languages "
             "or --exclude."

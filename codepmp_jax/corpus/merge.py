@@ -3,8 +3,8 @@
 Stage 2 goes through the parts in their order and keeps the first of equal and of nearly equal texts. What
 is kept goes to a bucket on disk by its id; stage 3 sorts one bucket at a time and writes it as a shard.
 
-Memory: 17 bytes a text that the filters passed, some 60 for a moment while its hashes are sorted (28 M
-texts: 0.5 GB, 1.7 GB); what `near_duplicates.NearDuplicates` says of itself for each text kept, where
+Memory: 16 bytes a text that the filters passed, some 60 for a moment while its hashes are sorted (28 M
+texts: 0.4 GB, 1.7 GB); what `near_duplicates.NearDuplicates` says of itself for each text kept, where
 near-duplicates are searched for; `_BUFFER_BYTES` of buckets; one shard.
 """
 

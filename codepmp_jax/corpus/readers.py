@@ -32,6 +32,10 @@ _PART_FILES = 128
 _PART_BYTES = 4 << 20
 
 
+class Refused(UserError):
+    """The input makes no corpus: what was begun for it is of no use."""
+
+
 class Item(NamedTuple):
     """Something to read: a source file, a stretch of a table, or what could not be opened. JSON values."""
 
@@ -118,7 +122,7 @@ def plan(source: Input, config: CorpusConfig) -> Iterator[list[Item]]:
     """The input's parts, each a list of items in the order of their paths.
 
     A folder's source files are those of `config.languages`. Tables are read outside git checkouts only: in
-    one, they are the project's data. Raises UserError for a single table that cannot be opened.
+    one, they are the project's data. Raises Refused for a single table that cannot be opened.
     """
     part: list[Item] = []
     files = size = 0
@@ -134,7 +138,7 @@ def plan(source: Input, config: CorpusConfig) -> Iterator[list[Item]]:
 
 
 def read(items: Iterable[Item], source: Input, config: CorpusConfig) -> Iterator[File | Rejected]:
-    """The files of a part. Raises UserError where a single table turns out to be damaged."""
+    """The files of a part. Raises Refused where a single table turns out to be damaged."""
     filesystem, _ = source.open()
     wanted = frozenset(map(language_name, config.languages))
     for item in items:
@@ -167,7 +171,7 @@ def _one_line(error: BaseException) -> str:
 
 def _require_whole(source: Input, name: str, error: BaseException) -> None:
     if source.is_single:
-        raise UserError(
+        raise Refused(
             f"input = {source.place!r}: {name} cannot be read: {_one_line(error)}. Remedy: copy or make "
             "the file again."
         ) from error

@@ -346,7 +346,7 @@ if __name__ == "__main__":
 
 def test_killed_at_any_time_the_same_command_gives_the_same_corpus(tmp_path):
     """Kills at random moments of a run, each run going on where the last one was killed."""
-    write_table(tmp_path / "a.parquet", 400)
+    write_table(tmp_path / "a.parquet", 300)
     script = tmp_path / "build.py"
     script.write_text(BUILD)
 
@@ -357,20 +357,23 @@ def test_killed_at_any_time_the_same_command_gives_the_same_corpus(tmp_path):
             [*command, "1"], cwd=root, env={"PYTHONPATH": str(root)}, stderr=subprocess.PIPE
         )
 
-    started = time.monotonic()
     _, err = start("whole").communicate()
-    seconds = time.monotonic() - started
     before = contents(tmp_path / "whole")
-    assert "manifest" not in before, err
+    assert shards.MANIFEST not in before
+    assert (tmp_path / "whole" / shards.MANIFEST).is_file(), err
     rng = random.Random(7)
-    killed = 0
-    for _ in range(4):
+    num_finished = 0
+    # Some more parts, twice; when duplicates are searched for; when shards are written.
+    for pattern in ("work/parts/*.json", "work/parts/*.json", "work/buckets", "train.*"):
         process = start("killed")
-        time.sleep(rng.uniform(0.6, 1.0) * seconds)
-        killed += process.poll() is None
+        wanted = num_finished + rng.randint(1, 8) if pattern.endswith("json") else 1
+        while len(list((tmp_path / "killed").glob(pattern))) < wanted:
+            assert process.poll() is None
+        time.sleep(rng.uniform(0, 0.01))
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    assert killed
+        assert not (tmp_path / "killed" / shards.MANIFEST).exists()
+        num_finished = len(list((tmp_path / "killed").glob("work/parts/*.json")))
     process = start("killed")
     _, err = process.communicate()
     assert process.returncode == 0, err
