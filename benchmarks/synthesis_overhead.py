@@ -3,7 +3,7 @@
     .venv-vllm/bin/python benchmarks/synthesis_overhead.py --corpus runs/corpus
 
 Each round runs the three passes and the gate of `launch/synthesize.py` with vLLM as every writer, then gives
-the same prompts, already tokenized, to `vllm.LLM.generate`, a pass at a time. The model is a Qwen2 of random
+the same prompts, already tokenized, to `vllm.LLM.generate`, a pass at a time and with an engine each. The model is a Qwen2 of random
 weights unless --model names one: it hardly ever ends a text before --max-tokens tokens. Seeds and prompts are
 the same on both sides, and so is the work. To start and end engines counts for neither side; the report's
 page, which a run draws once however long it is, stands in a row of its own. Prints a table and one line of
@@ -173,15 +173,16 @@ def figures(row: dict[str, float], alone: float, num_sources: int) -> dict[str, 
 
 
 def run_alone(model: str) -> float:
-    """Seconds of LLM.generate on what the pipeline asked."""
-    passes = [list(zip(*asked, strict=True)) for asked in TimedLLM.asked]
-    engine = LLM(model, **TimedLLM.made_with)
-    started = time.perf_counter()
-    for prompts, params in passes:
+    """Seconds of LLM.generate on what the pipeline asked, by a new engine for each pass."""
+    seconds = 0.0
+    for asked in TimedLLM.asked:
+        prompts, params = zip(*asked, strict=True)
+        engine = LLM(model, **TimedLLM.made_with)
+        started = time.perf_counter()
         engine.generate(list(prompts), list(params), use_tqdm=False)
-    seconds = time.perf_counter() - started
-    engine.llm_engine.engine_core.shutdown()
-    vllm.distributed.cleanup_dist_env_and_memory()
+        seconds += time.perf_counter() - started
+        engine.llm_engine.engine_core.shutdown()
+        vllm.distributed.cleanup_dist_env_and_memory()
     return seconds
 
 
