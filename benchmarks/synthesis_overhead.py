@@ -263,7 +263,9 @@ def main() -> None:
             f"texts of {arguments.max_tokens} tokens each by "
             f"{arguments.model or shape}; "
             f"{rounds[-1]['pairs']:.0f} pairs came out of the last round. `beside the engine` is everything but "
-            "vLLM: reading sources, prompts and their tokens, files of texts, gate, pairs, report's figures. With "
+            "vLLM: reading sources, prompts and their tokens, files of texts, gate, pairs, report's figures. "
+            "The row with both sides compares two wall times, with all that other work on the machine does to them. "
+            "With "
             f"{beside:.1f} ms a source it stays below 5 % of generation while an engine writes fewer than "
             f"{3 * 50 / beside:.0f} texts a second.",
             "",
