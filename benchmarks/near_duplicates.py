@@ -182,9 +182,9 @@ def quality(name: str, num_texts: int) -> dict[str, Any]:
     copies = [edited(text, draw.choice(rates), draw) for text in texts]
     compared = COMPARED[name]()
     compared.sign(texts[0])
-    start = time.perf_counter()
+    start = time.process_time()
     signed = [compared.sign(text) for text in texts]
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     found = collections.defaultdict(list)
     for i, (text, copy) in enumerate(zip(texts, copies, strict=True)):
         # An index of the original alone: the other texts can have no part in the answer.
@@ -215,9 +215,9 @@ def memory(name: str, num_texts: int) -> dict[str, float]:
     before, seconds = resident(), 0.0
     for key in range(num_texts):
         signed = compared.random(draw)
-        start = time.perf_counter()
+        start = time.process_time()
         compared.add(key, signed)
-        seconds += time.perf_counter() - start
+        seconds += time.process_time() - start
     return {
         "bytes": (resident() - before) / num_texts,
         "microseconds": 1e6 * seconds / num_texts,
@@ -283,7 +283,7 @@ def main() -> None:
             f"    python {shlex.join(['benchmarks/near_duplicates.py', *sys.argv[1:]])}",
             "",
             f"{datetime.date.today()}, commit {commit}, Python {platform.python_version()}, "
-            f"{os.cpu_count()} CPU cores, shared with other work. {arguments.num_texts} functions of the "
+            f"{os.cpu_count()} CPU cores, shared with other work; times are of the CPU. {arguments.num_texts} functions of the "
             f"standard library, a copy of each with words replaced; threshold {CONFIG.threshold}, "
             f"{CONFIG.num_permutations} permutations, {BANDS} bands of {ROWS} (rensa's own index: "
             f"{CONFIG.num_permutations // 4} of 4, since its bands must divide the permutations). `found, "
