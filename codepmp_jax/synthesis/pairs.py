@@ -219,7 +219,7 @@ def _publish(
     )
     sample = list(itertools.islice(first, config.report_pairs))
     rates = report.near_duplicate_rates(sample) if sample else {}
-    made = report.make_report(entries, _throughput(output), rates)
+    made = report.make_report(entries, _throughput(config), rates)
     shards.write_json(output / REPORT, made)
     write_page(made, output / PAGE)
     if made["train"]["pairs"] == 0:
@@ -244,11 +244,12 @@ def _publish(
     return made
 
 
-def _throughput(output: pathlib.Path) -> Iterator[dict[str, Any]]:
-    """What each chunk cost its worker."""
-    for name in PASSES:
-        for path in sorted((output / "passes" / name).glob("*/*.array_record.json")):
+def _throughput(config: SynthesisConfig) -> Iterator[dict[str, Any]]:
+    """What each chunk cost its worker; the author's texts cost nothing."""
+    for which in (Pass(config, name) for name in PASSES):
+        if which.writer.sampler == "author":
+            continue
+        for path in sorted(which.directory.glob("*/*.array_record.json")):
             entry = json.loads(path.read_text(encoding="utf-8"))
-            yield {"pass": name} | {
-                key: entry[key] for key in ("worker", "texts", "tokens", "seconds")
-            }
+            counts = {key: entry[key] for key in ("worker", "texts", "tokens", "seconds")}
+            yield {"pass": which.name} | counts
