@@ -66,7 +66,7 @@ class NearDuplicates:
     """The texts kept so far, by their signatures; the answer depends only on the order of the calls.
 
     Memory is 2 bytes a permutation and 6 to 13 bytes a band for each kept text: at the defaults (128
-    permutations, 25 bands) 0.4 to 0.6 KB, so 0.5 GB for a million texts. Time for a text does not grow
+    permutations, 25 bands) 0.4 to 0.65 KB, so 0.5 GB for a million texts. Time for a text does not grow
     with their number.
     """
 
