@@ -13,11 +13,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import datetime
 import json
-import os
 import pathlib
-import platform
 import random
 import resource
 import shlex
@@ -30,6 +27,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from page import ROOT, Page
 
 from codepmp_jax.config import CorpusConfig
 from codepmp_jax.corpus.build import build_corpus
@@ -37,8 +35,6 @@ from codepmp_jax.progress import progress
 from codepmp_jax.records import SourceFile
 from codepmp_jax.shards import ShardedDataset
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "corpus_scale.md"
 _ROWS_PER_TABLE = 50_000
 _SAMPLE_SECONDS = 0.5
 
@@ -198,30 +194,6 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def page(rows: list[dict[str, Any]], commit: str, num_workers: int) -> str:
-    """The page of results."""
-    return "\n".join(
-        [
-            "# The corpus pipeline over input sizes",
-            "",
-            f"    python {shlex.join(['benchmarks/corpus_scale.py', *sys.argv[1:]])}",
-            "",
-            f"{datetime.date.today()}, commit {commit}, Python {platform.python_version()}, "
-            f"{os.cpu_count()} CPU cores, {num_workers} processes for stage 1. Preset corpus_files. "
-            "Seconds hold the start of the processes, and the wait for processors where others use them; "
-            "processor time does not. Memory: the highest resident memory of the main "
-            "process, of any process, and of the sum of all at a time.",
-            "",
-            table(rows),
-            "",
-            "```json",
-            json.dumps({"benchmark": "corpus_scale", "commit": commit, "rows": rows}),
-            "```",
-            "",
-        ]
-    )
-
-
 def main() -> None:
     """Makes the inputs, runs the pipeline on each, prints and writes the table."""
     parser = argparse.ArgumentParser(description="Measures the corpus pipeline over input sizes.")
@@ -229,9 +201,13 @@ def main() -> None:
     parser.add_argument("--num-workers", type=int, default=2)
     parser.add_argument("--output", default="runs/corpus_scale", help="folder of the runs")
     arguments = parser.parse_args()
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
+    page = Page("corpus_scale", "The corpus pipeline over input sizes")
+    note = (
+        f"{arguments.num_workers} processes for stage 1. Preset corpus_files. Seconds hold the start of the "
+        "processes, and the wait for processors where others use them; processor time does not. Memory: the "
+        "highest resident memory of the main process, of any process, and of the sum of all at a time."
+    )
+    text = ""
     at = pathlib.Path(arguments.output).resolve()
     pieces = functions(at / "functions")
     rows = []
@@ -248,9 +224,9 @@ def main() -> None:
                 | {"num_workers": arguments.num_workers}
                 | figures
             )
-            RESULTS.write_text(page(rows, commit, arguments.num_workers), encoding="utf-8")
+            text = page.write(note, table(rows), rows=rows)
             print(table(rows), flush=True)
-    print(json.dumps({"benchmark": "corpus_scale", "commit": commit, "rows": rows}))
+    print(text)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,11 @@ from __future__ import annotations
 import argparse
 import ast
 import collections
-import datetime
 import json
 import os
 import pathlib
-import platform
 import random
 import re
-import shlex
 import subprocess
 import sys
 import sysconfig
@@ -28,12 +25,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from page import Page
 
 from codepmp_jax.config import DedupConfig
 from codepmp_jax.near_duplicates import NearDuplicates, rows_per_band, signature
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "near_duplicates.md"
 CONFIG = DedupConfig(near=True)
 ROWS = rows_per_band(CONFIG.threshold, CONFIG.num_permutations)
 # Lower ends of the ranges of similarity that are told apart; the last one holds 1.
@@ -272,37 +268,19 @@ def main() -> None:
         part, name, size = arguments.part
         print(json.dumps({"quality": quality, "memory": memory}[part](name, int(size))))
         return
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
+    page = Page("near_duplicates", "Near-duplicates: signatures and indexes")
     tables, figures = report(arguments.sizes, arguments.num_texts)
-    text = "\n".join(
-        [
-            "# Near-duplicates: signatures and indexes",
-            "",
-            f"    python {shlex.join(['benchmarks/near_duplicates.py', *sys.argv[1:]])}",
-            "",
-            f"{datetime.date.today()}, commit {commit}, Python {platform.python_version()}, "
-            f"{os.cpu_count()} CPU cores, shared with other work; times are of the CPU. {arguments.num_texts} functions of the "
-            f"standard library, a copy of each with words replaced; threshold {CONFIG.threshold}, "
-            f"{CONFIG.num_permutations} permutations, {BANDS} bands of {ROWS} (rensa's own index: "
-            f"{CONFIG.num_permutations // 4} of 4, since its bands must divide the permutations). `found, "
-            "0.7 to 0.8` is the share of copies of that exact similarity that are called repeats of an index that holds the original; precision "
-            "is the share of repeats whose exact similarity reaches the threshold. `bytes a text` is "
-            "resident memory, of texts of which none is like another.",
-            "",
-            tables,
-            "",
-            "codepmp_jax takes rensa's signatures, 16 bits a permutation.",
-            "",
-            "```json",
-            json.dumps({"benchmark": "near_duplicates", "commit": commit, "figures": figures}),
-            "```",
-        ]
+    note = (
+        f"Shared with other work; times are of the CPU. {arguments.num_texts} functions of the standard "
+        f"library, a copy of each with words replaced; threshold {CONFIG.threshold}, "
+        f"{CONFIG.num_permutations} permutations, {BANDS} bands of {ROWS} (rensa's own index: "
+        f"{CONFIG.num_permutations // 4} of 4, since its bands must divide the permutations). `found, 0.7 "
+        "to 0.8` is the share of copies of that exact similarity that are called repeats of an index that "
+        "holds the original; precision is the share of repeats whose exact similarity reaches the "
+        "threshold. `bytes a text` is resident memory, of texts of which none is like another. codepmp_jax "
+        "takes rensa's signatures, 16 bits a permutation."
     )
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    print(page.write(note, tables, figures=figures))
 
 
 if __name__ == "__main__":

@@ -9,19 +9,13 @@ table and one line of JSON, and writes both to `benchmarks/results/quickstart_se
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
-import pathlib
-import platform
-import shlex
 import statistics
 import subprocess
 import sys
 from typing import Any
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "quickstart_seeds.md"
+from page import ROOT, Page
 
 
 def figures(summary: dict[str, Any]) -> dict[str, float]:
@@ -59,35 +53,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--output", default="runs/quickstart_seeds", help="folder of the runs")
     arguments = parser.parse_args()
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
+    page = Page("quickstart_seeds", "The quickstart over seeds")
     summaries = {}
     for seed in arguments.seeds:
         output = f"{arguments.output}/{seed}"
         command = ["launch/quickstart.py", "--seed", str(seed), "--output", output]
         subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
         summaries[seed] = json.loads((ROOT / output / "summary.json").read_text())
-    text = "\n".join(
-        [
-            "# The quickstart over seeds",
-            "",
-            f"    python {shlex.join(['benchmarks/quickstart_seeds.py', *sys.argv[1:]])}",
-            "",
-            f"{datetime.date.today()}, commit {commit}, Python {platform.python_version()}, "
-            f"{os.cpu_count()} CPU cores. `best of N` is the share of problems where the author's code is scored "
-            "above N - 1 weak rewrites; `seconds` leaves out the installation.",
-            "",
-            table(summaries),
-            "",
-            "```json",
-            json.dumps({"benchmark": "quickstart_seeds", "commit": commit, "seeds": summaries}),
-            "```",
-        ]
+    note = (
+        "`best of N` is the share of problems where the author's code is scored above N - 1 weak "
+        "rewrites; `seconds` leaves out the installation."
     )
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    print(page.write(note, table(summaries), seeds=summaries))
 
 
 if __name__ == "__main__":

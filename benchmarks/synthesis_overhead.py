@@ -14,18 +14,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import datetime
 import functools
 import itertools
-import json
 import os
 import pathlib
-import platform
-import shlex
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 import unittest.mock as mock
@@ -38,6 +32,7 @@ os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
 
 import transformers
 import vllm  # pyright: ignore[reportMissingImports]
+from page import Page
 
 from codepmp_jax.config import (
     GateConfig,
@@ -51,10 +46,6 @@ from codepmp_jax.shards import ShardedDataset, write_manifest, write_split
 from codepmp_jax.synthesis import pairs
 from codepmp_jax.synthesis.vllm_sampler import VllmSampler
 from codepmp_jax.tokenization import Tokenizer
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "synthesis_overhead.md"
-
 
 LLM = vllm.LLM
 
@@ -220,9 +211,10 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
+    page = Page(
+        *("synthesis_overhead", "What synthesis costs beside vLLM's generation"),
+        python=".venv-vllm/bin/python",
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         model = arguments.model or str(make_model(folder / "model", arguments))
@@ -252,33 +244,15 @@ def main() -> None:
             rounds.append(figures(row, alone, arguments.num_sources))
     shape = f"a random Qwen2 of {arguments.num_layers} layers of {arguments.hidden_size}"
     beside = statistics.median(row["beside the engine, ms a source"] for row in rounds)
-    text = "\n".join(
-        [
-            "# What synthesis costs beside vLLM's generation",
-            "",
-            f"    .venv-vllm/bin/python {shlex.join(['benchmarks/synthesis_overhead.py', *sys.argv[1:]])}",
-            "",
-            f"{datetime.date.today()}, commit {commit}, vLLM {vllm.__version__}, Python "
-            f"{platform.python_version()}, {os.cpu_count()} CPU cores. {arguments.num_sources} sources, three "
-            f"texts of {arguments.max_tokens} tokens each by "
-            f"{arguments.model or shape}; "
-            f"{rounds[-1]['pairs']:.0f} pairs came out of the last round. `beside the engine` is everything but "
-            "vLLM: reading sources, prompts and their tokens, files of texts, gate, pairs, report's figures. "
-            "The row with both sides compares two wall times, with all that other work on the machine does to them. "
-            "With "
-            f"{beside:.1f} ms a source it stays below 5 % of generation while an engine writes fewer than "
-            f"{3 * 50 / beside:.0f} texts a second.",
-            "",
-            table(rounds),
-            "",
-            "```json",
-            json.dumps({"benchmark": "synthesis_overhead", "commit": commit, "rounds": rounds}),
-            "```",
-        ]
+    note = (
+        f"vLLM {vllm.__version__}. {arguments.num_sources} sources, three texts of {arguments.max_tokens} "
+        f"tokens each by {arguments.model or shape}; {rounds[-1]['pairs']:.0f} pairs came out of the last "
+        "round. `beside the engine` is everything but vLLM: reading sources, prompts and their tokens, files "
+        "of texts, gate, pairs, report's figures. The row with both sides compares two wall times, with all "
+        f"that other work on the machine does to them. With {beside:.1f} ms a source it stays below 5 % of "
+        f"generation while an engine writes fewer than {3 * 50 / beside:.0f} texts a second."
     )
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    print(page.write(note, table(rounds), rounds=rounds))
 
 
 if __name__ == "__main__":
