@@ -19,21 +19,9 @@ from codepmp_jax.config import (
     SecretsConfig,
 )
 
-LANGUAGES = (
-    *("c", "c++", "c-sharp", "go", "java", "javascript", "julia", "jupyter-notebook", "kotlin"),
-    *(
-        "lua",
-        "perl",
-        "php",
-        "python",
-        "ruby",
-        "rust",
-        "scala",
-        "shell",
-        "swift",
-        "tsx",
-        "typescript",
-    ),
+LANGUAGES = tuple(
+    "c c++ c-sharp go java javascript julia jupyter-notebook kotlin lua perl php python ruby rust scala "
+    "shell swift tsx typescript".split()
 )
 
 

@@ -41,6 +41,7 @@ def get_config() -> SynthesisConfig:
         rejected=WriterConfig(
             sampler="vllm", model=WEAK, extract="code", sampling=SAMPLING, vllm=VLLM
         ),
-        gate=GateConfig(tokenizer="Qwen/Qwen2-7B", max_length=1024),
+        gate=GateConfig(parsable=("chosen",), tokenizer="Qwen/Qwen2-7B", max_length=1024),
         decontamination=DecontaminationConfig(human_eval=True),
+        chunk_size=2048,
     )
