@@ -19,9 +19,20 @@ from codepmp_jax.config import (
     SecretsConfig,
 )
 
-LANGUAGES = tuple(
-    "c c++ c-sharp go java javascript julia jupyter-notebook kotlin lua perl php python ruby rust scala "
-    "shell swift tsx typescript".split()
+LANGUAGES = (
+    *(
+        "c",
+        "c++",
+        "c-sharp",
+        "go",
+        "java",
+        "javascript",
+        "julia",
+        "jupyter-notebook",
+        "kotlin",
+        "lua",
+    ),
+    *("perl", "php", "python", "ruby", "rust", "scala", "shell", "swift", "tsx", "typescript"),
 )
 
 
