@@ -20,19 +20,9 @@ from codepmp_jax.config import (
 )
 
 LANGUAGES = (
-    *(
-        "c",
-        "c++",
-        "c-sharp",
-        "go",
-        "java",
-        "javascript",
-        "julia",
-        "jupyter-notebook",
-        "kotlin",
-        "lua",
-    ),
-    *("perl", "php", "python", "ruby", "rust", "scala", "shell", "swift", "tsx", "typescript"),
+    *("c", "c++", "c-sharp", "go", "java", "javascript", "julia", "jupyter-notebook", "kotlin"),
+    *("lua", "perl", "php", "python", "ruby", "rust", "scala", "shell", "swift", "tsx"),
+    "typescript",
 )
 
 
