@@ -31,7 +31,7 @@ from tests.e2e.launching import LAUNCH, environment, launch, metrics
 VLLM_PYTHON = LAUNCH.parent / ".venv-vllm" / "bin" / "python"
 VARIABLES = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
 SPLITS = ("train", "heldout")
-NUM_SOURCES, NUM_HELDOUT = 200, 40
+NUM_SOURCES, NUM_HELDOUT = 200, 24
 # The trainer's own row, so that the models can follow it.
 TEMPLATE = "Instruction:{}\n\nResponse:"
 MAX_TOKENS = 32
