@@ -17,6 +17,7 @@ CORPUS = [
     "tree-sitter-language-pack>=0.13,<1",
 ]
 OPENAI = ["openai>=2.0"]
+RAY = ["ray[data]>=2.50"]
 TORCH = ["torch>=2.6", "transformers>=5.0"]
 
 setuptools.setup(
@@ -60,10 +61,11 @@ setuptools.setup(
         "torch": TORCH,
         "tfds": TFDS,
         "seqio": ["seqio>=0.0.20", "tensorflow-text!=2.21.0"],
-        "ray": ["ray[data]>=2.50"],
+        "ray": RAY,
         "dev": [
             *CORPUS,
             *OPENAI,
+            *RAY,
             *TFDS,
             *TORCH,
             "beartype>=0.20",
