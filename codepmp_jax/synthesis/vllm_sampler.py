@@ -122,9 +122,9 @@ class VllmSampler(Sampler):
         """Starts the engine. Raises UserError where vLLM is missing or does not load the model."""
         config, engine = self._config, self._config.vllm
         settings = self.settings()
-        if engine.tensor_parallel == 1:
-            # The engine in this process: killed with it, it cannot go on holding the GPU.
-            os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        # The engine in this process, with which it ends: one in a process of its own outlives a kill -9
+        # and holds the GPU. Workers of tensor parallelism, which are processes, end with the engine.
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
         vllm = _import_vllm()
         more: dict[str, Any] = {"max_num_seqs": engine.max_num_seqs} if engine.max_num_seqs else {}

@@ -193,10 +193,10 @@ def test_prompts_are_not_chunked_on_a_cpu(vllm, is_cpu):
 
 
 @pytest.mark.parametrize("tensor_parallel", [1, 2])
-def test_one_gpu_keeps_the_engine_in_this_process(monkeypatch, tensor_parallel):
+def test_the_engine_is_in_this_process(tensor_parallel):
     sampler(vllm=VllmConfig(tensor_parallel=tensor_parallel)).sample(requests("a"))
-    expected = "0" if tensor_parallel == 1 else None
-    assert os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") == expected
+    assert os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
+    assert LLM.made[0].options["tensor_parallel_size"] == tensor_parallel
     assert os.environ["VLLM_LOGGING_LEVEL"] == "WARNING"
 
 
