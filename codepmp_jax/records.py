@@ -122,6 +122,8 @@ class Record:
 class SourceFile(Record):
     """A piece of source code (a function, a class or a file) with what its author says of it."""
 
+    schema_version: ClassVar[int] = 2
+
     source_id: str
     """content_id(content)."""
     content: str
@@ -139,6 +141,8 @@ class SourceFile(Record):
     license: str
     line: int
     """First line of the piece in the file, from 1."""
+    stars: int = -1
+    """Stars of the repository; -1 where they are not known."""
 
 
 @dataclasses.dataclass(frozen=True)

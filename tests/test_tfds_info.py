@@ -127,7 +127,9 @@ def test_the_features_are_those_that_tfds_writes_itself(tmp_path):
     )
     names = ("source_id", "content", "description", "name", "kind", "language", "repository")
     assert tfds_info.features(SourceFile) == tfds_writes(
-        **{name: text() for name in (*names, "path", "license")}, line=scalar(np.int64)
+        **{name: text() for name in (*names, "path", "license")},
+        line=scalar(np.int64),
+        stars=scalar(np.int64),
     )
 
 

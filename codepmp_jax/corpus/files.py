@@ -21,6 +21,8 @@ class File(NamedTuple):
     """Path within the repository."""
     license: str
     """SPDX identifiers, joined by commas; empty where none is known."""
+    stars: int = -1
+    """Stars of the repository; -1 where they are not known."""
 
 
 class Rejected(NamedTuple):

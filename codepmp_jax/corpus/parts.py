@@ -177,14 +177,9 @@ class PartWriter:
 
         def source(content: str, description: str) -> SourceFile:
             return SourceFile(
-                *(
-                    content_id(content) if content else "",
-                    content,
-                    description,
-                    text.name,
-                    text.kind,
-                ),
-                *(file.language, file.repository, file.path, file.license, text.line),
+                *(content_id(content) if content else "", content, description),
+                *(text.name, text.kind, file.language, file.repository, file.path, file.license),
+                *(text.line, file.stars),
             )
 
         if isinstance(text, Dropped):

@@ -1,6 +1,7 @@
 """Tables of source files: Parquet and JSON Lines with the columns of The Stack and StarCoderData.
 
-The Stack: content, lang, max_stars_repo_name, max_stars_repo_path, max_stars_repo_licenses (a list).
+The Stack: content, lang, max_stars_repo_name, max_stars_repo_path, max_stars_repo_licenses (a list),
+max_stars_count.
 StarCoderData has no language and no license column: the language is told by path or by the folder's name.
 """
 
@@ -27,6 +28,7 @@ _COLUMNS = {
     "license": ("max_stars_repo_licenses", "licenses", "license", "detected_licenses"),
     "repository": ("max_stars_repo_name", "repository_name", "repo_name", "repository", "repo"),
     "path": ("max_stars_repo_path", "file_path", "path"),
+    "stars": ("max_stars_count", "star_events_count", "stars"),
 }
 _BATCH_ROWS = 64
 
@@ -169,7 +171,10 @@ def _file(
     licenses = values.get(columns.get("license", ""))
     licenses = licenses if isinstance(licenses, list) else [licenses]
     names = [as_text(name) for name in licenses if isinstance(name, str) and name]
-    return File(found, language, repository, path, ",".join(names))
+    stars = values.get(columns.get("stars", ""))
+    if not isinstance(stars, int | float) or not 0 <= stars < 2**63:
+        stars = -1
+    return File(found, language, repository, path, ",".join(names), int(stars))
 
 
 def _of_folder(table: str) -> str:

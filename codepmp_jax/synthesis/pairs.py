@@ -180,6 +180,7 @@ def make_pair(source: SourceFile, texts: Mapping[str, Completion]) -> Preference
         source_id=source.source_id,
         lineage={
             "repository": source.repository,
+            "stars": source.stars,
             "path": source.path,
             "line": source.line,
             "license": source.license,

@@ -184,7 +184,7 @@ class PassWorker:
         """Samples and writes one chunk."""
         asked = list(requests)
         started = time.monotonic()
-        completions = sample(self._sampler, asked) if asked else []
+        completions = sample(self._sampler, asked, path.name == _RETRY) if asked else []
         seconds = time.monotonic() - started
         num_tokens = sum(completion.num_tokens for completion in completions)
         writer = self._pass.writer
@@ -205,10 +205,13 @@ class PassWorker:
         self._status.add(num_sources, num_tokens)
 
 
-def sample(sampler: Sampler, requests: Sequence[Request]) -> list[Completion]:
+def sample(
+    sampler: Sampler, requests: Sequence[Request], are_retries: bool = False
+) -> list[Completion]:
     """The sampler's completions. An error of a request becomes the failure of that one alone.
 
-    Raises what the sampler raises where it fails on every one of several requests.
+    Raises UserError where the sampler does, and any other error of it where it fails on every one of several
+    requests, unless these have failed before.
     """
     try:
         return sampler.sample(requests)
@@ -221,10 +224,13 @@ def sample(sampler: Sampler, requests: Sequence[Request]) -> list[Completion]:
     for request in requests:
         try:
             completions += sampler.sample([request])
+        except UserError:
+            raise
         except Exception as error:
             completions.append(Completion(request.key, "", "error", repr(error)))
             cause = error
-    if len(requests) > 1 and all(completion.failure == "error" for completion in completions):
+    is_broken = len(requests) > 1 and all(c.failure == "error" for c in completions)
+    if is_broken and not are_retries:
         raise cause
     return completions
 

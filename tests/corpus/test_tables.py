@@ -65,8 +65,8 @@ def test_both_data_sets_are_read_in_every_format(tmp_path, ending):
         else:
             found += lines(write_lines(pathlib.Path(name), [json.dumps(values).encode()]))
     assert found == [
-        File("int x;\n", "c-sharp", "ada/shelf", "src/x.cs", "MIT,Apache-2.0"),
-        File("x = 1\n", "python", "ada/shelf", "src/x.py", ""),
+        File("int x;\n", "c-sharp", "ada/shelf", "src/x.cs", "MIT,Apache-2.0", 3),
+        File("x = 1\n", "python", "ada/shelf", "src/x.py", "", 3),
     ]
 
 
@@ -177,3 +177,11 @@ def test_a_table_without_content_is_said_to_be(tmp_path):
         tables.row_group_bytes(LOCAL, name)
     with pytest.raises(tables.Damaged, match="no column `content`"):
         lines(write_lines(tmp_path / "a.jsonl", [b'{"text": "x"}']))
+
+
+@pytest.mark.parametrize("stars", [None, float("nan"), float("inf"), -5, "many"])
+def test_stars_that_are_no_number_are_not_known(tmp_path, stars):
+    row = json.dumps(THE_STACK | {"max_stars_count": stars}).encode()
+    (file,) = lines(write_lines(tmp_path / "data.jsonl", [row]))
+    assert isinstance(file, File)
+    assert file.stars == -1

@@ -136,6 +136,28 @@ def test_a_sampler_that_fails_on_everything_stops_the_pass():
         sample(Broken(RuntimeError("engine is dead")), requests(2))
     with pytest.raises(UserError, match="no server answers"):
         sample(Broken(UserError("no server answers")), requests(1))
+    # Requests that have failed before say nothing of the sampler.
+    again = sample(Broken(RuntimeError("out of words")), requests(2), are_retries=True)
+    assert [completion.failure for completion in again] == ["error", "error"]
+
+
+class Dying(AuthorSampler):
+    """Fails on requests together, and dies of the second one alone."""
+
+    asked = 0
+
+    def sample(self, requests):
+        self.asked += 1
+        if self.asked == 3:
+            raise UserError("the engine died")
+        if len(requests) > 1:
+            raise RuntimeError("too much")
+        return super().sample(requests)
+
+
+def test_a_sampler_that_dies_on_the_way_stops_the_pass():
+    with pytest.raises(UserError, match="the engine died"):
+        sample(Dying(), requests(4))
 
 
 def test_the_model_is_let_go(run, tmp_path, monkeypatch):
