@@ -12,6 +12,7 @@ retries lie there, also where there was nothing to try again.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import pathlib
@@ -81,11 +82,21 @@ class Pass:
 
     def settings(self) -> dict[str, Any]:
         """What its texts depend on beside the corpus."""
+        with self.naming_settings():
+            writer = self.make_sampler().settings()
         return {
-            "writer": self.make_sampler().settings(),
+            "writer": writer,
             "template": self.writer.template,
             "chunk_size": self.config.chunk_size,
         }
+
+    @contextlib.contextmanager
+    def naming_settings(self) -> Iterator[None]:
+        """Puts the pass before the setting that a model's UserError begins with: `rejected.model = ...`."""
+        try:
+            yield
+        except UserError as error:
+            raise UserError(f"{self.name}.{error}" if self.writer.model else str(error)) from error
 
     def is_finished(self, shard: ShardId) -> bool:
         """Whether every text of the shard lies there."""
@@ -184,7 +195,8 @@ class PassWorker:
         """Samples and writes one chunk."""
         asked = list(requests)
         started = time.monotonic()
-        completions = sample(self._sampler, asked, path.name == _RETRY) if asked else []
+        with self._pass.naming_settings():
+            completions = sample(self._sampler, asked, path.name == _RETRY) if asked else []
         seconds = time.monotonic() - started
         num_tokens = sum(completion.num_tokens for completion in completions)
         writer = self._pass.writer

@@ -160,6 +160,15 @@ def test_a_sampler_that_dies_on_the_way_stops_the_pass():
         sample(Dying(), requests(4))
 
 
+def test_a_models_error_names_the_pass(run, monkeypatch):
+    broken = Broken(UserError("model = 'm': no such model. Remedy: give another"))
+    monkeypatch.setattr(passes, "make_sampler", lambda *_: broken)
+    asked = dataclasses.replace(run.describe, sampler="openai", model="m")
+    worker = PassWorker(Pass(dataclasses.replace(run, describe=asked), "describe"), "me")
+    with pytest.raises(UserError, match=r"^describe\.model = 'm': no such model"):
+        worker(SHARD)
+
+
 def test_the_model_is_let_go(run, tmp_path, monkeypatch):
     made = []
     monkeypatch.setattr(
