@@ -145,6 +145,7 @@ def _run_on_ray(
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.raise_original_map_exception = True
     context.execution_no_progress_timeout_s = -1  # a shard may take hours
     rows = ray.data.from_items(
         [dataclasses.asdict(shard) for shard in todo], override_num_blocks=len(todo)
@@ -161,11 +162,9 @@ def _run_on_ray(
         for _ in rows.iter_rows():
             pass
     except ray.exceptions.RayTaskError as error:
-        cause = error.cause
-        while isinstance(cause, ray.exceptions.RayTaskError):
-            cause = cause.cause
-        if isinstance(cause, UserError):
-            raise cause from error
+        if isinstance(error.cause, UserError):
+            # Behind its first line stand Ray's own remarks.
+            raise UserError(str(error.cause).splitlines()[0]) from error
         raise
 
 

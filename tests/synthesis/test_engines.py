@@ -123,6 +123,36 @@ def test_ray_actors_give_the_same_pairs_though_one_is_killed(corpus, expected, t
     assert pairs(output) == expected
 
 
+def test_an_actors_error_is_one_line(corpus, tmp_path):
+    arguments = [
+        "--input",
+        corpus,
+        "--output",
+        tmp_path,
+        "--engine",
+        "ray",
+        "--rejected.model",
+        "m",
+    ]
+    servers = [
+        "--rejected.sampler",
+        "openai",
+        "--rejected.openai.endpoints",
+        "http://127.0.0.1:9/v1",
+    ]
+    done = subprocess.run(
+        command("synthesize.py", *arguments, *servers, "--rejected.openai.max-retries", 0),
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(
+        "error: rejected.openai.endpoints = ('http://127.0.0.1:9/v1',): no server"
+    )
+
+
 def test_without_ray_one_clear_error(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     config = SynthesisConfig(engine="ray")
