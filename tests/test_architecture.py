@@ -10,11 +10,22 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "codepmp_jax"
 STAGES = {"corpus", "synthesis", "data", "training", "conversion", "evaluation"}
-FIRST = {"config", "presets", "records", "shards", "errors", "progress", "tfds_info", "languages"}
+FIRST = {
+    "config",
+    "presets",
+    "records",
+    "shards",
+    "errors",
+    "progress",
+    "resume",
+    "tfds_info",
+    "languages",
+}
 # Heavy library -> the modules (first part below codepmp_jax) that may import it.
 DOORS = {
     "vllm": {"synthesis"},
     "openai": {"synthesis"},
+    "ray": {"synthesis"},
     "grain": {"data"},
     "orbax": {"checkpoint"},
     "torch": {"conversion", "evaluation"},
