@@ -54,7 +54,8 @@ def synthesize(config: SynthesisConfig) -> dict[str, Any] | None:
     index, count = map(int, config.worker.split("/"))
     own = list(sizes)[index::count]
     todo = [shard for shard in own if not _is_finished(config, shard, settings)]
-    (pathlib.Path(config.output) / shards.MANIFEST).unlink(missing_ok=True)
+    if todo:
+        pathlib.Path(config.output, shards.MANIFEST).unlink(missing_ok=True)
     command = uuid.uuid4().hex
     for name in PASSES:
         which = Pass(config, name)

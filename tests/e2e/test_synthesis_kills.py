@@ -121,6 +121,17 @@ def test_an_undisturbed_run_loses_nothing(corpus, undisturbed):
     }
 
 
+def test_two_commands_at_once_write_each_text_once(corpus, undisturbed, tmp_path):
+    output = tmp_path / "pairs"
+    commands = [start(corpus, output, workers=1, seconds=0.001) for _ in range(2)]
+    for command in commands:
+        _, errors = command.communicate()
+        assert command.returncode == 0, errors
+    assert pairs(output) == pairs(undisturbed)
+    assert rejects(output) == rejects(undisturbed)
+    assert set(answered(pathlib.Path(f"{output}.log")).values()) == {1}
+
+
 def children(pid: int) -> list[int]:
     """The worker processes of a command."""
     try:
