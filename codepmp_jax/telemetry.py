@@ -69,7 +69,7 @@ class MetricsWriter:
             partial.write_text("".join(f"{line}\n" for line in kept))
             partial.replace(path)
         self._file = path.open("a")
-        self._board = EventFileWriter(str(workdir / "tensorboard"))
+        self._board = _open_board(workdir / "tensorboard")
         # TensorBoard forgets what an earlier process wrote of the steps from here on.
         self._add(step + 1, session_log={"status": "START"})
 
@@ -96,3 +96,12 @@ class MetricsWriter:
         if self._file is not None and self._board is not None:
             self._file.close()
             self._board.close()
+
+
+def _open_board(folder: pathlib.Path) -> EventFileWriter:
+    """A new file of events. TensorBoard reads files in the order of their names, which begin with the
+    second: within the second of the newest one, the order would be that of process numbers."""
+    started = {int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*")}
+    while int(time.time()) in started:
+        time.sleep(0.05)
+    return EventFileWriter(str(folder))

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
 
 from codepmp_jax.telemetry import MetricsWriter
 
@@ -30,7 +32,13 @@ def test_a_row_that_a_killed_process_did_not_finish_is_left_out(tmp_path):
     assert [row["step"] for row in read(tmp_path)] == [1, 3]
 
 
-def test_tensorboard_reads_the_rows_and_forgets_the_replaced_ones(tmp_path):
+@pytest.mark.parametrize("num_before", range(7, 11))
+def test_tensorboard_reads_the_rows_and_forgets_the_replaced_ones(
+    tmp_path, monkeypatch, num_before
+):
+    # The names of a second's files end in their number in the process: 10 would sort before 9.
+    numbers = (number for number in range(num_before, num_before + 2))
+    monkeypatch.setattr(event_file_writer._global_uid, "get", lambda: next(numbers))
     for resumed, value in ((0, 1.0), (1, 7.0)):
         writer = MetricsWriter(tmp_path, resumed)
         for step in (resumed + 1, resumed + 2):
