@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import multiprocessing
 import os
 import pathlib
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -80,3 +82,15 @@ def hold(path: pathlib.Path) -> Iterator[None]:
                 waited += 1
                 time.sleep(0.1)
         yield
+
+
+def end_with_parent() -> None:
+    """Ends this process when the one that started it does, also where that was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()

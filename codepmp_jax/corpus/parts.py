@@ -12,14 +12,12 @@ import hashlib
 import json
 import os
 import pathlib
-import threading
 from collections.abc import Iterable
-from multiprocessing import connection, parent_process
 from typing import Any
 
 import pyarrow as pa
 
-from codepmp_jax import near_duplicates
+from codepmp_jax import near_duplicates, resume
 from codepmp_jax.config import CorpusConfig
 from codepmp_jax.corpus import readers, secrets, units
 from codepmp_jax.corpus.files import File, Rejected
@@ -230,14 +228,7 @@ def start_process(config: CorpusConfig, source: readers.Input, work: pathlib.Pat
     """Makes this process ready for `write_part`; it ends when the process that started it does."""
     global _writer
     _writer = PartWriter(config, source, work)
-    parent = parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    resume.end_with_parent()
 
 
 def write_part(index: int, offset: int) -> int:

@@ -10,10 +10,10 @@ import concurrent.futures
 import dataclasses
 import multiprocessing
 import os
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from codepmp_jax import resume
 from codepmp_jax.config import SynthesisConfig
 from codepmp_jax.errors import UserError
 from codepmp_jax.synthesis.passes import ShardId
@@ -95,14 +95,7 @@ def _run_in_processes(
 def _start(make_worker: MakeWorker, places: Any, gpus: int) -> None:
     """Makes the process's worker, on GPUs of its own, and ends with the command that started it."""
     global _worker
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+    resume.end_with_parent()
     if gpus:
         place = places.get()
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")

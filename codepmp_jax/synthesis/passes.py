@@ -30,12 +30,13 @@ from codepmp_jax.synthesis.sampler import Request, Sampler
 from codepmp_jax.synthesis.samplers import make_sampler
 from codepmp_jax.synthesis.status import Status
 
-DESCRIBE, CHOSEN, REJECTED = PASSES = ("describe", "chosen", "rejected")
+DESCRIBE = "describe"
+PASSES = (DESCRIBE, "chosen", "rejected")
 SPLITS = ("train", "heldout")
 _RETRY = "retry.array_record"
 
 
-@dataclasses.dataclass(frozen=True, order=True)
+@dataclasses.dataclass(frozen=True)
 class ShardId:
     """A shard of the corpus, and everything that is made from it."""
 
