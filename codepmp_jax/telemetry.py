@@ -15,20 +15,9 @@ from google.protobuf.json_format import ParseDict
 from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-logger = logging.getLogger("codepmp_jax")
+from codepmp_jax.chips import chip_of
 
-# Dense bfloat16 FLOP/s of one device as jax counts devices, from the vendors' data sheets.
-_PEAK_FLOPS = {
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5": 459e12,
-    "TPU v5p": 459e12,
-    "TPU v6 lite": 918e12,
-    "TPU7x": 1154e12,
-    "NVIDIA H100 80GB HBM3": 989e12,
-    "NVIDIA H200": 989e12,
-    "NVIDIA A100-SXM4-80GB": 312e12,
-}
+logger = logging.getLogger("codepmp_jax")
 
 
 def is_main_process() -> bool:
@@ -47,7 +36,7 @@ def setup_logging() -> None:
 
 def peak_flops() -> float | None:
     """Peak bfloat16 FLOP/s of all devices together; None where the device's peak is not known."""
-    peak = _PEAK_FLOPS.get(jax.devices()[0].device_kind)
+    peak = chip_of(jax.devices()[0].device_kind).peak_flops
     return None if peak is None else peak * jax.device_count()
 
 

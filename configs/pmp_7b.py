@@ -35,15 +35,21 @@ def get_config() -> TrainConfig:
             init_from="Qwen/Qwen2-7B",
         ),
         data=DataConfig(
-            tokenizer="Qwen/Qwen2-7B", max_length=1024, num_workers=8, verify_shards=False
+            tokenizer="Qwen/Qwen2-7B",
+            layout="shared",
+            max_length=1024,
+            row_length=2560,
+            num_streams=64,
+            num_workers=8,
+            verify_shards=False,
         ),
-        loss=LossConfig(rm_coef=1.0, lm_coef=1.0, lm_chunk=256),
+        loss=LossConfig(rm_coef=1.0, lm_coef=1.0),
         optimizer=OptimizerConfig(
             learning_rate=1e-6, schedule="cosine", warmup_fraction=0.03, weight_decay=0.1
         ),
         mesh=MeshConfig(data=-1, fsdp=16),
         checkpoint=CheckpointConfig(every_steps=500, keep=3),
-        global_batch_pairs=1024,
-        accumulation_steps=4,
+        global_batch_rows=256,
+        accumulation_steps=1,
         num_epochs=1.0,
     )

@@ -24,7 +24,7 @@ def get_config() -> TrainConfig:
         loss=LossConfig(rm_coef=1.0, lm_coef=0.0),
         optimizer=OptimizerConfig(learning_rate=3e-4, warmup_fraction=0.03, weight_decay=0.0),
         checkpoint=CheckpointConfig(every_steps=100, keep=2),
-        global_batch_pairs=32,
+        global_batch_rows=32,
         num_epochs=1.0,
         log_every_steps=10,
         eval_every_steps=100,

@@ -73,15 +73,40 @@ def test_defaults_are_valid_and_frozen(config_type):
         (config.MeshConfig, {"tensor": 0}, "mesh.tensor = 0: must be positive, or -1"),
         (config.MeshConfig, {"data": -1}, r"mesh = \(-1, -1, 1\): only one axis can be -1"),
         (config.CheckpointConfig, {"keep": 0}, "checkpoint.keep = 0: must be positive"),
+        (config.DataConfig, {"row_length": 2048}, "data.row_length = 2048: must not be given with"),
+        (
+            config.DataConfig,
+            {"layout": "packed", "row_length": 3},
+            "data.row_length = 3: must be at",
+        ),
+        (
+            config.DataConfig,
+            {"layout": "shared", "padding_side": "left"},
+            "data.padding_side = 'left': must be right with the layout shared",
+        ),
+        (config.DataConfig, {"num_streams": 0}, "data.num_streams = 0: must be positive"),
         (config.TrainConfig, {"accumulation_steps": 3}, "accumulation_steps = 3: must divide"),
+        (
+            config.TrainConfig,
+            {"data": config.DataConfig(num_streams=3)},
+            "data.num_streams = 3: must divide",
+        ),
+        (
+            config.TrainConfig,
+            {
+                "data": config.DataConfig(layout="packed"),
+                "loss": config.LossConfig(lm_reduction="micro_batch_mean"),
+            },
+            "loss.lm_reduction = 'micro_batch_mean': must be token_mean with data.layout packed",
+        ),
         (config.TrainConfig, {"num_steps": 0}, "num_steps = 0: must be positive"),
         (
             config.TrainConfig,
             {
-                "global_batch_pairs": 6,
+                "global_batch_rows": 6,
                 "loss": config.LossConfig(lm_reduction="micro_batch_mean"),
             },
-            r"loss.lm_micro_batch_pairs = 4: must divide global_batch_pairs \(6\)",
+            r"loss.lm_micro_batch_pairs = 4: must divide global_batch_rows \(6\)",
         ),
         (config.ScorerConfig, {"batch_tokens": 0}, "scorer.batch_tokens = 0: must be positive"),
     ],

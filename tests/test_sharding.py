@@ -44,6 +44,7 @@ def test_impossible_meshes_are_named(mesh, devices):
         ({"mesh": MeshConfig(fsdp=1, tensor=4)}, 4, "model.num_kv_heads = 2"),
         ({"mesh": MeshConfig(fsdp=3)}, 3, "model.embed_dim = 32"),
         ({"mesh": MeshConfig(fsdp=8), "accumulation_steps": 2}, 8, "accumulation_steps = 4"),
+        ({"mesh": MeshConfig(fsdp=16), "model__mlp_dim": 40}, 16, "model.mlp_dim = 40"),
     ],
 )
 def test_models_and_batches_that_do_not_divide_are_named(change, devices, named):
@@ -58,6 +59,19 @@ def test_models_and_batches_that_do_not_divide_are_named(change, devices, named)
 )
 def test_presets_divide_over_slices(preset, devices, expected):
     assert sharding.check_mesh(load_preset(preset), devices) == expected
+
+
+def test_slices_hold_copies_of_the_model():
+    config = tiny_config(mesh=MeshConfig(data=2, fsdp=4))
+    assert sharding.check_mesh(config, 8, num_slices=2) == (2, 4, 1)
+    with pytest.raises(UserError, match=r"mesh.data = 1: must be divisible by .*slices \(2\)"):
+        sharding.check_mesh(tiny_config(mesh=MeshConfig(fsdp=8)), 8, num_slices=2)
+
+
+def test_the_devices_of_a_batch():
+    assert sharding.axis_devices("batch") == 1
+    with jax.set_mesh(sharding.make_mesh((2, 2, 2))):
+        assert [sharding.axis_devices(axis) for axis in ("batch", "mlp", "length")] == [4, 2, 1]
 
 
 def test_logical_axes_become_mesh_axes():

@@ -5,6 +5,7 @@ dataclasses into command-line overrides and strict JSON. The string under a fiel
 """
 
 from codepmp_jax.config.base import Config
+from codepmp_jax.config.compile_check import CompileCheckConfig
 from codepmp_jax.config.corpus import (
     CorpusConfig,
     DecontaminationConfig,
@@ -42,6 +43,7 @@ __all__ = [
     "BestOfNConfig",
     "CandidatesConfig",
     "CheckpointConfig",
+    "CompileCheckConfig",
     "Config",
     "ConvertConfig",
     "CorpusConfig",

@@ -18,20 +18,24 @@ WEIGHTS = (
         for ours, theirs in (("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj"))
         for row in (
             Weight(
-                f"{_LAYER}/attention/{ours}/kernel", f"{_HF_LAYER}.self_attn.{theirs}.weight", 1
+                f"{_LAYER}/attention/{ours}/kernel",
+                f"{_HF_LAYER}.self_attn.{theirs}.weight",
+                is_kernel=True,
             ),
             Weight(f"{_LAYER}/attention/{ours}/bias", f"{_HF_LAYER}.self_attn.{theirs}.bias"),
         )
     ),
-    Weight(f"{_LAYER}/attention/output/kernel", f"{_HF_LAYER}.self_attn.o_proj.weight", 2),
-    Weight(f"{_LAYER}/mlp/gate/kernel", f"{_HF_LAYER}.mlp.gate_proj.weight", 1),
-    Weight(f"{_LAYER}/mlp/up/kernel", f"{_HF_LAYER}.mlp.up_proj.weight", 1),
-    Weight(f"{_LAYER}/mlp/down/kernel", f"{_HF_LAYER}.mlp.down_proj.weight", 1),
+    Weight(
+        f"{_LAYER}/attention/output/kernel", f"{_HF_LAYER}.self_attn.o_proj.weight", is_kernel=True
+    ),
+    Weight(f"{_LAYER}/mlp/gate/kernel", f"{_HF_LAYER}.mlp.gate_proj.weight", is_kernel=True),
+    Weight(f"{_LAYER}/mlp/up/kernel", f"{_HF_LAYER}.mlp.up_proj.weight", is_kernel=True),
+    Weight(f"{_LAYER}/mlp/down/kernel", f"{_HF_LAYER}.mlp.down_proj.weight", is_kernel=True),
     Weight(f"{_LAYER}/attention_norm/scale", f"{_HF_LAYER}.input_layernorm.weight"),
     Weight(f"{_LAYER}/mlp_norm/scale", f"{_HF_LAYER}.post_attention_layernorm.weight"),
     Weight("decoder/norm/scale", "model.norm.weight"),
-    Weight("lm_head/kernel", "lm_head.weight", 1),
-    Weight("score/kernel", "score.weight", 1),
+    Weight("lm_head/kernel", "lm_head.weight", is_kernel=True),
+    Weight("score/kernel", "score.weight", is_kernel=True),
 )
 
 

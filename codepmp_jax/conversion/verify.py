@@ -15,7 +15,12 @@ from transformers.utils import logging as transformers_logging
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.conversion.load import Tensors
 from codepmp_jax.errors import UserError
-from codepmp_jax.models.preference import Params, abstract_params
+from codepmp_jax.models.preference import (
+    Params,
+    abstract_params,
+    last_token,
+    one_text_rows,
+)
 from codepmp_jax.tokenization import Text, Tokenizer
 
 SCORE_HEAD = "score.weight"
@@ -57,7 +62,8 @@ def verify(folder: pathlib.Path, config: TrainConfig, params: Params, dtype: str
     All samples are one padded batch, as users score them. Raises UserError where they differ by more
     than TOLERANCE of `dtype`, in which the folder was written.
     """
-    graph, _, _ = abstract_params(dataclasses.replace(config.model, compute_dtype="float32"))
+    reference = dataclasses.replace(config.model, compute_dtype="float32", attention="xla")
+    graph, _, _ = abstract_params(reference)
     model = nnx.merge(graph, params)
     tokenizer = Tokenizer.load(str(folder))
     rows = [
@@ -67,8 +73,9 @@ def verify(folder: pathlib.Path, config: TrainConfig, params: Params, dtype: str
     tokens = np.full((len(rows), max(map(len, rows))), tokenizer.pad_id, np.int32)
     mask = np.arange(tokens.shape[1]) < np.array([[len(row)] for row in rows])
     tokens[mask] = np.concatenate(rows)
-    hidden = model(jnp.asarray(tokens), jnp.asarray(mask))
-    rewards, logits = model.rewards(hidden, jnp.asarray(mask)), model.logits(hidden)
+    hidden = model(jnp.asarray(tokens), *one_text_rows(jnp.asarray(mask)))
+    rewards = model.rewards(hidden, last_token(jnp.asarray(mask))[:, None])[:, 0]
+    logits = model.logits(hidden)
     # Each of the two models reports the other one's head as unexpected.
     transformers_logging.set_verbosity_error()
     batch = {

@@ -18,9 +18,9 @@ class Weight:
     """Names in our parameters, with `/`; under `decoder/layers/` the layers are stacked in front."""
     name: str
     """Hugging Face's name; `{layer}` stands for the layer's number."""
-    num_inputs: int | None = None
-    """Leading dims of our kernel that are inputs; Hugging Face keeps (outputs, inputs). None for
-    embeddings, biases and scales, which are only reshaped."""
+    is_kernel: bool = False
+    """Whether it is (inputs, outputs...) here and (outputs, inputs) at Hugging Face; embeddings, biases and
+    scales are only reshaped."""
 
     @property
     def is_stacked(self) -> bool:
@@ -31,22 +31,19 @@ class Weight:
         """One layer's array in Hugging Face's layout."""
         if self.path == "decoder/embedding":
             return array
-        if self.num_inputs is None:
+        if not self.is_kernel:
             return array.reshape(-1)
-        inputs = math.prod(array.shape[: self.num_inputs])
-        return np.ascontiguousarray(array.reshape(inputs, -1).T)
+        return np.ascontiguousarray(array.reshape(len(array), -1).T)
 
     def from_hf(self, tensor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Hugging Face's tensor as one layer's array of `shape`."""
-        return (tensor if self.num_inputs is None else tensor.T).reshape(shape)
+        return (tensor.T if self.is_kernel else tensor).reshape(shape)
 
     def hf_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape at Hugging Face of one layer's array of `shape`."""
         if self.path == "decoder/embedding":
             return shape
-        if self.num_inputs is None:
-            return (math.prod(shape),)
-        return math.prod(shape[self.num_inputs :]), math.prod(shape[: self.num_inputs])
+        return (math.prod(shape[1:]), shape[0]) if self.is_kernel else (math.prod(shape),)
 
 
 def leaf(params: Any, path: str) -> Any:

@@ -1,58 +1,55 @@
-"""The loader: records by index, tokenized in workers, then dropped and filled into full batches.
+"""The loader: records by index, tokenized and packed in workers, stacked to this host's rows of each batch.
 
-    source -> shuffle, reseeded each epoch -> repeat -> every H-th record for host h   (records, by index)
-           -> groups of records, tokenized in worker processes or threads              (Grain)
-           -> drops, batches of exactly `batch_pairs`                                  (a thread ahead)
+    source -> shuffle, reseeded each epoch -> repeat                           (the global order, by index)
+           -> every V-th record for stream v, in groups -> tokenized -> rows   (a stream, on its own)
+           -> a row of each stream in turn                                     (Grain; worker processes)
+           -> this host's rows of a batch                                      (a thread ahead)
 
-All that has a state comes after the last step that has an index. So the state is the number of records
-that this host has consumed, and counts: it depends neither on workers nor on groups.
+Each of the V = data.num_streams streams gives equally many rows of every batch, and host h of H has the
+streams from h * V / H to (h + 1) * V / H. So batches depend neither on hosts nor on workers, and a stream's
+state, which comes with each of its rows, is all that a checkpoint needs.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import copy
+import functools
 import itertools
 import os
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import grain
+import numpy as np
 from absl import flags
 
 from codepmp_jax.config import DataConfig
-from codepmp_jax.data import transforms
 from codepmp_jax.data.ahead import Ahead, StatefulIterator
-from codepmp_jax.data.batch import Batch
-from codepmp_jax.data.transforms import DropReason, TokenizedPair
+from codepmp_jax.data.batch import Batch, empty_batch
+from codepmp_jax.data.packing import COUNTS, PackedRow, new_state, pack
+from codepmp_jax.data.transforms import DROP_REASONS, DropReason, TokenizedPair, tokenize
 from codepmp_jax.errors import UserError, require
 from codepmp_jax.records import PreferencePair
 from codepmp_jax.tokenization import Tokenizer
 
 # Records tokenized in one call: enough to keep the cores busy, few enough to start and seek fast.
 _GROUP_RECORDS = 64
+# Groups that a stream reads ahead, in a thread of its own.
+_GROUPS_AHEAD = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
+# Rows made ahead, of each stream and of each worker process.
+_ROWS_AHEAD = 4
 # Batches made ahead of the step.
 _BATCHES_AHEAD = 2
-# Threads and groups ahead, of the trainer (num_workers = 0) and of each worker process.
-_TRAINER_THREADS = grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)
-_WORKER_THREADS = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
-# A host gives up after so many records in a row without a pair kept, or after its epoch if longer.
+# A stream gives up after so many records in a row without a pair kept, or after its epoch if longer.
 _MAX_DROPS = 10_000
-
-COUNTS = ("pairs", "too_long", "identical", "tokens")
 
 
 class PairLoader(Iterator[Batch]):
-    """Batches of one host: with `repeat`, epochs without end; without it, one pass in file order.
+    """One host's rows of the batches, epochs without end."""
 
-    The one pass gives every host the same number of batches, `num_batches`, the last ones completed with
-    filler pairs: hosts agree on the number of evaluation steps, whatever each of them drops.
-    """
-
-    num_batches: int | None
-    """Batches of the one pass; None with `repeat`."""
     last_pair_ids: list[str]
-    """Ids of the pairs in the batch that came last, fillers left out."""
+    """Ids of the pairs in the batch that came last, row by row."""
 
     def __init__(
         self,
@@ -60,40 +57,56 @@ class PairLoader(Iterator[Batch]):
         tokenizer: Tokenizer,
         config: DataConfig,
         *,
-        batch_pairs: int,
+        batch_rows: int,
         seed: int = 0,
         process_index: int = 0,
         process_count: int = 1,
-        repeat: bool = True,
     ):
-        """Host `process_index` takes every `process_count`-th record of the global order.
+        """`batch_rows` are those of the global batch; in it they lie stream by stream.
 
-        `batch_pairs` is this host's share of the batch. Raises UserError where the source is empty, or
-        where the tokenizer cannot append the EOS asked for.
+        Raises UserError where the streams do not divide over the hosts or the rows over the streams, where
+        the source is empty, or where the tokenizer cannot append the EOS asked for.
         """
-        require(batch_pairs > 0, "batch_pairs", batch_pairs, "must be positive", "raise it")
+        require(batch_rows > 0, "batch_rows", batch_rows, "must be positive", "raise it")
         require(0 <= seed < 2**32, "seed", seed, "must lie in [0, 2^32)", "pick another")
+        require(
+            config.num_streams % process_count == 0,
+            "data.num_streams",
+            config.num_streams,
+            f"must be divisible by the number of hosts ({process_count}), each of which reads its own streams",
+            f"set it to {process_count}, or to a multiple of it",
+        )
+        require(
+            batch_rows % config.num_streams == 0,
+            "data.num_streams",
+            config.num_streams,
+            f"must divide the rows of a batch ({batch_rows})",
+            "pick a divisor",
+        )
         assert 0 <= process_index < process_count
         if len(source) == 0:
             raise UserError(f"{source!r}: holds no pairs. Remedy: give a dataset that does.")
         if config.append_eos:
             tokenizer.require_eos()
         records = grain.MapDataset.source(source)
-        if repeat:
-            if config.shuffle:
-                records = records.seed(seed).shuffle()
-            records = records.repeat()
-        host_records = _ceil_div(len(source), process_count)
-        self.num_batches = None if repeat else _ceil_div(host_records, batch_pairs)
+        if config.shuffle:
+            records = records.seed(seed).shuffle()
+        records = records.repeat()
+        name = repr(source) if hasattr(source, "directory") else "the source"
+        stream_records = -(-len(source) // config.num_streams)
+        max_drops = max(stream_records, min(len(source), _MAX_DROPS))
+        num_streams = config.num_streams // process_count
+        self._own = slice(process_index * num_streams, (process_index + 1) * num_streams)
+        self._num_streams = config.num_streams
+        streams = [
+            functools.partial(
+                _Stream, records[v :: config.num_streams], tokenizer, config, name, max_drops
+            )
+            for v in range(config.num_streams)
+        ]
         self.last_pair_ids = []
         self._batches = _Batches(
-            name=repr(source) if hasattr(source, "directory") else "the source",
-            records=records[process_index::process_count],
-            tokenizer=tokenizer,
-            config=config,
-            batch_pairs=batch_pairs,
-            num_batches=self.num_batches,
-            max_drops=max(host_records, min(len(source), _MAX_DROPS)),
+            name, streams[self._own], config.num_workers, batch_rows // config.num_streams
         )
         self._ahead = Ahead(self._batches, _BATCHES_AHEAD)
         # Also when the loader is collected, and before the interpreter ends.
@@ -103,24 +116,72 @@ class PairLoader(Iterator[Batch]):
         batch, self.last_pair_ids = next(self._ahead)
         return batch
 
-    def state(self) -> dict[str, int]:
-        """Where the loader stands after the last batch returned. JSON-able, of this host."""
-        return dict(self._ahead.get_state())
+    def state(self) -> list[dict[str, Any]]:
+        """Where this host's streams stand after the last batch returned. JSON-able."""
+        return copy.deepcopy(self._ahead.get_state())
 
-    def restore(self, state: dict[str, int]) -> None:
-        """Goes on as the loader that gave `state` would, also with other workers."""
-        self._ahead.set_state(state)
+    def restore(self, states: Sequence[dict[str, Any]]) -> None:
+        """Goes on where the streams gave `states`, those of all hosts, also on other hosts or workers.
+
+        Raises UserError where they are not the states of as many streams.
+        """
+        require(
+            len(states) == self._num_streams,
+            "data.num_streams",
+            self._num_streams,
+            f"must be {len(states)}, as when the state of the data loader was saved",
+            "set it back; the number of hosts may differ",
+        )
+        for state in states:
+            _check_state(state)
+        self._ahead.set_state(copy.deepcopy(list(states[self._own])))
         self.last_pair_ids = []
 
     def close(self) -> None:
-        """Ends the thread and the workers; so does the end of the loader or of the program."""
+        """Ends the threads and the workers; so does the end of the loader or of the program."""
         self._closing()
 
     @property
     def counts(self) -> dict[str, int]:
-        """Since the start of the run: pairs returned, pairs dropped by reason, tokens without padding."""
-        state = self._ahead.get_state()
-        return {name: state[name] for name in COUNTS}
+        """This host's counts since the start of the run (packing.COUNTS), of the rows returned and of the
+        records dropped on the way; and `records`, all that were packed or dropped."""
+        return _total_counts(self._ahead.get_state())
+
+
+def one_pass(
+    pairs: Sequence[PreferencePair],
+    tokenizer: Tokenizer,
+    config: DataConfig,
+    *,
+    batch_rows: int,
+    process_index: int,
+    process_count: int,
+) -> tuple[list[Batch], dict[str, int]]:
+    """This host's rows of the batches of all `pairs`, in their order; the counts of all hosts together.
+
+    Every host tokenizes and packs all pairs, as one stream, and takes its part of each batch: hosts agree
+    on the number of batches, and the rows do not depend on their number. `batch_rows`, those of the global
+    batch, must be divisible by it. The last batch is filled up with rows without pairs; there is none
+    where no pair is kept. Raises UserError as the loader does.
+    """
+    assert batch_rows % process_count == 0
+    if config.append_eos:
+        tokenizer.require_eos()
+    tokenized: list[TokenizedPair | DropReason] = [
+        pair
+        for i in range(0, len(pairs), _GROUP_RECORDS)
+        for pair in tokenize(pairs[i : i + _GROUP_RECORDS], tokenizer, config)
+    ]
+    packed = list(pack(iter(tokenized), config, tokenizer.pad_id, new_state()))
+    rows = [element.row for element in packed]
+    rows += [empty_batch(1, config, tokenizer.pad_id)] * (-len(rows) % batch_rows)
+    size = batch_rows // process_count
+    starts = range(process_index * size, len(rows), batch_rows)
+    counts = _total_counts([packed[-1].state if packed else new_state()])
+    # Also of what was dropped behind the last row.
+    counts |= {reason: tokenized.count(reason) for reason in DROP_REASONS}
+    counts["records"] = len(pairs)
+    return [_stack(rows[start : start + size]) for start in starts], counts
 
 
 def _close(ahead: Ahead[Any], batches: _Batches) -> None:
@@ -128,48 +189,121 @@ def _close(ahead: Ahead[Any], batches: _Batches) -> None:
     batches.close()
 
 
-def _ceil_div(a: int, b: int) -> int:
-    return -(-a // b)
+def _stack(rows: Sequence[Batch]) -> Batch:
+    return Batch(*(np.concatenate(arrays) for arrays in zip(*rows, strict=True)))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Dropped:
-    """A pair that is in no batch."""
+def _total_counts(states: Sequence[dict[str, Any]]) -> dict[str, int]:
+    counts = {name: sum(state[name] for state in states) for name in COUNTS}
+    records = sum(state["next_record"] - len(state["waiting"]) for state in states)
+    return counts | {"records": records}
 
-    reason: DropReason
+
+def _check_state(state: Any) -> None:
+    """Raises UserError unless `state` is one that a stream gave."""
+    expected = new_state()
+    if not (
+        isinstance(state, dict)
+        and state.keys() == expected.keys()
+        and isinstance(state["waiting"], list)
+        and all(isinstance(n, int) and n >= 0 for name, n in state.items() if name != "waiting")
+        and all(isinstance(n, int) and 0 <= n < state["next_record"] for n in state["waiting"])
+    ):
+        raise UserError(
+            f"state of the data loader = {state!r}: must hold {', '.join(expected)}. Remedy: restore a "
+            "checkpoint of this version."
+        )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Tokenize:
-    """Maps a group of records to tokenized or dropped pairs; runs in the workers."""
+class _Stream(grain.IterDataset[PackedRow]):
+    """The rows of one stream, on from `start`."""
 
-    tokenizer: Tokenizer
-    config: DataConfig
+    def __init__(
+        self,
+        records: grain.MapDataset[PreferencePair],
+        tokenizer: Tokenizer,
+        config: DataConfig,
+        name: str,
+        max_drops: int,
+        start: dict[str, Any],
+    ):
+        super().__init__()
+        self.records = records
+        self.tokenizer = tokenizer
+        self.config = config
+        self.name = name
+        self.max_drops = max_drops
+        self.start = start
 
-    def __call__(self, group: list[PreferencePair]) -> list[TokenizedPair | _Dropped]:
-        texts = [
-            text
-            for pair in group
-            for text in self.tokenizer.format_pair(pair, self.config.template)
-        ]
-        try:
-            rows = self.tokenizer.encode(
-                texts,
-                append_eos=self.config.append_eos,
-                response_alone=self.config.response_window == "paper",
+    def __iter__(self) -> _StreamIterator:
+        return _StreamIterator(self)
+
+    def groups(self, next_record: int) -> grain.DatasetIterator:
+        """Tokenized groups of the records from `next_record` on."""
+        groups = self.records[next_record:].batch(_GROUP_RECORDS, batch_fn=list).map(self.tokenize)
+        return iter(groups.to_iter_dataset(_GROUPS_AHEAD))
+
+    def tokenize(self, records: list[PreferencePair]) -> list[TokenizedPair | DropReason]:
+        """Their pairs, or why they are dropped."""
+        return tokenize(records, self.tokenizer, self.config)
+
+
+class _StreamIterator(grain.DatasetIterator[PackedRow]):
+    """Opens the stream with the first row that is asked for, so that errors come in their place."""
+
+    def __init__(self, stream: _Stream):
+        super().__init__()
+        self._stream = stream
+        self._groups: grain.DatasetIterator | None = None
+        self._rows: Iterator[PackedRow] | None = None
+        self._state = stream.start
+
+    def __next__(self) -> PackedRow:
+        if self._rows is None:
+            self._rows = pack(
+                self._pairs(), self._stream.config, self._stream.tokenizer.pad_id, self._state
             )
-        except Exception as error:
-            raise RuntimeError(
-                f"cannot tokenize one of the pairs {group[0].pair_id} ... {group[-1].pair_id}: {error}"
-            ) from error
-        pairs: list[TokenizedPair | _Dropped] = []
-        for pair, chosen, rejected in zip(group, rows[::2], rows[1::2], strict=True):
-            fitted = transforms.fit_pair(chosen, rejected, self.config)
-            if isinstance(fitted, str):
-                pairs.append(_Dropped(fitted))
+        row = next(self._rows)
+        self._state = row.state
+        return row
+
+    def get_state(self) -> dict[str, Any]:
+        return self._state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._end()
+        self._state = state
+
+    def close(self) -> None:
+        super().close()
+        self._end()
+
+    def _end(self) -> None:
+        if self._groups is not None:
+            self._groups.close()
+        self._groups = self._rows = None
+
+    def _pairs(self) -> Iterator[TokenizedPair | DropReason]:
+        """The pairs that wait, read again, then the next ones; gives up where none is kept."""
+        stream, state = self._stream, self._state
+        if state["waiting"]:
+            yield from stream.tokenize([stream.records[i] for i in state["waiting"]])
+        self._groups = stream.groups(state["next_record"])
+        drops: list[DropReason] = []
+        for pair in itertools.chain.from_iterable(self._groups):
+            if isinstance(pair, TokenizedPair):
+                drops = []
             else:
-                pairs.append(TokenizedPair(pair.pair_id, pair.margin, *fitted))
-        return pairs
+                drops.append(pair)
+            if len(drops) == stream.max_drops:
+                config = stream.config
+                raise UserError(
+                    f"{stream.name}: no pair was kept of {len(drops)} in a row "
+                    f"({drops.count('too_long')} of them too long, {drops.count('identical')} identical). "
+                    f"Remedy: raise data.max_length ({config.max_length}) and data.row_length "
+                    f"({config.row_tokens}), or set data.length_policy to truncate."
+                )
+            yield pair
 
 
 def _start_worker(index: int, count: int) -> None:
@@ -178,116 +312,78 @@ def _start_worker(index: int, count: int) -> None:
 
 
 class _Batches(StatefulIterator[tuple[Batch, list[str]]]):
-    """The stateful end of the pipeline: (batch, ids of its pairs), by drop and fill."""
+    """Batches of the host's streams, with the ids of their pairs; the state is that of each stream."""
 
     def __init__(
         self,
-        *,
         name: str,
-        records: grain.MapDataset,
-        tokenizer: Tokenizer,
-        config: DataConfig,
-        batch_pairs: int,
-        num_batches: int | None,
-        max_drops: int,
+        streams: Sequence[Callable[[dict[str, Any]], _Stream]],
+        num_workers: int,
+        stream_rows: int,
     ):
+        """`streams` open each stream at a state; each gives `stream_rows` rows of a batch."""
         self._name = name
-        self._records = records
-        self._tokenizer = tokenizer
-        self._config = config
-        self._batch_pairs = batch_pairs
-        self._num_batches = num_batches
-        self._max_drops = max_drops
-        self._state: dict[str, int] = {"next_record": 0, "batches": 0} | dict.fromkeys(COUNTS, 0)
-        self._groups: Any = None
-        self._pairs: Iterator[TokenizedPair | _Dropped] | None = None
+        self._streams = streams
+        # Workers have equally many streams, so that the streams' rows come in turn.
+        divisors = (n for n in range(1, num_workers + 1) if len(streams) % n == 0)
+        self._num_workers = max(divisors, default=0)
+        self._stream_rows = stream_rows
+        self._states = [new_state() for _ in streams]
+        self._rows: Any = None
 
-    def get_state(self) -> dict[str, int]:
-        """The state after the last batch."""
-        return dict(self._state)
+    def get_state(self) -> list[dict[str, Any]]:
+        """The streams' states after the last batch."""
+        return self._states
 
-    def set_state(self, state: dict[str, int]) -> None:
+    def set_state(self, state: list[dict[str, Any]]) -> None:
         """Continues from a state of `get_state`."""
-        if set(state) != set(self._state):
-            raise UserError(
-                f"state of the data loader = {state!r}: must hold {', '.join(self._state)}. Remedy: "
-                "restore a checkpoint of this version."
-            )
         self.close()
-        self._state = {name: int(value) for name, value in state.items()}
+        self._states = state
 
     def close(self) -> None:
         """Stops the workers; they start again with the next batch."""
-        if self._groups is not None:
-            self._groups.close()
-        self._groups = self._pairs = None
+        if self._rows is not None:
+            self._rows.close()
+        self._rows = None
 
     def __next__(self) -> tuple[Batch, list[str]]:
-        if self._state["batches"] == self._num_batches:
-            raise StopIteration
-        state = dict(self._state)
-        kept: list[TokenizedPair] = []
-        drops = 0
-        while len(kept) < self._batch_pairs:
-            pair = self._next_pair()
-            if pair is None:
-                break
-            state["next_record"] += 1
-            if isinstance(pair, TokenizedPair):
-                kept.append(pair)
-                drops = 0
-                continue
-            state[pair.reason] += 1
-            drops += 1
-            if drops == self._max_drops and self._num_batches is None:
-                raise UserError(
-                    f"{self._name}: no pair was kept of {drops} in a row (in this run {state['too_long']} "
-                    f"were dropped as too long, {state['identical']} as identical). Remedy: raise "
-                    f"data.max_length ({self._config.max_length}), or set data.length_policy to truncate."
-                )
-        assert len(kept) == self._batch_pairs or self._num_batches is not None
-        state["batches"] += 1
-        state["pairs"] += len(kept)
-        state["tokens"] += sum(len(pair.chosen.tokens) + len(pair.rejected.tokens) for pair in kept)
-        batch = transforms.make_batch(kept, self._batch_pairs, self._config, self._tokenizer.pad_id)
-        self._state = state
-        return batch, [pair.pair_id for pair in kept]
-
-    def _next_pair(self) -> TokenizedPair | _Dropped | None:
-        """The next record's pair; None at the end of the one pass."""
-        if self._pairs is None:
+        if self._rows is None:
             self._open()
-        assert self._pairs is not None
+        num_streams = len(self._streams)
+        in_turn = [self._next_row() for _ in range(num_streams * self._stream_rows)]
+        self._states = [row.state for row in in_turn[-num_streams:]]
+        rows = [row for v in range(num_streams) for row in in_turn[v::num_streams]]
+        return _stack([row.row for row in rows]), [name for row in rows for name in row.pair_ids]
+
+    def _next_row(self) -> PackedRow:
         try:
-            return next(self._pairs, None)
+            return next(self._rows)
         except RuntimeError as error:
             if "Worker process was terminated" not in str(error):
                 raise
+            records = _total_counts(self._states)["records"]
             raise UserError(
-                f"{self._name}: a tokenizer process died after record "
-                f"{self._state['next_record']} of this host ({error}). Remedy: see whether memory ran "
-                "out; data.num_workers = 0 tokenizes in the trainer itself."
+                f"{self._name}: a tokenizer process died after record {records} of this host ({error}). "
+                "Remedy: see whether memory ran out; data.num_workers = 0 tokenizes in the trainer itself."
             ) from error
 
     def _open(self) -> None:
-        """Starts the workers at the state's record."""
-        records = self._records[self._state["next_record"] :]
-        if len(records) == 0:
-            self._pairs = iter(())
-            return
-        workers = self._config.num_workers
-        groups = (
-            records.batch(_GROUP_RECORDS, batch_fn=list)
-            .map(_Tokenize(self._tokenizer, self._config))
-            .to_iter_dataset(_WORKER_THREADS if workers else _TRAINER_THREADS)
+        """Starts the workers at the states."""
+        streams = [stream(state) for stream, state in zip(self._streams, self._states, strict=True)]
+        rows: grain.IterDataset = grain.experimental.InterleaveIterDataset(
+            streams,
+            cycle_length=len(streams),
+            make_iter_buffer_size=len(streams),
+            iter_buffer_size=_ROWS_AHEAD,
         )
-        if workers:
+        if self._num_workers:
             if not flags.FLAGS.is_parsed():
                 # Grain reads absl flags on its way to the workers, and only an absl app parses them.
                 flags.FLAGS.mark_as_parsed()
-            groups = groups.mp_prefetch(
-                grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2),
+            rows = rows.mp_prefetch(
+                grain.MultiprocessingOptions(
+                    num_workers=self._num_workers, per_worker_buffer_size=_ROWS_AHEAD
+                ),
                 worker_init_fn=_start_worker,
             )
-        self._groups = iter(groups)
-        self._pairs = itertools.chain.from_iterable(self._groups)
+        self._rows = iter(rows)

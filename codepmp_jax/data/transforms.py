@@ -1,89 +1,116 @@
-"""From encoded texts to the rows of a batch. Pure functions."""
+"""From records to tokenized pairs: label windows, length policy, the tokens that both texts begin with."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Int32
 
 from codepmp_jax.config import DataConfig
-from codepmp_jax.data.batch import Batch
-from codepmp_jax.tokenization import EncodedText
+from codepmp_jax.records import PreferencePair
+from codepmp_jax.tokenization import EncodedText, Tokenizer
 
-DropReason = Literal["too_long", "identical"]
-DROP_REASONS: tuple[DropReason, ...] = ("too_long", "identical")
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Row:
-    """A row that fits: at most max_length tokens, those from `label_start` on are LM labels."""
-
-    tokens: Int32[np.ndarray, " L"]
-    label_start: int
+DropReason = Literal["too_long", "identical", "empty"]
+DROP_REASONS: tuple[DropReason, ...] = get_args(DropReason)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TokenizedPair:
-    """A pair on its way into a batch."""
+    """A pair that fits a row; both texts have tokens."""
 
     pair_id: str
     margin: float
-    chosen: Row
-    rejected: Row
+    chosen: Int32[np.ndarray, " L1"]
+    rejected: Int32[np.ndarray, " L2"]
+    label_start: int
+    """Index of chosen's first LM label: at least 1, for a label needs a token before it; maybe its length."""
+    common: int
+    """Tokens that both texts begin with."""
+
+    @property
+    def num_labels(self) -> int:
+        """LM labels of chosen."""
+        return len(self.chosen) - self.label_start
+
+    def num_tokens(self, layout: str) -> int:
+        """Tokens that the pair takes of a row."""
+        both = len(self.chosen) + len(self.rejected)
+        return both - self.common if layout == "shared" else both
 
 
-def fit_row(text: EncodedText, config: DataConfig) -> Row | None:
-    """The row cut to max_length with its label window; None where the policy is to drop it.
+def common_length(a: Int32[np.ndarray, " L1"], b: Int32[np.ndarray, " L2"]) -> int:
+    """How many tokens `a` and `b` begin with alike."""
+    shorter = min(len(a), len(b))
+    different = np.flatnonzero(a[:shorter] != b[:shorter])
+    return int(different[0]) if len(different) else shorter
 
-    The paper's window is as long as the response encoded on its own and ends with the row: where the
-    row was cut it reaches into the prompt by as much, as in the authors' code.
+
+def label_start(text: EncodedText, length: int, config: DataConfig) -> int:
+    """Index of the first LM label of `text` cut to `length` tokens.
+
+    The paper's window is as long as the response encoded on its own and ends with the text: where the
+    text was cut it reaches into the prompt by as much, as in the authors' code.
     """
-    if len(text.tokens) > config.max_length and config.length_policy == "drop":
-        return None
-    tokens = text.tokens[: config.max_length]
     if config.response_window == "paper":
         assert text.num_response_tokens is not None
-        return Row(tokens, max(0, len(tokens) - text.num_response_tokens))
-    return Row(tokens, min(text.response_start, len(tokens)))
+        return min(max(1, length - text.num_response_tokens), length)
+    return min(max(1, text.response_start), length)
 
 
 def fit_pair(
-    chosen: EncodedText, rejected: EncodedText, config: DataConfig
-) -> tuple[Row, Row] | DropReason:
-    """The rows of a pair, or why it is dropped.
+    record: PreferencePair, chosen: EncodedText, rejected: EncodedText, config: DataConfig
+) -> TokenizedPair | DropReason:
+    """The pair, cut where the policy is to cut, or why it is dropped.
 
-    `too_long`: a row is over max_length and the policy is `drop`. `identical`: the two rows are the same
-    tokens, after the cut where there is one; their pair loss is ln 2 whatever the model, without gradient.
+    `too_long`: a text is over max_length, or the pair does not fit a row, and the policy is `drop`.
+    `truncate` cuts texts to max_length, and if the pair then does not fit a row to half a row.
+    `identical`: the two texts are the same tokens, after the cut where there is one; their pair loss is
+    ln 2 whatever the model, without gradient. `empty`: a text without a token has no reward.
     """
-    rows = fit_row(chosen, config), fit_row(rejected, config)
-    if rows[0] is None or rows[1] is None:
-        return "too_long"
-    if np.array_equal(rows[0].tokens, rows[1].tokens):
-        return "identical"
-    return rows[0], rows[1]
+    longest = max(len(chosen.tokens), len(rejected.tokens))
+    if min(len(chosen.tokens), len(rejected.tokens)) == 0:
+        return "empty"
+    for limit in (config.max_length, config.row_tokens // 2):
+        if longest > limit and config.length_policy == "drop":
+            return "too_long"
+        first, second = chosen.tokens[:limit], rejected.tokens[:limit]
+        pair = TokenizedPair(
+            pair_id=record.pair_id,
+            margin=record.margin,
+            chosen=first,
+            rejected=second,
+            label_start=label_start(chosen, len(first), config),
+            common=common_length(first, second),
+        )
+        if pair.common == max(len(first), len(second)):
+            return "identical"
+        if pair.num_tokens(config.layout) <= config.row_tokens:
+            return pair
+    return "too_long"
 
 
-def make_batch(
-    pairs: Sequence[TokenizedPair], num_pairs: int, config: DataConfig, pad_id: int
-) -> Batch:
-    """A batch of `num_pairs` [N 2 L]: `pairs`, padded on the side that is set, then filler pairs."""
-    shape = (num_pairs, 2, config.max_length)
-    batch = Batch(
-        tokens=np.full(shape, pad_id, np.int32),
-        token_mask=np.zeros(shape, bool),
-        response_mask=np.zeros(shape, bool),
-        margin=np.zeros(num_pairs, np.float32),
-        pair_mask=np.arange(num_pairs) < len(pairs),
-    )
-    for i, pair in enumerate(pairs):
-        batch.margin[i] = pair.margin
-        for side, row in enumerate((pair.chosen, pair.rejected)):
-            start = 0 if config.padding_side == "right" else config.max_length - len(row.tokens)
-            stop = start + len(row.tokens)
-            batch.tokens[i, side, start:stop] = row.tokens
-            batch.token_mask[i, side, start:stop] = True
-            batch.response_mask[i, side, start + row.label_start : stop] = True
-    return batch
+def tokenize(
+    records: Sequence[PreferencePair], tokenizer: Tokenizer, config: DataConfig
+) -> list[TokenizedPair | DropReason]:
+    """The records' pairs, or why they are dropped, in their order.
+
+    Raises UserError naming the pair where a conversation cannot be rendered.
+    """
+    texts = [text for record in records for text in tokenizer.format_pair(record, config.template)]
+    try:
+        encoded = tokenizer.encode(
+            texts,
+            append_eos=config.append_eos,
+            response_alone=config.response_window == "paper",
+        )
+    except Exception as error:
+        raise RuntimeError(
+            f"cannot tokenize one of the pairs {records[0].pair_id} ... {records[-1].pair_id}: {error}"
+        ) from error
+    return [
+        fit_pair(record, chosen, rejected, config)
+        for record, chosen, rejected in zip(records, encoded[::2], encoded[1::2], strict=True)
+    ]

@@ -2,32 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
-import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jax.ad_checkpoint import checkpoint_name
+from jaxtyping import Array, Float, Int
 
 from codepmp_jax.config import ModelConfig
+from codepmp_jax.models.blocked import attend_blocked
 from codepmp_jax.models.families import FAMILIES
 from codepmp_jax.models.layers import Projection, rotate
-from codepmp_jax.sharding import constrain
+from codepmp_jax.models.pallas_gpu import attend_pallas_gpu
+from codepmp_jax.models.segments import Options, Segments, is_interpreted, visible
+from codepmp_jax.models.splash import attend_splash
+from codepmp_jax.sharding import constrain, partition_spec
 
 
-def attention_mask(token_mask: Bool[Array, "B L"]) -> Bool[Array, "B 1 L L"]:
-    """True where a query (row) may see a key (column): causal, and never padding."""
-    length = token_mask.shape[-1]
-    causal = jnp.tril(jnp.ones((length, length), bool))
-    return causal[None, None] & token_mask[:, None, None, :]
+def attend_xla(
+    query: Float[Array, "B L H E"],
+    key: Float[Array, "B L K E"],
+    value: Float[Array, "B L K E"],
+    where: Segments,
+    options: Options,
+) -> Float[Array, "B L H E"]:
+    """As `attend`, with all scores of a row at once: what the other implementations must equal."""
+    mask = visible(where)[:, None]
+    output = jax.nn.dot_product_attention(query, key, value, mask=mask, implementation="xla")
+    return checkpoint_name(output, "attention")
+
+
+IMPLEMENTATIONS: dict[str, Callable[[Array, Array, Array, Segments, Options], Array]] = {
+    "auto": attend_xla,  # where nobody asked for which chip, what runs on all
+    "xla": attend_xla,
+    "blocked": attend_blocked,
+    "splash": attend_splash,
+    "pallas_gpu": attend_pallas_gpu,
+}
 
 
 def attend(
     query: Float[Array, "B L H E"],
     key: Float[Array, "B L K E"],
     value: Float[Array, "B L K E"],
-    mask: Bool[Array, "B 1 L L"],
+    where: Segments,
+    config: ModelConfig,
+    max_text: int | None = None,
 ) -> Float[Array, "B L H E"]:
-    """Grouped-query attention (arXiv 2305.13245), scaled by 1/sqrt(E); softmax in float32."""
-    return jax.nn.dot_product_attention(query, key, value, mask=mask, implementation="xla")
+    """Grouped-query attention (arXiv 2305.13245) over the keys that `where` lets a query see, scaled by
+    1/sqrt(E); softmax in float32.
+
+    `config.attention` names the implementation; its blocks of scores have `config.attention_block` queries
+    and keys. `max_text` is the number of tokens of the longest text, by default L; with it, splash may need
+    one pass less. What padding gets is finite and differs between implementations. On a mesh each device
+    attends for its own rows and heads. What the backward pass needs beside the inputs has the name
+    `attention` for remat policies.
+    """
+    implementation = IMPLEMENTATIONS[config.attention]
+    options = Options(config.attention_block, max_text, is_interpreted())
+
+    def local(query: Array, key: Array, value: Array, where: Segments) -> Array:
+        return implementation(query, key, value, where, options)
+
+    if implementation is attend_xla or jax.sharding.get_abstract_mesh().empty:
+        return local(query, key, value, where)
+    queries = partition_spec(("batch", "length", "heads", "head_dim"))
+    keys = partition_spec(("batch", "length", "kv_heads", "head_dim"))
+    # Loops over a counted number of blocks do not say what varies over the mesh.
+    sharded = jax.shard_map(
+        local,
+        in_specs=(queries, keys, keys, partition_spec(("batch", "length"))),
+        out_specs=queries,
+        check_vma=False,
+    )
+    return sharded(query, key, value, where)
 
 
 class Attention(nnx.Module):
@@ -46,23 +94,27 @@ class Attention(nnx.Module):
         self.value = heads(config.num_kv_heads, "kv_heads")
         self.output = Projection(
             rngs,
-            (config.num_heads, head_dim, dim),
-            ("heads", "head_dim", "embed"),
+            (config.num_heads * head_dim, dim),
+            ("heads_rows", None),
             std=config.init_std,
-            contract=2,
         )
-        self.rope_theta = config.rope_theta
+        self.config = config
 
     def __call__(
         self,
         x: Float[Array, "B L D"],
         positions: Int[Array, "B L"],
-        mask: Bool[Array, "B 1 L L"],
+        where: Segments,
+        max_text: int | None = None,
     ) -> Float[Array, "B L D"]:
-        """The attention block's addition to the residual stream."""
-        query = rotate(self.query(x), positions, self.rope_theta)
-        key = rotate(self.key(x), positions, self.rope_theta)
+        """The attention block's addition to the residual stream. Its query, key and value have the name `qkv`
+        for remat policies."""
+        theta = self.config.rope_theta
+        query = rotate(self.query(x), positions, theta)
+        key = rotate(self.key(x), positions, theta)
         query = constrain(query, "batch", "length", "heads", "head_dim")
         key = constrain(key, "batch", "length", "kv_heads", "head_dim")
         value = constrain(self.value(x), "batch", "length", "kv_heads", "head_dim")
-        return self.output(attend(query, key, value, mask))
+        query, key, value = (checkpoint_name(y, "qkv") for y in (query, key, value))
+        output = attend(query, key, value, where, self.config, max_text)
+        return self.output(output.reshape(*x.shape[:-1], -1))

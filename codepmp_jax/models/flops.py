@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import numpy as np
-from jaxtyping import Bool
-
 from codepmp_jax.config import ModelConfig
 
 
 def train_flops(
-    config: ModelConfig, token_mask: Bool[np.ndarray, "N 2 L"], label_mask: Bool[np.ndarray, "N L"]
+    config: ModelConfig,
+    *,
+    tokens: int | float,
+    keys: int | float,
+    labels: int | float,
+    pairs: int | float,
 ) -> float:
-    """Model FLOPs of one training step on these pairs.
+    """Useful FLOPs of a training step.
 
-    The convention: 2 per multiply-add, backward = 2 x forward; matmuls only (projections, MLP, causal
-    attention over real keys, LM head on the label tokens, score head). Padding and recomputation do
-    not count, so an MFU from it is the share of the chips' peak that does useful work.
+    Of its pairs: `tokens`, what a pair's two texts begin with counted once; `keys`, how many keys those
+    tokens attend to, added up; `labels` of the LM loss. The convention: 2 per multiply-add, backward =
+    2 x forward; matmuls only (projections, MLP, attention, LM head on the labels, score head). Padding,
+    repetition and recomputation do not count, so an MFU from it is the share of the chips' peak that does
+    useful work, whatever the layout.
     """
-    lengths = token_mask.sum(axis=-1).astype(np.float64)
     dim, heads = config.embed_dim, config.head_dim * config.num_heads
     projections = dim * (2 * heads + 2 * config.head_dim * config.num_kv_heads)
-    layer = 2 * (projections + 3 * dim * config.mlp_dim) * lengths.sum()
-    attention = 4 * heads * (lengths * (lengths + 1) / 2).sum()
-    head = 2 * dim * (config.vocab_size * label_mask.sum() + lengths.size)
-    return float(3 * (config.num_layers * (layer + attention) + head))
+    layer = 2 * (projections + 3 * dim * config.mlp_dim) * tokens + 4 * heads * keys
+    head = 2 * dim * (config.vocab_size * labels + 2 * pairs)
+    return 3.0 * (config.num_layers * layer + head)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ class RMSNorm(nnx.Module):
 
 
 class Projection(nnx.Module):
-    """x contracted with a kernel over the kernel's leading dims, plus an optional bias."""
+    """x @ kernel over the kernel's first dim, plus an optional bias."""
 
     def __init__(
         self,
@@ -41,25 +41,42 @@ class Projection(nnx.Module):
         axes: tuple[str | None, ...],
         *,
         std: float,
-        contract: int = 1,
         bias: bool = False,
     ):
-        """A kernel of `shape`, whose first `contract` dims are contracted with x's last ones."""
+        """A kernel of `shape`, whose first dim is contracted with x's last one."""
         self.kernel = param(rngs, shape, axes, std)
-        self.bias = (
-            nnx.Param(jnp.zeros(shape[contract:], jnp.float32), axes=axes[contract:])
-            if bias
-            else None
-        )
-        self.contract = contract
+        self.bias = nnx.Param(jnp.zeros(shape[1:], jnp.float32), axes=axes[1:]) if bias else None
 
     def __call__(self, x: Array) -> Array:
         """The projection, in x's dtype."""
         kernel = self.kernel[...].astype(x.dtype)
-        inputs, outputs = kernel.shape[: self.contract], kernel.shape[self.contract :]
-        rows = x.reshape(-1, math.prod(inputs)) @ kernel.reshape(math.prod(inputs), -1)
-        y = rows.reshape(*x.shape[: -self.contract], *outputs)
+        rows = x.reshape(-1, kernel.shape[0]) @ kernel.reshape(kernel.shape[0], -1)
+        y = rows.reshape(*x.shape[:-1], *kernel.shape[1:])
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def lookup(
+    num_rows: int, table: Float[Array, "V D"], tokens: Int[Array, "*B"]
+) -> Float[Array, "*B D"]:
+    """table[tokens], of a table of num_rows rows.
+
+    The gradient is summed in float32 whatever the dtype: the occurrences of a token add up in its row, too
+    many for bfloat16.
+    """
+    return table[tokens]
+
+
+def _lookup_forward(num_rows: int, table: Array, tokens: Array) -> tuple[Array, Array]:
+    return table[tokens], tokens
+
+
+def _lookup_backward(num_rows: int, tokens: Array, gradient: Array) -> tuple[Array, None]:
+    total = jnp.zeros((num_rows, gradient.shape[-1]), jnp.float32)
+    return total.at[tokens].add(gradient.astype(jnp.float32)).astype(gradient.dtype), None
+
+
+lookup.defvjp(_lookup_forward, _lookup_backward)
 
 
 def rotate(

@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from codepmp_jax.config import ModelConfig
+from codepmp_jax.models.attention import Segments
 from codepmp_jax.models.decoder import Decoder
 from codepmp_jax.models.layers import Projection
 
@@ -21,6 +22,12 @@ def last_token(token_mask: Bool[Array, "B L"]) -> Int[Array, " B"]:
     """Index of each row's last real token, whichever side the padding is on."""
     length = token_mask.shape[-1]
     return length - 1 - jnp.argmax(token_mask[:, ::-1], axis=-1)
+
+
+def one_text_rows(token_mask: Bool[Array, "B L"]) -> tuple[Int[Array, "B L"], Segments]:
+    """Positions and segments of rows that hold one text each, padded on either side."""
+    positions = jnp.maximum(jnp.cumsum(token_mask, axis=-1) - 1, 0)
+    return positions, Segments(token_mask.astype(jnp.int32), None)
 
 
 class PreferenceModel(nnx.Module):
@@ -37,17 +44,21 @@ class PreferenceModel(nnx.Module):
         self.score = Projection(rngs, (dim, 1), ("embed", None), std=config.score_init_std)
 
     def __call__(
-        self, tokens: Int[Array, "B L"], token_mask: Bool[Array, "B L"]
+        self,
+        tokens: Int[Array, "B L"],
+        positions: Int[Array, "B L"],
+        where: Segments,
+        max_text: int | None = None,
     ) -> Float[Array, "B L D"]:
-        """Hidden states after the final norm."""
-        return self.decoder(tokens, token_mask)
+        """Hidden states after the final norm (see Decoder)."""
+        return self.decoder(tokens, positions, where, max_text)
 
     def rewards(
-        self, hidden: Float[Array, "B L D"], token_mask: Bool[Array, "B L"]
-    ) -> Float[Array, " B"]:
-        """r = hidden[last real token] @ w, in float32 (arXiv 2410.02229, section 3)."""
-        last = jnp.take_along_axis(hidden, last_token(token_mask)[:, None, None], axis=1)[:, 0]
-        return self.score(last.astype(jnp.float32))[:, 0]
+        self, hidden: Float[Array, "B L D"], places: Int[Array, "B M"]
+    ) -> Float[Array, "B M"]:
+        """r = hidden[place] @ w, in float32 (arXiv 2410.02229, section 3)."""
+        last = jnp.take_along_axis(hidden, places[..., None], axis=1)
+        return self.score(last.astype(jnp.float32))[..., 0]
 
     def lm_kernel(self) -> Float[Array, "D V"]:
         """The matrix from hidden states to logits: the LM head, or the embedding's transpose."""

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import math
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
-from jax.sharding import Mesh
 
-from codepmp_jax import checkpoint, presets, sharding, telemetry
+from codepmp_jax import checkpoint, chips, presets, sharding, telemetry
 from codepmp_jax.checkpoint import Checkpointer
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.data.batch import Batch
-from codepmp_jax.data.loader import PairLoader
+from codepmp_jax.data.loader import PairLoader, one_pass
 from codepmp_jax.errors import UserError, require
 from codepmp_jax.models.flops import train_flops
 from codepmp_jax.models.preference import Params
@@ -29,12 +28,16 @@ from codepmp_jax.shards import ShardedDataset, write_json
 from codepmp_jax.telemetry import logger
 from codepmp_jax.tokenization import Tokenizer
 from codepmp_jax.training import optimizer as optimizers
+from codepmp_jax.training.feed import Fed, Feed, to_devices
 from codepmp_jax.training.state import TrainState, abstract_state, init_state
 from codepmp_jax.training.step import eval_step, jit_train_step
 
+# Records that are packed to find out how many a step takes.
+_MEASURED_RECORDS = 4096
+
 # Settings that change how a run computes, but not what; a run may go on with others.
 _FREE = (
-    *("model.init_from", "model.remat"),
+    *("model.init_from", "model.remat", "model.attention", "model.attention_block"),
     *("data.input", "data.num_workers", "data.verify_shards"),
 )
 
@@ -45,7 +48,7 @@ def check_same_run(config: TrainConfig, saved: TrainConfig, source: str) -> None
     changed = [
         f"{path} = {value!r} (checkpoint: {before[path]!r})"
         for path, value in presets.flatten(config)
-        if path.startswith(("model.", "data.", "seed", "global_batch_pairs"))
+        if path.startswith(("model.", "data.", "seed", "global_batch_rows"))
         and path not in _FREE
         and value != before[path]
     ]
@@ -56,79 +59,55 @@ def check_same_run(config: TrainConfig, saved: TrainConfig, source: str) -> None
         )
 
 
-def total_steps(config: TrainConfig, num_pairs: int) -> int:
-    """num_steps, or the steps in num_epochs; pairs that will be dropped count as pairs here."""
-    if config.num_steps is not None:
-        return config.num_steps
-    steps = math.floor(config.num_epochs * num_pairs / config.global_batch_pairs)
-    require(
-        steps > 0,
-        "global_batch_pairs",
-        config.global_batch_pairs,
-        f"must not exceed num_epochs ({config.num_epochs}) times the {num_pairs} training pairs",
-        "lower it, or give num_steps",
-    )
-    return steps
-
-
-def to_devices(batch: Batch, mesh: Mesh) -> Batch:
-    """This host's pairs as its part of the global batch."""
-    layout = sharding.batch_sharding(mesh)
-
-    def place(array: np.ndarray) -> jax.Array:
-        # The whole shape, so that a mesh on which hosts would share their pairs is an error.
-        shape = (jax.process_count() * len(array), *array.shape[1:])
-        return jax.make_array_from_process_local_data(layout, array, shape)
-
-    return jax.tree.map(place, batch)
-
-
 @dataclasses.dataclass
 class Window:
     """The steps since the last line of the log: their metrics, and how much work they were."""
 
+    before: dict[str, int]
+    """The data's counts before the first of them, of all hosts."""
     started: float = dataclasses.field(default_factory=time.perf_counter)
     steps: list[tuple[int, Any, dict[str, int]]] = dataclasses.field(default_factory=list)
-    pairs: int = 0
-    tokens: int = 0
-    padded_tokens: int = 0
-    flops: float = 0.0
+    waited: float = 0.0
 
-    def add(
-        self, step: int, metrics: Any, batch: Batch, counts: dict[str, int], config: TrainConfig
-    ) -> None:
-        """Adds a step of this host's batch; `metrics` may still be on their way from the devices."""
-        self.steps.append((step, metrics, counts))
-        self.pairs += len(batch.tokens)
-        self.tokens += int(batch.token_mask.sum())
-        self.padded_tokens += batch.tokens.size
-        self.flops += train_flops(config.model, batch.token_mask, batch.response_mask[:, 0])
+    def add(self, step: int, metrics: Any, fed: Fed) -> None:
+        """Adds a step; `metrics` may still be on their way from the devices."""
+        self.steps.append((step, metrics, fed.counts))
+        self.waited += fed.waited
 
-    def rows(self) -> list[dict[str, Any]]:
-        """The steps' metrics as rows of metrics.jsonl; waits for the devices.
+    def rows(self, config: TrainConfig) -> tuple[list[dict[str, Any]], dict[str, int]]:
+        """The steps' metrics as rows of metrics.jsonl, and the counts after them; waits for the devices.
 
         Raises UserError naming the window's steps where a loss or gradient is not finite.
         """
         values = jax.device_get([metrics for _, metrics, _ in self.steps])
-        hosts = checkpoint.gather(
-            {f"{step}/{name}": n for step, _, counts in self.steps for name, n in counts.items()}
-        )
-        # The hosts' batches are alike, so this host's rate stands for each.
-        rate = jax.process_count() / (time.perf_counter() - self.started)
+        seconds = time.perf_counter() - self.started
+        counts = total_counts([counts for _, _, counts in self.steps])
+        done = {name: n - self.before[name] for name, n in counts[-1].items()}
         peak = telemetry.peak_flops()
+        flops = train_flops(
+            config.model,
+            tokens=done["useful_tokens"],
+            keys=done["useful_keys"],
+            labels=done["labels"],
+            pairs=done["pairs"],
+        )
         speed = {
-            "pairs_per_second": self.pairs * rate,
-            "tokens_per_second": self.tokens * rate,
-            "padded_tokens_per_second": self.padded_tokens * rate,
-            "mfu": None if peak is None else self.flops * rate / peak,
+            "pairs_per_second": done["pairs"] / seconds,
+            "tokens_per_second": done["tokens"] / seconds,
+            "padded_tokens_per_second": done["padded_tokens"] / seconds,
+            "data_wait": self.waited / seconds,
+            "mfu": None if peak is None else flops / seconds / peak,
         }
         rows = []
-        for (step, _, counts), metrics in zip(self.steps, values, strict=True):
+        for (step, _, _), metrics, before, data in zip(
+            self.steps, values, [self.before, *counts], counts, strict=False
+        ):
             row: dict[str, Any] = {"step": step}
             row |= {name: float(value) for name, value in metrics.items()}
-            row |= {
-                f"data_{name}": sum(host[f"{step}/{name}"] for host in hosts) for name in counts
-            }
+            row |= {f"data_{name}": n for name, n in data.items()}
+            row["fill"] = (data["tokens"] - before["tokens"]) / (
+                data["padded_tokens"] - before["padded_tokens"]
+            )
             if not math.isfinite(row["loss"]) or not math.isfinite(row["grad_norm"]):
                 raise UserError(
                     f"step {step}: loss {row['loss']}, gradient norm {row['grad_norm']}: not finite, "
@@ -136,7 +115,16 @@ class Window:
                     "optimizer.learning_rate, or look at the pairs of these steps."
                 )
             rows.append(row | speed)
-        return rows
+        return rows, counts[-1]
+
+
+def total_counts(counts: list[dict[str, int]]) -> list[dict[str, int]]:
+    """The counts of all hosts together, of each of some steps."""
+    hosts = checkpoint.gather(counts)
+    return [
+        {name: sum(host[i][name] for host in hosts) for name in counts[i]}
+        for i in range(len(counts))
+    ]
 
 
 class Run:
@@ -144,11 +132,13 @@ class Run:
 
     def __init__(self, config: TrainConfig):
         """Raises UserError, before any device work, where config, data and devices do not fit."""
-        self.config = config
         self.hosts = jax.process_count()
-        self.mesh_sizes = sharding.check_mesh(config, jax.device_count())
-        self.part_pairs = config.global_batch_pairs // config.accumulation_steps
-        # With which the pairs of a part divide over the hosts too.
+        self.chip = chips.chip_of(jax.devices()[0].device_kind)
+        self.config = config = chips.resolve(config, self.chip)
+        self.mesh_sizes = sharding.check_mesh(
+            config, jax.device_count(), sharding.count_slices(jax.devices())
+        )
+        # With which the rows of a part divide over the hosts too.
         require(
             self.mesh_sizes[0] * self.mesh_sizes[1] % self.hosts == 0,
             "mesh.data * mesh.fsdp",
@@ -171,12 +161,48 @@ class Run:
             if config.eval_pairs
             else []
         )
-        self.num_steps = total_steps(config, len(self.train_pairs))
+        self.batches = PairLoader(
+            self.train_pairs,
+            self.tokenizer,
+            config.data,
+            batch_rows=config.global_batch_rows,
+            seed=config.seed,
+            process_index=jax.process_index(),
+            process_count=self.hosts,
+        )
+        self.num_steps = self._total_steps()
         self.optimizer = optimizers.build(config.optimizer, self.num_steps)
         self.mesh = sharding.make_mesh(self.mesh_sizes)
         self.abstract = abstract_state(config.model, self.optimizer, self.mesh)
-        self.batches = self._loader(self.train_pairs, config.global_batch_pairs, repeat=True)
         self.checkpointer = Checkpointer(config.workdir, config.checkpoint)
+
+    def _total_steps(self) -> int:
+        """num_steps, or the steps in num_epochs, by how many records the first batches take."""
+        config, num_pairs = self.config, len(self.train_pairs)
+        if config.num_steps is not None:
+            return config.num_steps
+        start, counts, batches = self.batches.state(), {"records": 0}, 0
+        while counts["records"] < min(num_pairs, _MEASURED_RECORDS):
+            next(self.batches)
+            batches += 1
+            counts = total_counts([self.batches.counts])[0]
+        self.batches.restore([state for host in checkpoint.gather(start) for state in host])
+        per_step = counts["records"] / batches
+        logger.info(
+            "a step takes %.1f pairs, %.1f %% of its tokens padding",
+            counts["pairs"] / batches,
+            100 * (1 - counts["tokens"] / counts["padded_tokens"]),
+        )
+        steps = math.floor(config.num_epochs * num_pairs / per_step)
+        require(
+            steps > 0,
+            "global_batch_rows",
+            config.global_batch_rows,
+            f"must not take more pairs ({per_step:.0f} a step) than num_epochs ({config.num_epochs}) times "
+            f"the {num_pairs} training pairs",
+            "lower it, or give num_steps",
+        )
+        return steps
 
     def _shards(self) -> list[str]:
         """What the training data are, wherever they lie."""
@@ -185,20 +211,6 @@ class Run:
     def _open(self, split: str) -> ShardedDataset:
         data = self.config.data
         return ShardedDataset(data.input, PreferencePair, split, data.verify_shards)
-
-    def _loader(
-        self, pairs: Sequence[PreferencePair], global_batch: int, repeat: bool
-    ) -> PairLoader:
-        return PairLoader(
-            pairs,
-            self.tokenizer,
-            self.config.data,
-            batch_pairs=global_batch // self.hosts,
-            seed=self.config.seed,
-            process_index=jax.process_index(),
-            process_count=self.hosts,
-            repeat=repeat,
-        )
 
     def start(self, load_params: Callable[[Params], Params] | None) -> tuple[int, TrainState]:
         """(step, state) of the newest checkpoint, to which the data go forward too; or of a new run.
@@ -221,29 +233,34 @@ class Run:
             "must hold the very shards that the run was trained on",
             "give that data, another workdir, or --allow-config-change",
         )
-        hosts = restored.data["hosts"]
-        require(
-            len(hosts) == self.hosts,
-            f"{source}: number of hosts",
-            self.hosts,
-            f"must be {len(hosts)}, as when it was saved: each host goes on where it stood in "
-            "the data",
-            "resume on as many hosts, or start a new run with model.init_from = the old workdir",
-        )
-        self.batches.restore(hosts[jax.process_index()])
+        self.batches.restore(restored.data["streams"])
         logger.info("resuming %s at step %d of %d", source, step, self.num_steps)
         count, opt_state = restored.optimizer
         return step, TrainState(count, restored.params, opt_state)
 
-    def save(self, step: int, state: TrainState) -> None:
-        """Starts to save state, data state and config as the checkpoint of `step`."""
+    def save(self, step: int, state: TrainState, data_state: list[dict[str, Any]]) -> None:
+        """Starts to save state, data state (this host's) and config as the checkpoint of `step`."""
+        streams = [stream for host in checkpoint.gather(data_state) for stream in host]
         self.checkpointer.save(
             step,
             state.params,
             (state.step, state.opt_state),
-            {"shards": self._shards(), "hosts": checkpoint.gather(self.batches.state())},
+            {"shards": self._shards(), "streams": streams},
             presets.to_json(self.config),
         )
+
+    @functools.cached_property
+    def heldout_batches(self) -> list[Batch]:
+        """This host's rows of the batches of the first eval_pairs held-out pairs."""
+        batches, _ = one_pass(
+            self.heldout_pairs,
+            self.tokenizer,
+            self.config.data,
+            batch_rows=self.config.global_batch_rows // self.config.accumulation_steps,
+            process_index=jax.process_index(),
+            process_count=self.hosts,
+        )
+        return batches
 
     def evaluate(
         self, params: Params, eval_step: Callable[[Params, Batch], Any]
@@ -251,18 +268,16 @@ class Run:
         """Means of eval_step's sums over the first eval_pairs held-out pairs, named `eval_...`."""
         if not self.heldout_pairs:
             return {}
-        loader = self._loader(self.heldout_pairs, self.part_pairs, repeat=False)
-        with contextlib.closing(loader):
-            results = jax.device_get(
-                [eval_step(params, to_devices(batch, self.mesh)) for batch in loader]
-            )
-        sums = {name: float(sum(result[name] for result in results)) for name in results[0]}
-        num_pairs, num_labels = sums.pop("num_pairs"), sums.pop("num_labels")
-        if num_pairs == 0:
+        if not self.heldout_batches:
             raise UserError(
                 f"{self.config.data.input}: no held-out pair is left to evaluate on. Remedy: raise "
                 f"data.max_length ({self.config.data.max_length}), or set eval_pairs to 0."
             )
+        results = jax.device_get(
+            [eval_step(params, to_devices(batch, self.mesh)) for batch in self.heldout_batches]
+        )
+        sums = {name: float(sum(result[name] for result in results)) for name in results[0]}
+        num_pairs, num_labels = sums.pop("num_pairs"), sums.pop("num_labels")
         return {
             f"eval_{name}": value / (max(num_labels, 1) if name == "lm_loss" else num_pairs)
             for name, value in sums.items()
@@ -287,6 +302,7 @@ def train(
     last: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
         run = stack.enter_context(contextlib.closing(Run(config)))
+        config = run.config
         first_step, state = run.start(load_params)
         logger.info(
             "%.1f M parameters, %d pairs, mesh data %d x fsdp %d x tensor %d of %s",
@@ -300,7 +316,8 @@ def train(
             contextlib.closing(telemetry.MetricsWriter(workdir, first_step))
         )
         shardings = jax.tree.map(lambda leaf: leaf.sharding, run.abstract)
-        train_step = jit_train_step(config, run.num_steps, shardings)
+        options = chips.compiler_options(config, run.chip)
+        train_step = jit_train_step(config, run.num_steps, shardings, options)
         jitted_eval = jax.jit(lambda params, batch: eval_step(params, batch, config))
         bar = stack.enter_context(
             progress(
@@ -311,17 +328,20 @@ def train(
             )
         )
         stack.enter_context(jax.set_mesh(run.mesh))
-        window = Window()
+        feed = Feed(run.batches, run.mesh)
+        window = Window(total_counts([run.batches.counts])[0])
         for step in range(first_step + 1, run.num_steps + 1):
-            batch = next(run.batches)
-            state, metrics = train_step(state, to_devices(batch, run.mesh))
-            window.add(step, metrics, batch, run.batches.counts, config)
+            fed = feed.take()
+            state, metrics = train_step(state, fed.batch)
             is_last = step == run.num_steps
+            if not is_last:
+                feed.prefetch()
+            window.add(step, metrics, fed)
             is_eval = is_last or step % config.eval_every_steps == 0
             is_save = is_last or step % config.checkpoint.every_steps == 0
             if not (is_eval or is_save or step % config.log_every_steps == 0):
                 continue
-            rows = window.rows()
+            rows, counts = window.rows(config)
             if is_eval and config.eval_pairs:
                 rows[-1] |= run.evaluate(state.params, jitted_eval)
                 logger.info(
@@ -332,10 +352,10 @@ def train(
             for row in rows:
                 writer.write(row)
             if is_save:
-                run.save(step, state)
+                run.save(step, state, fed.data_state)
             last |= rows[-1]
             figures = {"loss": f"{last['loss']:.3f}", "accuracy": f"{last['accuracy']:.3f}"}
             bar.set_postfix(figures, refresh=False)
             bar.update(len(rows))
-            window = Window()
+            window = Window(counts)
     return last

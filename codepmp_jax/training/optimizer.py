@@ -48,6 +48,7 @@ def build(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformati
             b2=config.beta2,
             eps=config.epsilon,
             weight_decay=config.weight_decay,
+            mu_dtype=config.first_moment_dtype,
             mask=weight_decay_mask if config.weight_decay_mask == "matrices" else None,
         ),
     )

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from codepmp_jax.config import TrainConfig
-from codepmp_jax.data.batch import Batch
+from codepmp_jax.data.batch import Batch, empty_batch
+from codepmp_jax.models.attention import Segments
 from codepmp_jax.models.preference import Params, PreferenceModel, abstract_params
-from codepmp_jax.sharding import constrain
+from codepmp_jax.sharding import axis_devices, batch_sharding, constrain
 from codepmp_jax.training import optimizer as optimizers
 from codepmp_jax.training.losses import (
     centering_losses,
-    lm_labels,
     lm_loss,
     pair_losses,
     pair_weights,
@@ -33,29 +34,50 @@ class WeightedBatch(NamedTuple):
     """A batch, or a part of one, with the weights that its losses have in the global batch."""
 
     batch: Batch
-    pairs: Float[Array, " N"]
-    tokens: Float[Array, "N L"]
+    pairs: Float[Array, "B M"]
+    tokens: Float[Array, "B C"]
 
 
 def weigh(batch: Batch, config: TrainConfig) -> WeightedBatch:
-    """The global batch with its weights; the LM loss is over the chosen rows."""
-    labels = lm_labels(batch.response_mask[:, 0], batch.token_mask[:, 0], batch.pair_mask)
-    return WeightedBatch(batch, pair_weights(batch.pair_mask), token_weights(labels, config.loss))
+    """The global batch with its weights."""
+    return WeightedBatch(
+        batch, pair_weights(batch.pair_mask), token_weights(batch.label_mask, config.loss)
+    )
 
 
 def compute_params(params: Params, config: TrainConfig) -> Params:
-    """Kernels and biases in the compute dtype, so that they are gathered and their gradients reduced in it.
+    """Matrices and biases in the compute dtype, so that they are gathered and their gradients reduced in it.
 
-    Norm scales and the score head stay float32; and so does the embedding, in whose gradient the
-    occurrences of a token add up, too many for bfloat16.
+    Norm scales and the score head, which are small, stay float32.
     """
 
     def lower(path: tuple, leaf: Array) -> Array:
         names = [key.key for key in path]
-        keep = names[-1] in ("scale", "embedding") or names[0] == "score"
+        keep = names[-1] == "scale" or names[0] == "score"
         return leaf if keep else leaf.astype(config.model.compute_dtype)
 
     return jax.tree_util.tree_map_with_path(lower, params)
+
+
+def hidden_states(
+    model: PreferenceModel, batch: Batch, config: TrainConfig
+) -> Float[Array, "B W D"]:
+    """The hidden state of every token of the rows."""
+    num_rows = batch.tokens.shape[0]
+    length = config.data.sequence_length
+    tokens, positions, segments, branches = (
+        constrain(array.reshape(-1, length), "batch", "length")
+        for array in (batch.tokens, batch.positions, batch.segments, batch.branches)
+    )
+    where = Segments(segments, branches if config.data.layout == "shared" else None)
+    hidden = model(tokens, positions, where, config.data.max_length)
+    return constrain(hidden.reshape(num_rows, -1, hidden.shape[-1]), "batch", "length", None)
+
+
+def label_chunk(config: TrainConfig, num_rows: int) -> int:
+    """Labels of each of num_rows rows whose logits exist at a time: loss.lm_chunk_tokens a device."""
+    rows = max(1, num_rows // axis_devices("batch"))
+    return max(1, min(config.data.row_labels, config.loss.lm_chunk_tokens // rows))
 
 
 def loss_and_metrics(
@@ -63,25 +85,20 @@ def loss_and_metrics(
 ) -> tuple[Float[Array, ""], Metrics]:
     """The part's addends to the global batch's loss and metrics."""
     batch = part.batch
-    num_pairs, _, length = batch.tokens.shape
-    rows, row_mask = (
-        constrain(array.reshape(2 * num_pairs, length), "batch", "length")
-        for array in (batch.tokens, batch.token_mask)
-    )
-    hidden = model(rows, row_mask)
-    chosen, rejected = model.rewards(hidden, row_mask).reshape(num_pairs, 2).T
+    num_rows, num_pairs, _ = batch.ends.shape
+    hidden = hidden_states(model, batch, config)
+    rewards = model.rewards(hidden, batch.ends.reshape(num_rows, -1))
+    chosen, rejected = jnp.moveaxis(rewards.reshape(num_rows, num_pairs, 2), -1, 0)
     pair_loss = jnp.sum(part.pairs * pair_losses(chosen, rejected, batch.margin))
     centering = jnp.sum(part.pairs * centering_losses(chosen, rejected))
     loss = config.loss.rm_coef * pair_loss + config.loss.centering_coef * centering
     lm = jnp.float32(0)
     if config.loss.lm_coef > 0:
-        lm = lm_loss(
-            hidden.reshape(num_pairs, 2, length, -1)[:, 0],
-            model.lm_kernel().astype(hidden.dtype),
-            batch.tokens[:, 0],
-            part.tokens,
-            config.loss.lm_chunk,
-        )
+        with jax.named_scope("lm_loss"):
+            before = jnp.take_along_axis(hidden, batch.label_places[..., None], axis=1)
+            kernel = constrain(model.lm_kernel().astype(hidden.dtype), None, "vocab")
+            chunk = label_chunk(config, num_rows)
+            lm = lm_loss(before, kernel, batch.labels, part.tokens, chunk)
         loss += config.loss.lm_coef * lm
     correct = (chosen > rejected) + 0.5 * (chosen == rejected)
     return loss, {
@@ -96,7 +113,7 @@ def loss_and_metrics(
 
 
 def _parts(whole: WeightedBatch, number: int) -> WeightedBatch:
-    """The batch as `number` parts on a leading dim; each device keeps the pairs it has."""
+    """The batch as `number` parts on a leading dim; each device keeps the rows it has."""
 
     def split(array: Array) -> Array:
         parts = array.reshape(array.shape[0] // number, number, *array.shape[1:]).swapaxes(0, 1)
@@ -160,20 +177,38 @@ def eval_step(params: Params, batch: Batch, config: TrainConfig) -> Metrics:
     """Sums over a batch's pairs and LM labels, of which there are `num_pairs` and `num_labels`."""
     graph, _, _ = abstract_params(config.model)
     model = nnx.merge(graph, compute_params(params, config))
-    labels = lm_labels(batch.response_mask[:, 0], batch.token_mask[:, 0], batch.pair_mask)
-    sums = WeightedBatch(batch, batch.pair_mask.astype(jnp.float32), labels.astype(jnp.float32))
+    sums = WeightedBatch(
+        batch, batch.pair_mask.astype(jnp.float32), batch.label_mask.astype(jnp.float32)
+    )
     _, metrics = loss_and_metrics(model, sums, config)
     del metrics["loss"]
-    return metrics | {"num_pairs": batch.pair_mask.sum(), "num_labels": labels.sum()}
+    return metrics | {"num_pairs": batch.pair_mask.sum(), "num_labels": batch.label_mask.sum()}
 
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
-def jit_train_step(config: TrainConfig, num_steps: int, shardings: TrainState) -> TrainStep:
+def jit_train_step(
+    config: TrainConfig,
+    num_steps: int,
+    shardings: TrainState,
+    compiler_options: Mapping[str, str] | None = None,
+) -> TrainStep:
     """train_step, jitted; the old state's memory is given to the new one."""
     return jax.jit(
         lambda state, batch: train_step(state, batch, config, num_steps),
         donate_argnums=0,
         out_shardings=(shardings, None),
+        compiler_options=dict(compiler_options or {}),
+    )
+
+
+def abstract_batch(config: TrainConfig, mesh: Mesh) -> Batch:
+    """Shapes, dtypes and shardings of a global batch."""
+    sharding = batch_sharding(mesh)
+    return jax.tree.map(
+        lambda row: jax.ShapeDtypeStruct(
+            (config.global_batch_rows, *row.shape[1:]), row.dtype, sharding=sharding
+        ),
+        empty_batch(1, config.data, pad_id=0),
     )

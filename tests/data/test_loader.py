@@ -4,12 +4,12 @@ import collections
 import dataclasses
 import itertools
 import json
-import math
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ import pytest
 from codepmp_jax import shards
 from codepmp_jax.config import DataConfig
 from codepmp_jax.data import loader
-from codepmp_jax.data.loader import PairLoader
+from codepmp_jax.data.loader import PairLoader, one_pass
 from codepmp_jax.errors import UserError
 from codepmp_jax.records import PreferencePair, content_id
 from codepmp_jax.shards import ShardedDataset
@@ -25,6 +25,16 @@ from codepmp_jax.tokenization import Tokenizer
 
 CONFIG = DataConfig(max_length=24)
 NUM_PAIRS = 41
+LAYOUTS = ("padded", "packed", "shared")
+
+
+def config_of(layout, **settings) -> DataConfig:
+    """Four streams; packed rows hold up to 4 pairs, of which up to 8 wait."""
+    row_length = None if layout == "padded" else 128
+    defaults: dict[str, Any] = {"num_streams": 4, "packing_window": 8}
+    return dataclasses.replace(
+        CONFIG, layout=layout, row_length=row_length, **(defaults | settings)
+    )
 
 
 def make_pair(i: int) -> PreferencePair:
@@ -75,62 +85,141 @@ def ids_of(pairs: PairLoader, num_batches: int) -> list[str]:
     return [name for _ in itertools.islice(pairs, num_batches) for name in pairs.last_pair_ids]
 
 
+def same(a, b) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def take(pairs: PairLoader, num_batches: int) -> list[Any]:
+    """(batch, ids) of the next batches."""
+    return [(next(pairs), pairs.last_pair_ids) for _ in range(num_batches)]
+
+
+def all_equal(a, b) -> bool:
+    return all(same(x, y) and ids == names for (x, ids), (y, names) in zip(a, b, strict=True))
+
+
 def test_shuffled_epochs_visit_each_record_exactly_once(dataset, tokenizer, kept):
-    pairs = PairLoader(dataset, tokenizer, CONFIG, batch_pairs=1, seed=3)
+    pairs = PairLoader(dataset, tokenizer, CONFIG, batch_rows=1, seed=3)
     epochs = [ids_of(pairs, len(kept)) for _ in range(3)]
     assert all(sorted(epoch) == sorted(kept) for epoch in epochs)
     in_order = [name for name in IDS if name in kept]
     assert len({tuple(epoch) for epoch in [*epochs, in_order]}) == 4
-    again = PairLoader(dataset, tokenizer, CONFIG, batch_pairs=1, seed=3)
+    again = PairLoader(dataset, tokenizer, CONFIG, batch_rows=1, seed=3)
     assert ids_of(again, len(kept)) == epochs[0]
-    other = PairLoader(dataset, tokenizer, CONFIG, batch_pairs=1, seed=4)
+    other = PairLoader(dataset, tokenizer, CONFIG, batch_rows=1, seed=4)
     assert ids_of(other, len(kept)) != epochs[0]
 
 
 def test_without_shuffle_pairs_come_in_file_order(dataset, tokenizer, kept):
     config = dataclasses.replace(CONFIG, shuffle=False)
-    pairs = PairLoader(dataset, tokenizer, config, batch_pairs=4)
+    pairs = PairLoader(dataset, tokenizer, config, batch_rows=4)
     ids = ids_of(pairs, 20)
     assert ids == list(itertools.islice(itertools.cycle(kept), 80))
 
 
-def test_hosts_are_disjoint_and_complete(dataset, tokenizer, kept):
-    for count in (2, 3):
-        # NUM_PAIRS rounds of the hosts are `count` epochs, of which each host sees its share.
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_record_is_dealt_once_whatever_the_layout(tokenizer, layout):
+    """What a stream has put in rows and what waits are its records so far, over several epochs."""
+    source = [pair for pair in PAIRS if pair.chosen != pair.rejected]
+    settings: dict[str, Any] = {"length_policy": "truncate"}
+    single = config_of("padded", num_streams=1, **settings)
+    order = ids_of(PairLoader(source, tokenizer, single, batch_rows=1), 12 * len(source))
+    pairs = PairLoader(source, tokenizer, config_of(layout, **settings), batch_rows=8)
+    seen = [collections.Counter() for _ in range(4)]
+    for _ in range(9):
+        batch = next(pairs)
+        ids = iter(pairs.last_pair_ids)
+        in_rows = batch.pair_mask.sum(1).reshape(4, 2).sum(1)
+        for v, state in enumerate(pairs.state()):
+            seen[v].update(itertools.islice(ids, in_rows[v]))
+            waiting = collections.Counter(order[v::4][i] for i in state["waiting"])
+            assert seen[v] + waiting == collections.Counter(order[v::4][: state["next_record"]])
+    assert pairs.counts["records"] == pairs.counts["pairs"] > len(source)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_batches_do_not_depend_on_the_number_of_hosts(dataset, tokenizer, layout):
+    config = config_of(layout)
+    whole = PairLoader(dataset, tokenizer, config, batch_rows=8, seed=1)
+    expected = take(whole, 5)
+    for count in (2, 4):
         hosts = [
             PairLoader(
-                dataset, tokenizer, CONFIG, batch_pairs=1, process_index=i, process_count=count
+                *(dataset, tokenizer, config),
+                batch_rows=8,
+                seed=1,
+                process_index=i,
+                process_count=count,
             )
             for i in range(count)
         ]
-        seen = collections.Counter()
-        for host in hosts:
-            while host.state()["next_record"] < NUM_PAIRS:
-                next(host)
-                if host.state()["next_record"] <= NUM_PAIRS:
-                    seen.update(host.last_pair_ids)
-        assert seen == dict.fromkeys(kept, count)
+        for batch, ids in expected:
+            parts = [take(host, 1)[0] for host in hosts]
+            rows = [part for part, _ in parts]
+            assert all(len(part.tokens) == 8 // count for part in rows)
+            assert same([np.concatenate(arrays) for arrays in zip(*rows, strict=True)], batch)
+            assert [name for _, names in parts for name in names] == ids
+        assert [state for host in hosts for state in host.state()] == whole.state()
+        for name, total in whole.counts.items():
+            assert sum(host.counts[name] for host in hosts) == total
 
 
-def test_hosts_take_turns_in_the_global_order(dataset, tokenizer):
-    config = dataclasses.replace(CONFIG, max_length=1024, length_policy="truncate")
-    whole = PairLoader(dataset, tokenizer, config, batch_pairs=1)
-    order = ids_of(whole, 60)
-    identical = {pair.pair_id for pair in PAIRS if pair.chosen == pair.rejected}
-    for i in range(2):
-        host = PairLoader(
-            dataset, tokenizer, config, batch_pairs=1, process_index=i, process_count=2
-        )
-        ids = ids_of(host, 20)
-        assert not identical & set(ids)
-        places = [order.index(name) for name in ids[:10]]
-        assert places == sorted(places)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_restored_loader_goes_on_exactly_after_every_batch(dataset, tokenizer, layout):
+    def make() -> PairLoader:
+        return PairLoader(dataset, tokenizer, config_of(layout), batch_rows=4, seed=1)
+
+    whole = make()
+    states, batches, counts = [whole.state()], [], [whole.counts]
+    for _ in range(10):
+        batches += take(whole, 1)
+        states.append(whole.state())
+        counts.append(whole.counts)
+    for n, state in enumerate(states[:-1]):
+        restored = make()
+        restored.restore(json.loads(json.dumps(state)))
+        assert restored.counts == counts[n]
+        assert all_equal(take(restored, 2), batches[n : n + 2] + take(whole, n == 9))
+    # Also in the same loader, back and forth.
+    whole.restore(states[2])
+    assert all_equal(take(whole, 1), batches[2:3])
+    assert whole.state() == states[3]
+
+
+def test_state_goes_on_with_other_hosts_workers_and_groups(dataset, tokenizer, monkeypatch):
+    whole = PairLoader(dataset, tokenizer, config_of("shared"), batch_rows=8, seed=1)
+    states, done = whole.state(), 0
+    expected = take(whole, 12)
+    for group, num_workers, count in ((64, 0, 2), (8, 3, 1), (5, 1, 1), (2, 0, 4)):
+        monkeypatch.setattr(loader, "_GROUP_RECORDS", group)
+        config = config_of("shared", num_workers=num_workers)
+        parts, ends = [], []
+        for i in range(count):
+            host = PairLoader(
+                *(dataset, tokenizer, config),
+                batch_rows=8,
+                seed=1,
+                process_index=i,
+                process_count=count,
+            )
+            host.restore(states)
+            parts.append(take(host, 3))
+            # Of three workers, two: as many as divide the streams.
+            assert len(multiprocessing.active_children()) == min(num_workers, 2)
+            ends += host.state()
+            host.close()
+        for n, (batch, ids) in enumerate(expected[done : done + 3]):
+            rows = [part[n][0] for part in parts]
+            assert same([np.concatenate(arrays) for arrays in zip(*rows, strict=True)], batch)
+            assert [name for part in parts for name in part[n][1]] == ids
+        states, done = ends, done + 3
+    assert states == whole.state()
 
 
 def test_counts_are_those_of_brute_force(dataset, tokenizer, kept):
     config = dataclasses.replace(CONFIG, shuffle=False)
-    pairs = PairLoader(dataset, tokenizer, config, batch_pairs=len(kept))
-    assert pairs.counts == {"pairs": 0, "too_long": 0, "identical": 0, "tokens": 0}
+    pairs = PairLoader(dataset, tokenizer, config, batch_rows=len(kept))
+    assert set(pairs.counts.values()) == {0}
     batch = next(pairs)
     identical = sum(
         pair.chosen == pair.rejected
@@ -139,155 +228,114 @@ def test_counts_are_those_of_brute_force(dataset, tokenizer, kept):
     )
     dropped_after_the_last = NUM_PAIRS - 1 - IDS.index(list(kept)[-1])
     assert dropped_after_the_last == 0
-    assert pairs.counts == {
+    expected = {
         "pairs": len(kept),
         "too_long": NUM_PAIRS - len(kept) - identical,
         "identical": identical,
+        "empty": 0,
         "tokens": sum(kept.values()),
+        "padded_tokens": 48 * len(kept),
+        "labels": batch.label_mask.sum(),
+        "records": NUM_PAIRS,
     }
-    assert batch.token_mask.sum() == sum(kept.values())
+    assert {name: pairs.counts[name] for name in expected} == expected
+    assert (batch.segments > 0).sum() == sum(kept.values())
     assert batch.pair_mask.all()
     next(pairs)
     assert pairs.counts["pairs"] == 2 * len(kept)
 
 
-def test_batch_holds_the_pairs_texts(dataset, tokenizer, kept):
-    pairs = PairLoader(dataset, tokenizer, CONFIG, batch_pairs=3)
+def test_batch_holds_the_pairs_texts(dataset, tokenizer):
+    pairs = PairLoader(dataset, tokenizer, CONFIG, batch_rows=3)
     batch = next(pairs)
     by_id = dict(zip(IDS, PAIRS, strict=True))
     for i, name in enumerate(pairs.last_pair_ids):
-        assert batch.margin[i] == by_id[name].margin
-        for side, response in enumerate((by_id[name].chosen, by_id[name].rejected)):
-            tokens = batch.tokens[i, side]
-            text = tokenizer.backend.decode(tokens[batch.token_mask[i, side]].tolist())
-            assert text == f"Instruction:{by_id[name].prompt}\n\nResponse:{response}"
-            labels = tokens[batch.response_mask[i, side]].tolist()
-            assert tokenizer.backend.decode(labels) == response
-            assert (tokens[~batch.token_mask[i, side]] == tokenizer.pad_id).all()
+        pair = by_id[name]
+        assert batch.margin[i] == pair.margin
+        halves = zip(np.split(batch.tokens[i], 2), np.split(batch.segments[i], 2), strict=True)
+        for (tokens, segments), response in zip(halves, (pair.chosen, pair.rejected), strict=True):
+            text = tokenizer.backend.decode(tokens[segments == 1].tolist())
+            assert text == f"Instruction:{pair.prompt}\n\nResponse:{response}"
+            assert (tokens[segments == 0] == tokenizer.pad_id).all()
+        labels = batch.labels[i][batch.label_mask[i]]
+        assert tokenizer.backend.decode(labels.tolist()) == pair.chosen
 
 
-def same(a, b) -> bool:
-    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+def test_hosts_and_rows_must_divide_over_the_streams(dataset, tokenizer):
+    def make(num_streams, batch_rows, process_count):
+        config = dataclasses.replace(CONFIG, num_streams=num_streams)
+        PairLoader(
+            *(dataset, tokenizer, config),
+            batch_rows=batch_rows,
+            process_index=0,
+            process_count=process_count,
+        )
 
-
-def test_restored_loader_goes_on_exactly_after_every_batch(dataset, tokenizer):
-    def make() -> PairLoader:
-        return PairLoader(dataset, tokenizer, CONFIG, batch_pairs=5, seed=1)
-
-    whole = make()
-    states, batches, counts = [whole.state()], [], [whole.counts]
-    for _ in range(12):
-        batches.append((next(whole), whole.last_pair_ids))
-        states.append(whole.state())
-        counts.append(whole.counts)
-    for n, state in enumerate(states[:-1]):
-        state = json.loads(json.dumps(state))
-        restored = make()
-        restored.restore(state)
-        assert restored.counts == counts[n]
-        for batch, ids in batches[n : n + 2]:
-            assert same(next(restored), batch)
-            assert restored.last_pair_ids == ids
-    # Also in the same loader, back and forth.
-    whole.restore(states[2])
-    assert same(next(whole), batches[2][0])
-    assert whole.state() == states[3]
-
-
-def test_state_depends_on_neither_workers_nor_groups(dataset, tokenizer, monkeypatch):
-    """Threads and processes continue one another."""
-
-    def make(num_workers: int) -> PairLoader:
-        config = dataclasses.replace(CONFIG, num_workers=num_workers)
-        return PairLoader(dataset, tokenizer, config, batch_pairs=5, seed=1)
-
-    whole = make(0)
-    expected = [next(whole) for _ in range(15)]
-    state, done = None, 0
-    for group, num_workers in ((64, 0), (8, 2), (2, 0)):
-        monkeypatch.setattr(loader, "_GROUP_RECORDS", group)
-        part = make(num_workers)
-        if state is not None:
-            part.restore(state)
-        for batch in expected[done : done + 5]:
-            assert same(next(part), batch)
-        state, done = part.state(), done + 5
-        part.close()
-    assert state == whole.state()
+    make(6, 12, 3)
+    with pytest.raises(UserError, match=r"data.num_streams = 6: .*number of hosts \(4\)"):
+        make(6, 12, 4)
+    with pytest.raises(UserError, match=r"data.num_streams = 6: .*rows of a batch \(8\)"):
+        make(6, 8, 2)
 
 
 def test_state_of_another_kind_is_refused(dataset, tokenizer):
-    pairs = PairLoader(dataset, tokenizer, CONFIG, batch_pairs=5)
-    with pytest.raises(UserError, match="must hold next_record, batches, pairs"):
-        pairs.restore({"next_index": 3})
+    pairs = PairLoader(dataset, tokenizer, config_of("packed"), batch_rows=4)
+    (state, *_) = states = pairs.state()
+    with pytest.raises(UserError, match=r"data.num_streams = 4: must be 3"):
+        pairs.restore(states[1:])
+    for bad in ({"next_index": 3}, state | {"waiting": [7]}, state | {"pairs": "many"}):
+        with pytest.raises(UserError, match="must hold next_record, waiting, pairs"):
+            pairs.restore([bad, *states[1:]])
 
 
-def test_one_pass_is_complete_in_order_and_of_equal_length_on_all_hosts(dataset, tokenizer, kept):
-    for count, batch_pairs in ((1, 8), (2, 8), (3, 4), (50, 2)):
-        order = {}
-        for i in range(count):
-            host = PairLoader(
-                dataset,
-                tokenizer,
-                CONFIG,
-                batch_pairs=batch_pairs,
-                process_index=i,
-                process_count=count,
-                repeat=False,
-            )
-            batches = list(host)
-            num_batches = math.ceil(math.ceil(NUM_PAIRS / count) / batch_pairs)
-            assert len(batches) == host.num_batches == num_batches
-            assert host.counts["pairs"] == sum(batch.pair_mask.sum() for batch in batches)
-            assert list(host) == []
-            host.restore(host.state() | dict.fromkeys(host.state(), 0))
-            ids = ids_of(host, len(batches))
-            assert ids == [name for name in IDS[i::count] if name in kept]
-            order |= dict.fromkeys(ids)
-        assert order.keys() == kept.keys()
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_one_pass_is_complete_and_does_not_depend_on_the_number_of_hosts(tokenizer, kept, layout):
+    config = config_of(layout)
 
+    def host(index, count):
+        return one_pass(
+            *(PAIRS, tokenizer, config), batch_rows=4, process_index=index, process_count=count
+        )
 
-def test_one_pass_resumes(dataset, tokenizer):
-    def make() -> PairLoader:
-        return PairLoader(dataset, tokenizer, CONFIG, batch_pairs=8, repeat=False)
-
-    whole = make()
-    batches, states = [], []
-    for batch in whole:
-        batches.append(batch)
-        states.append(whole.state())
-    for n, state in enumerate(states):
-        part = make()
-        part.restore(state)
-        rest = list(part)
-        assert len(rest) == len(batches) - n - 1
-        assert all(same(a, b) for a, b in zip(rest, batches[n + 1 :], strict=True))
+    whole, counts = host(0, 1)
+    assert sum(batch.pair_mask.sum() for batch in whole) == counts["pairs"] == len(kept)
+    assert counts["too_long"] + counts["identical"] + len(kept) == counts["records"] == NUM_PAIRS
+    margins = np.concatenate([batch.margin[batch.pair_mask] for batch in whole])
+    assert sorted(margins) == [pair.margin for pair in PAIRS if pair.pair_id in kept]
+    assert layout != "padded" or sorted(margins) == list(margins)
+    assert len(whole) == -(-counts["padded_tokens"] // (4 * config.row_tokens))
+    for count in (2, 4):
+        hosts = [host(i, count) for i in range(count)]
+        assert all(totals == counts for _, totals in hosts)
+        for n, batch in enumerate(whole):
+            rows = zip(*(batches[n] for batches, _ in hosts), strict=True)
+            assert same([np.concatenate(arrays) for arrays in rows], batch)
 
 
 def test_few_pairs_wrap_around_to_fill_a_batch(tokenizer):
-    pairs = PairLoader([PAIRS[0], PAIRS[3], PAIRS[1]], tokenizer, CONFIG, batch_pairs=7)
+    pairs = PairLoader([PAIRS[0], PAIRS[3], PAIRS[1]], tokenizer, CONFIG, batch_rows=7)
     batch = next(pairs)
     assert batch.pair_mask.all()
     counts = collections.Counter(pairs.last_pair_ids)
     assert set(counts) == {IDS[0], IDS[1]}
     assert sorted(counts.values()) == [3, 4]
-    single = PairLoader([PAIRS[0]], tokenizer, CONFIG, batch_pairs=2)
+    single = PairLoader([PAIRS[0]], tokenizer, CONFIG, batch_rows=2)
     next(single)
     assert single.last_pair_ids == [IDS[0], IDS[0]]
 
 
 def test_nothing_kept_is_an_error_and_no_endless_loop(tokenizer):
     config = dataclasses.replace(CONFIG, max_length=5)
-    pairs = PairLoader(PAIRS, tokenizer, config, batch_pairs=2)
+    pairs = PairLoader(PAIRS, tokenizer, config, batch_rows=2)
     with pytest.raises(UserError, match=r"no pair was kept of 41 in a row .*raise data.max_length"):
         next(pairs)
     with pytest.raises(UserError, match="holds no pairs"):
-        PairLoader([], tokenizer, config, batch_pairs=2)
-    # One pass tells the truth: as many batches as said, all filler.
-    one_pass = PairLoader(PAIRS, tokenizer, config, batch_pairs=8, repeat=False)
-    assert [batch.pair_mask.any() for batch in one_pass] == [False] * 6
-    assert one_pass.counts["too_long"] == NUM_PAIRS
-    assert one_pass.counts["pairs"] == 0
+        PairLoader([], tokenizer, config, batch_rows=2)
+    batches, counts = one_pass(
+        *(PAIRS, tokenizer, config), batch_rows=8, process_index=0, process_count=1
+    )
+    assert batches == []
+    assert (counts["pairs"], counts["too_long"], counts["records"]) == (0, NUM_PAIRS, NUM_PAIRS)
 
 
 def test_paper_window_and_eos_reach_the_batch(tokenizer):
@@ -299,25 +347,23 @@ def test_paper_window_and_eos_reach_the_batch(tokenizer):
         max_length=12,
     )
     pair = PAIRS[3]
-    pairs = PairLoader([pair], tokenizer, config, batch_pairs=1)
-    batch = next(pairs)
+    batch = next(PairLoader([pair], tokenizer, config, batch_rows=1))
     alone = len(tokenizer.backend.encode(pair.chosen).ids) + 1
     assert alone > 12
-    assert batch.response_mask[0, 0].all()
-    alone = len(tokenizer.backend.encode(pair.rejected).ids) + 1
-    assert batch.response_mask[0, 1].sum() == min(alone, 12)
-    full = PairLoader([pair], tokenizer, dataclasses.replace(config, max_length=99), batch_pairs=1)
-    batch = next(full)
-    last = batch.token_mask[0, 1].sum() - 1
-    assert batch.tokens[0, 1, last] == tokenizer.eos_id
-    assert batch.response_mask[0, 1, last]
+    # All but the first token, which has none before it.
+    assert batch.label_places[0][batch.label_mask[0]].tolist() == list(range(11))
+    full = dataclasses.replace(config, max_length=99)
+    batch = next(PairLoader([pair], tokenizer, full, batch_rows=1))
+    assert batch.label_mask.sum() == alone
+    assert batch.tokens[0, batch.ends[0, 0]].tolist() == [tokenizer.eos_id] * 2
+    assert batch.labels[0, alone - 1] == tokenizer.eos_id
 
 
 def test_eos_that_is_pad_is_refused_at_once(dataset, tokenizer):
     clash = dataclasses.replace(tokenizer, pad_id=tokenizer.eos_id)
     config = dataclasses.replace(CONFIG, append_eos=True)
     with pytest.raises(UserError, match="pad and EOS of the tokenizer embedded are the same token"):
-        PairLoader(dataset, clash, config, batch_pairs=2)
+        PairLoader(dataset, clash, config, batch_rows=2)
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
@@ -329,7 +375,7 @@ def test_damaged_shard_is_named(dataset, tokenizer, tmp_path, num_workers):
         (tmp_path / path.name).write_bytes(data)
     damaged = ShardedDataset(tmp_path, PreferencePair, "train", verify=False)
     config = dataclasses.replace(CONFIG, shuffle=False, num_workers=num_workers)
-    pairs = PairLoader(damaged, tokenizer, config, batch_pairs=4)
+    pairs = PairLoader(damaged, tokenizer, config, batch_rows=4)
     with pytest.raises(UserError, match=r"00001-of-00003: shard is damaged at record \d+"):
         ids_of(pairs, 20)
     pairs.close()
@@ -337,7 +383,7 @@ def test_damaged_shard_is_named(dataset, tokenizer, tmp_path, num_workers):
 
 def test_dead_worker_is_one_clear_error(dataset, tokenizer):
     config = dataclasses.replace(CONFIG, num_workers=1)
-    pairs = PairLoader(dataset, tokenizer, config, batch_pairs=4)
+    pairs = PairLoader(dataset, tokenizer, config, batch_rows=4)
     next(pairs)
     for process in multiprocessing.active_children():
         assert process.pid is not None
@@ -350,7 +396,7 @@ def test_dead_worker_is_one_clear_error(dataset, tokenizer):
 def test_unrenderable_conversation_names_the_pair(tokenizer):
     pair = PreferencePair("id7", "[]", "[]", "[]", is_conversation=True)
     silent = dataclasses.replace(tokenizer, chat_template=None)
-    pairs = PairLoader([pair], silent, CONFIG, batch_pairs=1)
+    pairs = PairLoader([pair], silent, CONFIG, batch_rows=1)
     with pytest.raises(UserError, match=r"pair id7: .*no chat template"):
         next(pairs)
 
@@ -366,7 +412,7 @@ from codepmp_jax.tokenization import Tokenizer
 if __name__ == "__main__":
     dataset = ShardedDataset(sys.argv[1], PreferencePair, "train")
     config = DataConfig(max_length=24, num_workers=2)
-    pairs = PairLoader(dataset, Tokenizer.load("embedded"), config, batch_pairs=4)
+    pairs = PairLoader(dataset, Tokenizer.load("embedded"), config, batch_rows=4)
     next(pairs)
     print(pairs.counts["pairs"], sorted({"torch", "tensorflow", "transformers"} & set(sys.modules)))
 """

@@ -1,91 +1,105 @@
-"""Length policies, label windows and padding."""
+"""Length policies, label windows and what both texts begin with."""
 
 import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from codepmp_jax.config import DataConfig
-from codepmp_jax.data.transforms import Row, TokenizedPair, fit_pair, fit_row, make_batch
+from codepmp_jax.data.transforms import TokenizedPair, common_length, fit_pair, label_start
+from codepmp_jax.records import PreferencePair
 from codepmp_jax.tokenization import EncodedText
 
+RECORD = PreferencePair("id", "prompt", "chosen", "rejected", margin=0.5)
 DROP = DataConfig(max_length=6)
 TRUNCATE = dataclasses.replace(DROP, length_policy="truncate")
-PAPER = dataclasses.replace(TRUNCATE, response_window="paper")
 
 
 def encoded(tokens, start, num_response_tokens=None) -> EncodedText:
     return EncodedText(np.array(tokens, np.int32), start, num_response_tokens)
 
 
-def test_rows_that_fit_are_whole_under_both_policies():
+def fit(chosen, rejected, config) -> TokenizedPair:
+    pair = fit_pair(RECORD, chosen, rejected, config)
+    assert isinstance(pair, TokenizedPair)
+    return pair
+
+
+def test_texts_that_fit_are_whole_under_both_policies():
     for config in (DROP, TRUNCATE):
-        row = fit_row(encoded([1, 2, 3, 4, 5, 6], 4), config)
-        assert row is not None
-        assert (row.tokens.tolist(), row.label_start) == ([1, 2, 3, 4, 5, 6], 4)
+        pair = fit(encoded([1, 2, 3, 4, 5, 6], 4), encoded([1, 2, 7], 2), config)
+        assert pair.chosen.tolist() == [1, 2, 3, 4, 5, 6]
+        assert pair.rejected.tolist() == [1, 2, 7]
+        assert (pair.label_start, pair.num_labels, pair.common) == (4, 2, 2)
+        assert (pair.pair_id, pair.margin) == ("id", 0.5)
 
 
-def test_long_rows_are_dropped_or_cut_on_the_right():
-    text = encoded([1, 2, 3, 4, 5, 6, 7, 8], 4)
-    assert fit_row(text, DROP) is None
-    row = fit_row(text, TRUNCATE)
-    assert row is not None
-    assert (row.tokens.tolist(), row.label_start) == ([1, 2, 3, 4, 5, 6], 4)
-    all_prompt = fit_row(encoded([1] * 8, 7), TRUNCATE)
-    assert all_prompt is not None
-    assert all_prompt.label_start == 6
+def test_long_texts_are_dropped_or_cut_on_the_right():
+    long, short = encoded([1, 2, 3, 4, 5, 6, 7, 8], 4), encoded([1, 2], 1)
+    assert fit_pair(RECORD, long, short, DROP) == "too_long"
+    assert fit_pair(RECORD, short, long, DROP) == "too_long"
+    pair = fit(long, short, TRUNCATE)
+    assert pair.chosen.tolist() == [1, 2, 3, 4, 5, 6]
+    assert pair.label_start == 4
+    assert fit(encoded([1] * 8, 7), short, TRUNCATE).num_labels == 0
+
+
+def test_pairs_that_fit_no_row_are_dropped_or_cut_to_half_a_row():
+    chosen, rejected = encoded([1, 2, 3, 4, 5, 6], 2), encoded([1, 2, 3, 9, 9], 2)
+    for layout, row_length, fits in (
+        *(("packed", 11, True), ("packed", 10, False)),
+        *(("shared", 8, True), ("shared", 7, False)),
+    ):
+        config = dataclasses.replace(DROP, layout=layout, row_length=row_length)
+        truncate = dataclasses.replace(config, length_policy="truncate")
+        whole = fit_pair(RECORD, chosen, rejected, config)
+        cut = fit_pair(RECORD, chosen, rejected, truncate)
+        if fits:
+            assert isinstance(whole, TokenizedPair)
+            assert isinstance(cut, TokenizedPair)
+            assert len(whole.chosen) == len(cut.chosen) == 6
+            continue
+        assert whole == "too_long"
+        if row_length == 7:
+            assert cut == "identical"
+            continue
+        assert isinstance(cut, TokenizedPair)
+        assert cut.chosen.tolist() == [1, 2, 3, 4, 5]
+        assert cut.rejected.tolist() == [1, 2, 3, 9, 9]
+
+
+def test_pairs_without_a_difference_or_a_token_are_dropped():
+    long, short = encoded([1, 2, 3, 4, 5, 6, 7], 2), encoded([1, 2, 3, 4, 5, 6], 2)
+    assert fit_pair(RECORD, short, short, DROP) == "identical"
+    assert fit_pair(RECORD, long, short, TRUNCATE) == "identical"
+    assert fit_pair(RECORD, encoded([], 0), short, DROP) == "empty"
+    assert fit_pair(RECORD, short, encoded([], 0), TRUNCATE) == "empty"
 
 
 @pytest.mark.parametrize(
-    ("length", "num_response_tokens", "label_start"),
+    ("length", "num_response_tokens", "start"),
     [
-        (5, 2, 3),  # fits: the last two tokens
+        (5, 2, 3),  # whole: the last two tokens
         (8, 3, 3),  # two tokens cut: three from the right reach two into the prompt of five
-        (8, 9, 0),  # more than the row
+        (8, 9, 1),  # more than the text, whose first token has none before it
         (5, 0, 5),
     ],
 )
-def test_papers_window_counts_from_the_right_of_the_cut_row(
-    length, num_response_tokens, label_start
-):
+def test_papers_window_counts_from_the_right_of_the_cut_text(length, num_response_tokens, start):
+    config = dataclasses.replace(TRUNCATE, response_window="paper")
     text = encoded(range(length), length - 1, num_response_tokens)
-    row = fit_row(text, PAPER)
-    assert row is not None
-    assert row.label_start == label_start
+    assert fit(text, encoded([50], 0, 1), config).label_start == start
 
 
-def test_pairs_are_dropped_by_reason():
-    long, short = encoded([1, 2, 3, 4, 5, 6, 7], 2), encoded([1, 2, 3, 4, 5, 6], 2)
-    assert fit_pair(long, short, DROP) == "too_long"
-    assert fit_pair(short, long, DROP) == "too_long"
-    assert fit_pair(short, short, DROP) == "identical"
-    assert fit_pair(long, short, TRUNCATE) == "identical"
-    kept = fit_pair(short, encoded([1, 2], 2), DROP)
-    assert not isinstance(kept, str)
-    assert [row.tokens.tolist() for row in kept] == [[1, 2, 3, 4, 5, 6], [1, 2]]
+def test_labels_begin_behind_the_first_token():
+    assert label_start(encoded([1, 2], 0), 2, DROP) == 1
+    assert label_start(encoded([1], 0), 1, DROP) == 1
+    assert label_start(encoded([1, 2, 3], 2), 1, DROP) == 1
 
 
-@pytest.mark.parametrize("side", ["right", "left"])
-def test_batch_pads_on_the_side_that_is_set_and_fills_up(side):
-    config = DataConfig(max_length=4, padding_side=side)
-    rows = Row(np.array([7, 8, 9], np.int32), 1), Row(np.array([5], np.int32), 1)
-    batch = make_batch([TokenizedPair("a", 0.5, *rows)], 2, config, pad_id=3)
-    right = side == "right"
-    assert batch.tokens[0].tolist() == (
-        [[7, 8, 9, 3], [5, 3, 3, 3]] if right else [[3, 7, 8, 9], [3, 3, 3, 5]]
-    )
-    assert batch.token_mask[0].tolist() == (
-        [[True, True, True, False], [True, False, False, False]]
-        if right
-        else [[False, True, True, True], [False, False, False, True]]
-    )
-    assert batch.response_mask[0].tolist() == (
-        [[False, True, True, False], [False] * 4]
-        if right
-        else [[False, False, True, True], [False] * 4]
-    )
-    assert batch.margin.tolist() == [0.5, 0]
-    assert batch.pair_mask.tolist() == [True, False]
-    assert (batch.tokens[1] == 3).all()
-    assert not batch.token_mask[1].any()
-    assert not batch.response_mask[1].any()
+@given(st.lists(st.integers(0, 1), max_size=6), st.lists(st.integers(0, 1), max_size=6))
+def test_common_length_is_that_of_a_search(a, b):
+    alike = [n for n in range(min(len(a), len(b)) + 1) if a[:n] == b[:n]]
+    assert common_length(np.array(a, np.int32), np.array(b, np.int32)) == max(alike)

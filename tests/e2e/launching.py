@@ -45,7 +45,7 @@ def metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
         {
             name: value
             for name, value in row.items()
-            if not name.endswith("_per_second") and name != "mfu"
+            if not name.endswith("_per_second") and name not in ("mfu", "data_wait")
         }
         for row in rows
     ]

@@ -53,11 +53,12 @@ def config(tmp_path_factory) -> TrainConfig:
     return tiny_config(
         model__vocab_size=4096,
         model__remat="none",
-        loss__lm_chunk=32,
-        data=DataConfig(input=str(folder), template="{prompt}\n{response}", max_length=32),
+        data=DataConfig(
+            input=str(folder), template="{prompt}\n{response}", max_length=32, num_streams=2
+        ),
         mesh=MeshConfig(fsdp=-1, tensor=2),
         checkpoint=CheckpointConfig(every_steps=2, keep=10),
-        global_batch_pairs=8,
+        global_batch_rows=8,
         num_steps=NUM_STEPS,
         log_every_steps=4,
         eval_every_steps=3,
@@ -141,7 +142,7 @@ def assert_same_run(ours: pathlib.Path, theirs: pathlib.Path) -> None:
 
 
 def test_two_hosts_train_as_one(together, alone):
-    """Host h takes every second pair of one global order, so that their batches are one host's."""
+    """Each host reads one of the two streams, so that their batches are one host's."""
     assert_same_run(together, alone)
     last = metrics(together)[-1]
     assert "eval_accuracy" in last
@@ -170,9 +171,22 @@ def test_two_hosts_resume_what_two_saved(config, together, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
-def test_another_number_of_hosts_is_refused(config, together):
-    with pytest.raises(UserError, match="number of hosts = 1: must be 2"):
-        loop.train(in_folder(config, together))
+def test_one_host_resumes_what_two_saved(config, together, alone, tmp_path):
+    """The same pairs in the same order, so that only the order of sums differs."""
+    workdir = tmp_path / "run"
+    shutil.copytree(together, workdir)
+    for step in checkpoint_steps(workdir):
+        if step > 2:
+            shutil.rmtree(workdir / "checkpoints" / str(step))
+    loop.train(in_folder(config, workdir))
+    assert_same_run(workdir, alone)
+
+
+def test_hosts_that_the_streams_do_not_divide_among_are_refused(config, monkeypatch, tmp_path):
+    monkeypatch.setattr(jax, "process_count", lambda: 4)
+    monkeypatch.setattr(jax, "device_count", lambda: 8)
+    with pytest.raises(UserError, match=r"data\.num_streams = 2"):
+        loop.train(in_folder(config, tmp_path))
 
 
 def test_hosts_cannot_share_pairs(config, monkeypatch, tmp_path):

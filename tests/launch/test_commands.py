@@ -69,7 +69,7 @@ def test_help_fits_the_screen(arguments, call, monkeypatch):
 
 @pytest.mark.parametrize("arguments", CALLS, ids=lambda arguments: "-".join(arguments))
 def test_a_typo_is_answered_with_the_nearest_option(arguments, call):
-    right = "--workdir" if arguments == ("tpu_pod.py",) else "--output"
+    right = "--workdir" if arguments[0] in ("tpu_pod.py", "compile_check.py") else "--output"
     status, out, err = call(*arguments, right.replace("o", "oo"), "somewhere")
     assert status == 2
     assert "Perhaps you meant" in out + err

@@ -9,9 +9,14 @@ import pytest
 from flax import nnx
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from codepmp_jax.models.preference import abstract_params, init_params, last_token
+from codepmp_jax.models.preference import (
+    abstract_params,
+    init_params,
+    last_token,
+    one_text_rows,
+)
 from codepmp_jax.presets import load_preset
-from tests.training.reference import random_batch, tiny_config
+from tests.training.reference import padded, random_pairs, tiny_config
 
 # The dimensions that Qwen published in config.json of Qwen2-1.5B and Qwen2-7B.
 QWEN2 = {
@@ -80,8 +85,9 @@ def test_last_token_on_either_side():
 def outputs(config, params, tokens, token_mask):
     graph, _, _ = abstract_params(config.model)
     model = nnx.merge(graph, params)
-    hidden = model(tokens, token_mask)
-    return model.rewards(hidden, token_mask), model.logits(hidden)
+    hidden = model(tokens, *one_text_rows(token_mask))
+    rewards = model.rewards(hidden, last_token(token_mask)[:, None])[:, 0]
+    return rewards, model.logits(hidden)
 
 
 def test_padding_changes_nothing():
@@ -89,9 +95,8 @@ def test_padding_changes_nothing():
     config = tiny_config()
     params = init_params(config.model, 0)
     for side in ("right", "left"):
-        batch = random_batch(3, padding_side=side)
-        tokens = jnp.asarray(batch.tokens[:, 0])
-        mask = jnp.asarray(batch.token_mask[:, 0])
+        rows = padded(random_pairs(3), side)
+        tokens, mask = jnp.asarray(rows.tokens[:, 0]), jnp.asarray(rows.token_mask[:, 0])
         rewards, logits = outputs(config, params, tokens, mask)
         for row in range(2):
             real = np.asarray(mask[row])
@@ -105,7 +110,7 @@ def test_padding_changes_nothing():
 def test_no_token_sees_a_later_one():
     config = tiny_config()
     params = init_params(config.model, 0)
-    tokens = jnp.asarray(random_batch(4).tokens[:2, 0])
+    tokens = jnp.asarray(padded(random_pairs(4)).tokens[:2, 0])
     mask = jnp.ones(tokens.shape, bool)
     _, logits = outputs(config, params, tokens, mask)
     _, changed = outputs(config, params, tokens.at[:, 10].add(1), mask)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import torch
 import torch.nn.functional as F
 from transformers import Qwen2Config, Qwen2ForCausalLM, get_cosine_schedule_with_warmup
 
-from codepmp_jax.config import LossConfig, ModelConfig, OptimizerConfig, TrainConfig
+from codepmp_jax.config import DataConfig, LossConfig, ModelConfig, OptimizerConfig, TrainConfig
 from codepmp_jax.conversion.export import hf_tensors
 from codepmp_jax.conversion.qwen2 import hf_config
-from codepmp_jax.data.batch import Batch
+from codepmp_jax.data.batch import Batch, empty_batch
+from codepmp_jax.data.packing import new_state, pack
+from codepmp_jax.data.transforms import TokenizedPair, common_length
 
 
 def tiny_config(**changes) -> TrainConfig:
@@ -33,9 +38,10 @@ def tiny_config(**changes) -> TrainConfig:
             init_std=0.2,
             score_init_std=0.3,
         ),
-        loss=LossConfig(lm_chunk=7),
+        data=DataConfig(max_length=24),
+        loss=LossConfig(lm_chunk_tokens=56),
         optimizer=OptimizerConfig(learning_rate=1e-2, warmup_fraction=0.2),
-        global_batch_pairs=8,
+        global_batch_rows=8,
     )
     for path, value in changes.items():
         section, _, name = path.partition("__")
@@ -47,24 +53,61 @@ def tiny_config(**changes) -> TrainConfig:
     return config
 
 
-def random_batch(
-    seed: int, num_pairs: int = 8, length: int = 24, vocab: int = 96, padding_side: str = "right"
-) -> Batch:
-    """Pairs of random tokens and lengths, padded on one side, with a margin."""
+def random_pairs(
+    seed: int, num_pairs: int = 8, length: int = 24, vocab: int = 96
+) -> list[TokenizedPair]:
+    """Pairs of random tokens and lengths, with a margin; their two texts begin alike."""
     rng = np.random.default_rng(seed)
-    tokens = np.zeros((num_pairs, 2, length), np.int32)
-    token_mask = np.zeros((num_pairs, 2, length), bool)
-    response_mask = np.zeros((num_pairs, 2, length), bool)
-    for pair in range(num_pairs):
-        prompt = rng.integers(1, length // 3)
-        for side in range(2):
-            size = prompt + rng.integers(1, length - prompt + 1)
-            start = 0 if padding_side == "right" else length - size
-            tokens[pair, side, start : start + size] = rng.integers(1, vocab, size)
-            token_mask[pair, side, start : start + size] = True
-            response_mask[pair, side, start + prompt : start + size] = True
-    margin = rng.uniform(0, 0.5, num_pairs).astype(np.float32)
-    return Batch(tokens, token_mask, response_mask, margin, np.ones(num_pairs, bool))
+    pairs = []
+    for number in range(num_pairs):
+        prompt = rng.integers(1, vocab, rng.integers(1, length // 3))
+        texts = [
+            np.concatenate(
+                [prompt, rng.integers(1, vocab, rng.integers(1, length - len(prompt) + 1))]
+            ).astype(np.int32)
+            for _ in range(2)
+        ]
+        margin = float(np.float32(rng.uniform(0, 0.5)))
+        common = common_length(texts[0], texts[1])
+        pair = TokenizedPair(str(number), margin, texts[0], texts[1], len(prompt), common)
+        pairs.append(pair)
+    return pairs
+
+
+def batch_of(pairs: Sequence[TokenizedPair], config: TrainConfig) -> Batch:
+    """All pairs as a batch of global_batch_rows rows in the layout that is set."""
+    rows = [row.row for row in pack(iter(pairs), config.data, 0, new_state())]
+    missing = config.global_batch_rows - len(rows)
+    assert missing >= 0
+    rows.append(empty_batch(missing, config.data, 0))
+    return jax.tree.map(lambda *arrays: jnp.asarray(np.concatenate(arrays)), *rows)
+
+
+class Padded(NamedTuple):
+    """Pairs as the authors' code has them: N pairs of two texts padded to L; response_mask is True at labels."""
+
+    tokens: np.ndarray
+    token_mask: np.ndarray
+    response_mask: np.ndarray
+    margin: np.ndarray
+
+
+def padded(pairs: Sequence[TokenizedPair], side: str = "right", length: int = 24) -> Padded:
+    """The pairs, padded on one side."""
+    shape = (len(pairs), 2, length)
+    rows = Padded(
+        np.zeros(shape, np.int32),
+        np.zeros(shape, bool),
+        np.zeros(shape, bool),
+        np.array([pair.margin for pair in pairs], np.float32),
+    )
+    for i, pair in enumerate(pairs):
+        for j, text in enumerate((pair.chosen, pair.rejected)):
+            start = 0 if side == "right" else length - len(text)
+            rows.tokens[i, j, start : start + len(text)] = text
+            rows.token_mask[i, j, start : start + len(text)] = True
+            rows.response_mask[i, j, start + pair.label_start : start + len(text)] = True
+    return rows
 
 
 class TorchPreferenceModel(torch.nn.Module):
@@ -89,7 +132,7 @@ class TorchPreferenceModel(torch.nn.Module):
         arrays |= {name: of(parameter) for name, parameter in self.lm.named_parameters()}
         return {name: array.detach().numpy().copy() for name, array in arrays.items()}
 
-    def forward(self, batch: Batch):
+    def forward(self, batch: Padded):
         """(rewards [N 2], logits [N 2 L V])."""
         num_pairs, _, length = batch.tokens.shape
         rows = torch.tensor(batch.tokens.reshape(-1, length), dtype=torch.long)
@@ -105,7 +148,7 @@ class TorchPreferenceModel(torch.nn.Module):
             num_pairs, 2, length, -1
         )
 
-    def losses(self, batch: Batch, config: LossConfig):
+    def losses(self, batch: Padded, config: LossConfig):
         """(pair loss, LM loss), as scalars."""
         rewards, logits = self(batch)
         margin = torch.tensor(batch.margin)

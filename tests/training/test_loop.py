@@ -48,7 +48,7 @@ def finished(pairs, tmp_path_factory) -> TrainConfig:
         model__vocab_size=4096,
         data=DataConfig(input=pairs, template="{prompt}\n{response}", max_length=32),
         checkpoint=CheckpointConfig(every_steps=2, keep=10),
-        global_batch_pairs=8,
+        global_batch_rows=8,
         num_steps=6,
         log_every_steps=1,
         eval_every_steps=4,
@@ -70,7 +70,11 @@ def rows(config: TrainConfig) -> list[dict]:
     """Metrics of the run, without those that measure time."""
     text = (pathlib.Path(config.workdir) / "metrics.jsonl").read_text()
     return [
-        {name: value for name, value in json.loads(line).items() if "per_second" not in name}
+        {
+            name: value
+            for name, value in json.loads(line).items()
+            if "per_second" not in name and name != "data_wait"
+        }
         for line in text.splitlines()
     ]
 
@@ -94,10 +98,10 @@ def test_interrupted_and_resumed_equals_uninterrupted(finished, tmp_path, monkey
 
     fetch = loop.Window.rows
 
-    def killed_at_5(window):
+    def killed_at_5(window, config):
         if window.steps[-1][0] == 5:
             raise Killed
-        return fetch(window)
+        return fetch(window, config)
 
     monkeypatch.setattr(loop.Window, "rows", killed_at_5)
     with pytest.raises(Killed):
@@ -129,7 +133,7 @@ def test_a_run_evaluates_and_counts_drops(finished):
     [
         ({"seed": 1}, "seed = 1 (checkpoint: 0)"),
         ({"model__mlp_dim": 64}, "model.mlp_dim = 64 (checkpoint: 48)"),
-        ({"data": DataConfig(max_length=24)}, "data.max_length = 24 (checkpoint: 1024)"),
+        ({"data": DataConfig(max_length=32)}, "data.max_length = 32 (checkpoint: 24)"),
     ],
 )
 def test_another_run_is_not_resumed(changes, named):
@@ -137,7 +141,8 @@ def test_another_run_is_not_resumed(changes, named):
         loop.check_same_run(tiny_config(**changes), tiny_config(), "run")
     assert named in str(raised.value)
     loop.check_same_run(tiny_config(**changes, allow_config_change=True), tiny_config(), "run")
-    loop.check_same_run(tiny_config(model__remat="none"), tiny_config(), "run")
+    free = tiny_config(model__remat="none", model__attention="blocked", model__attention_block=64)
+    loop.check_same_run(free, tiny_config(), "run")
 
 
 def test_a_broken_checkpoint_is_an_error_not_a_fresh_start(copy):
@@ -169,7 +174,44 @@ def test_a_tokenizer_larger_than_the_model_is_refused(finished, tmp_path):
         loop.train(dataclasses.replace(finished, model=model, workdir=str(tmp_path)))
 
 
-def test_epochs_become_steps():
-    assert loop.total_steps(tiny_config(num_epochs=2.5), 40) == 12
-    with pytest.raises(UserError, match="global_batch_pairs"):
-        loop.total_steps(tiny_config(), 7)
+def closing_run(config: TrainConfig) -> loop.Run:
+    run = loop.Run(config)
+    run.close()
+    return run
+
+
+def test_epochs_become_steps(finished, tmp_path):
+    """By what a batch takes: 6 of the 40 pairs are dropped, and 34 make 4 steps of 8."""
+    config = dataclasses.replace(finished, workdir=str(tmp_path), num_steps=None)
+    assert closing_run(config).num_steps == 4
+    assert closing_run(dataclasses.replace(config, num_epochs=2.0)).num_steps == 8
+    with pytest.raises(UserError, match="global_batch_rows = 64: must not take more pairs"):
+        loop.Run(dataclasses.replace(config, global_batch_rows=64))
+
+
+def test_measuring_takes_nothing_from_the_run(finished, tmp_path):
+    """A run that counts its steps first trains on the same pairs."""
+    config = dataclasses.replace(finished, workdir=str(tmp_path), num_steps=None, num_epochs=1.5)
+    run = closing_run(config)
+    assert run.num_steps == 6
+    assert run.batches.counts["records"] == 0
+    loop.train(config)
+    assert rows(config) == rows(finished)
+
+
+@pytest.mark.parametrize("layout", ["packed", "shared"])
+def test_a_packed_run_resumes_to_the_bit(finished, tmp_path, layout):
+    data = dataclasses.replace(finished.data, layout=layout, row_length=64, num_streams=2)
+    whole = dataclasses.replace(finished, data=data, workdir=str(tmp_path / "whole"))
+    loop.train(whole)
+    found = rows(whole)
+    assert found[-1]["data_pairs"] > 8 * 6
+    assert found[-1]["fill"] > 0.5
+    resumed = dataclasses.replace(whole, workdir=str(tmp_path / "resumed"))
+    shutil.copytree(whole.workdir, resumed.workdir)
+    for step in (4, 6):
+        shutil.rmtree(pathlib.Path(resumed.workdir) / "checkpoints" / str(step))
+    loop.train(resumed)
+    assert rows(resumed) == found
+    for ours, theirs in zip(final_state(resumed), final_state(whole), strict=True):
+        np.testing.assert_array_equal(ours, theirs)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -61,3 +62,19 @@ def test_clipping_bounds_the_gradient_not_its_direction():
     _, state = optimizer.update(grads, optimizer.init(params), params)
     first_moment = optax.tree.get(state, "mu")
     np.testing.assert_allclose(first_moment["kernel"], 0.1 * grads["kernel"] / 10, rtol=1e-5)
+
+
+def test_the_first_moment_may_be_bfloat16():
+    """Half the memory; what it rounds away is smaller than the step."""
+    params = {"kernel": jnp.ones((4, 4))}
+    gradient = {"kernel": jnp.linspace(-1, 1, 16).reshape(4, 4)}
+    found: dict[str, Any] = {}
+    for dtype in ("float32", "bfloat16"):
+        optimizer = build(OptimizerConfig(first_moment_dtype=dtype, warmup_fraction=0.0), 10)
+        state = optimizer.init(params)
+        for _ in range(3):
+            updates, state = optimizer.update(gradient, state, params)
+        assert optax.tree.get(state, "mu")["kernel"].dtype == dtype
+        assert optax.tree.get(state, "nu")["kernel"].dtype == "float32"
+        found[dtype] = updates
+    np.testing.assert_allclose(found["bfloat16"]["kernel"], found["float32"]["kernel"], rtol=0.01)

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
 import torch
 from flax import nnx
 
+from codepmp_jax.config import DataConfig
 from codepmp_jax.conversion.export import hf_tensors
-from codepmp_jax.models.preference import abstract_params, init_params
+from codepmp_jax.models.preference import (
+    abstract_params,
+    init_params,
+    last_token,
+    one_text_rows,
+)
 from codepmp_jax.training import optimizer as optimizers
 from codepmp_jax.training.state import TrainState
 from codepmp_jax.training.step import gradients, train_step
 from tests.training.reference import (
     TorchPreferenceModel,
-    random_batch,
+    batch_of,
+    padded,
+    random_pairs,
     tiny_config,
     torch_optimizer,
 )
@@ -52,13 +62,15 @@ def errors(config, ours, theirs: dict[str, np.ndarray]) -> dict[str, float]:
 def test_logits_and_rewards(padding_side, tied):
     config = tiny_config(model__tie_embeddings=tied)
     params = random_params(config)
-    batch = random_batch(1, padding_side=padding_side)
+    batch = padded(random_pairs(1), padding_side)
     theirs, their_logits = TorchPreferenceModel(config, params)(batch)
     graph, _, _ = abstract_params(config.model)
     model = nnx.merge(graph, params)
-    rows, mask = batch.tokens.reshape(16, 24), batch.token_mask.reshape(16, 24)
-    hidden = model(jax.numpy.asarray(rows), jax.numpy.asarray(mask))
-    rewards = model.rewards(hidden, jax.numpy.asarray(mask))
+    rows, mask = (
+        jax.numpy.asarray(array.reshape(16, 24)) for array in (batch.tokens, batch.token_mask)
+    )
+    hidden = model(rows, *one_text_rows(mask))
+    rewards = model.rewards(hidden, last_token(mask)[:, None])[:, 0]
     real = batch.token_mask
     logits = np.asarray(model.logits(hidden)).reshape(8, 2, 24, -1)
     found = (
@@ -69,17 +81,36 @@ def test_logits_and_rewards(padding_side, tied):
     assert max(found) < TOLERANCE
 
 
-@pytest.mark.parametrize("padding_side", ["right", "left"])
+def data_config(layout: Any) -> DataConfig:
+    """A layout's name, or the side that rows are padded on."""
+    if layout in ("left", "right"):
+        return DataConfig(max_length=24, padding_side=layout)
+    return DataConfig(max_length=24, layout=layout, row_length=96)
+
+
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("reduction", ["token_mean", "micro_batch_mean"])
-def test_losses_and_gradients(padding_side, tied, reduction):
-    config = tiny_config(model__tie_embeddings=tied, loss__lm_reduction=reduction)
+@pytest.mark.parametrize(
+    ("layout", "reduction"),
+    [
+        *(("right", reduction) for reduction in ("token_mean", "micro_batch_mean")),
+        *(("left", reduction) for reduction in ("token_mean", "micro_batch_mean")),
+        ("packed", "token_mean"),
+        ("shared", "token_mean"),
+    ],
+)
+def test_losses_and_gradients(layout, tied, reduction):
+    config = tiny_config(
+        model__tie_embeddings=tied, loss__lm_reduction=reduction, data=data_config(layout)
+    )
     params = random_params(config)
-    batch = random_batch(2, padding_side=padding_side)
+    pairs = random_pairs(2)
+    batch = padded(pairs)
     reference = TorchPreferenceModel(config, params)
     pair_loss, lm_loss = reference.losses(batch, config.loss)
     (pair_loss + lm_loss).backward()
-    grads, metrics = jax.jit(lambda params, batch: gradients(params, batch, config))(params, batch)
+    grads, metrics = jax.jit(lambda params, batch: gradients(params, batch, config))(
+        params, batch_of(pairs, config)
+    )
     assert float(metrics["pair_loss"]) == pytest.approx(pair_loss.item(), rel=TOLERANCE)
     assert float(metrics["lm_loss"]) == pytest.approx(lm_loss.item(), rel=TOLERANCE)
     found = errors(config, grads, reference.named(lambda parameter: parameter.grad))
@@ -88,20 +119,24 @@ def test_losses_and_gradients(padding_side, tied, reduction):
 
 def test_the_two_reductions_differ():
     """Otherwise the parity of micro_batch_mean would show nothing."""
-    batch = jax.tree.map(jax.numpy.asarray, random_batch(2))
+    configs = tiny_config(), tiny_config(loss__lm_reduction="micro_batch_mean")
     values = [
-        gradients(random_params(config), batch, config)[1]["lm_loss"]
-        for config in (tiny_config(), tiny_config(loss__lm_reduction="micro_batch_mean"))
+        gradients(random_params(config), batch_of(random_pairs(2), config), config)[1]["lm_loss"]
+        for config in configs
     ]
     assert abs(float(values[0] - values[1])) > 1e-3
 
 
 @pytest.mark.parametrize(
-    ("padding_side", "tied", "mask"),
-    [("right", False, "matrices"), ("left", True, "all"), ("right", True, "matrices")],
+    ("layout", "tied", "mask"),
+    [("right", False, "matrices"), ("left", True, "all"), ("shared", True, "matrices")],
 )
-def test_thirty_steps(padding_side, tied, mask):
-    config = tiny_config(model__tie_embeddings=tied, optimizer__weight_decay_mask=mask)
+def test_thirty_steps(layout, tied, mask):
+    config = tiny_config(
+        model__tie_embeddings=tied,
+        optimizer__weight_decay_mask=mask,
+        data=data_config(layout),
+    )
     params = random_params(config)
     reference = TorchPreferenceModel(config, params)
     adamw, schedule = torch_optimizer(reference, config.optimizer, 30)
@@ -113,14 +148,14 @@ def test_thirty_steps(padding_side, tied, mask):
     step = jax.jit(lambda state, batch: train_step(state, batch, config, 30))
     ours, theirs = [], []
     for seed in range(30):
-        batch = random_batch(seed, padding_side=padding_side)
-        state, metrics = step(state, batch)
+        pairs = random_pairs(seed)
+        state, metrics = step(state, batch_of(pairs, config))
         ours.append(float(metrics["loss"]))
         # The cosine's 1 + cos(x) cancels towards its end: float32 is exact only next to the peak.
         assert float(metrics["learning_rate"]) == pytest.approx(
             schedule.get_last_lr()[0], rel=0, abs=1e-6 * config.optimizer.learning_rate
         )
-        pair_loss, lm_loss = reference.losses(batch, config.loss)
+        pair_loss, lm_loss = reference.losses(padded(pairs), config.loss)
         loss = pair_loss + lm_loss
         adamw.zero_grad()
         loss.backward()

@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from codepmp_jax.config import MeshConfig
+from codepmp_jax.config import DataConfig, MeshConfig
+from codepmp_jax.data.transforms import TokenizedPair, common_length
 from codepmp_jax.models.preference import init_params
 from codepmp_jax.sharding import batch_sharding, check_mesh, make_mesh
 from codepmp_jax.training import optimizer as optimizers
 from codepmp_jax.training.state import abstract_state, init_state
-from codepmp_jax.training.step import eval_step, gradients, jit_train_step
-from tests.training.reference import random_batch, tiny_config
+from codepmp_jax.training.step import eval_step, gradients, jit_train_step, label_chunk
+from tests.training.reference import batch_of, random_pairs, tiny_config
 
 
 def run(config, num_devices: int, num_steps: int = 4):
@@ -28,7 +32,7 @@ def run(config, num_devices: int, num_steps: int = 4):
     rows = []
     with jax.set_mesh(mesh):
         for seed in range(num_steps):
-            batch = jax.device_put(random_batch(seed), batch_sharding(mesh))
+            batch = jax.device_put(batch_of(random_pairs(seed), config), batch_sharding(mesh))
             state, metrics = step(state, batch)
             rows.append(jax.device_get(metrics))
     assert int(state.step) == num_steps
@@ -49,42 +53,68 @@ def assert_same_run(ours, theirs, rtol):
     )
 
 
+def layout_config(layout: Any, **changes):
+    """Rows of 48 (padded) or 64 tokens, 8 of them, with room for 8 pairs of at most 24 tokens a text."""
+    row_length = None if layout == "padded" else 64
+    data = DataConfig(max_length=24, layout=layout, row_length=row_length)
+    return tiny_config(data=data, **changes)
+
+
 @pytest.fixture(scope="module")
 def one_device():
     return run(tiny_config(), 1)
 
 
 @pytest.mark.parametrize(
-    "mesh",
+    ("layout", "attention", "mesh"),
     [
-        MeshConfig(fsdp=4, tensor=2),
-        MeshConfig(data=2, fsdp=2, tensor=2),
-        MeshConfig(data=8, fsdp=1),
+        ("padded", "xla", MeshConfig(fsdp=4, tensor=2)),
+        ("packed", "xla", MeshConfig(data=2, fsdp=2, tensor=2)),
+        ("packed", "blocked", MeshConfig(data=8, fsdp=1)),
+        ("shared", "xla", MeshConfig(data=1, fsdp=8)),
+        ("shared", "blocked", MeshConfig(data=2, fsdp=2, tensor=2)),
     ],
     ids=str,
 )
-def test_eight_devices_equal_one(one_device, mesh):
-    assert_same_run(run(tiny_config(mesh=mesh), 8), one_device, rtol=1e-4)
+def test_eight_devices_in_any_layout_equal_one_with_padded_rows(
+    one_device, layout, attention, mesh
+):
+    config = layout_config(layout, mesh=mesh, model__attention=attention, model__attention_block=16)
+    assert_same_run(run(config, 8), one_device, rtol=1e-4)
 
 
 def test_sharded_parameters_lie_on_all_devices():
     config = tiny_config(mesh=MeshConfig(fsdp=4, tensor=2))
     mesh = make_mesh(check_mesh(config, 8))
     state = init_state(config.model, optimizers.build(config.optimizer, 1), mesh, 0)
-    kernel = state.params["decoder"]["layers"]["mlp"]["gate"]["kernel"]
-    assert kernel.addressable_shards[0].data.shape == (2, 32 // 4, 48 // 2)
-    moments = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.shape == kernel.shape]
-    assert {leaf.sharding for leaf in moments} == {kernel.sharding}
+    layers = state.params["decoder"]["layers"]
+    for kernel, shard in (
+        (layers["mlp"]["gate"]["kernel"], (2, 32 // 4, 48 // 2)),
+        (layers["mlp"]["down"]["kernel"], (2, 48 // 8, 32)),
+        (layers["attention"]["output"]["kernel"], (2, 32 // 8, 32)),
+        (state.params["decoder"]["embedding"], (96 // 8, 32)),
+    ):
+        assert kernel.addressable_shards[0].data.shape == shard
+        moments = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.shape == kernel.shape]
+        assert kernel.sharding in {leaf.sharding for leaf in moments}
 
 
-@pytest.mark.parametrize("reduction", ["token_mean", "micro_batch_mean"])
-def test_accumulation_changes_nothing(reduction):
-    config = tiny_config(loss__lm_reduction=reduction)
-    params = init_params(config.model, 0)
-    whole, whole_metrics = jit_gradients(config)(params, random_batch(5))
+@pytest.mark.parametrize(
+    ("layout", "reduction"),
+    [
+        ("padded", "token_mean"),
+        ("padded", "micro_batch_mean"),
+        ("packed", "token_mean"),
+        ("shared", "token_mean"),
+    ],
+)
+def test_accumulation_changes_nothing(layout, reduction):
+    config = layout_config(layout, loss__lm_reduction=reduction)
+    params, batch = init_params(config.model, 0), batch_of(random_pairs(5), config)
+    whole, whole_metrics = jit_gradients(config)(params, batch)
     for steps in (4, 8):
-        parts = tiny_config(loss__lm_reduction=reduction, accumulation_steps=steps)
-        grads, metrics = jit_gradients(parts)(params, random_batch(5))
+        parts = layout_config(layout, loss__lm_reduction=reduction, accumulation_steps=steps)
+        grads, metrics = jit_gradients(parts)(params, batch)
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), grads, whole
         )
@@ -97,52 +127,116 @@ def test_accumulated_run_equals_whole_run_on_a_mesh(one_device):
     assert_same_run(run(config, 2), one_device, rtol=1e-4)
 
 
-def test_first_pair_loss_of_a_zero_score_head_is_ln_2():
-    config = tiny_config(model__score_init_std=0.0)
-    batch = random_batch(0)._replace(margin=np.zeros(8, np.float32))
-    metrics = eval_step(init_params(config.model, 0), jax.tree.map(jnp.asarray, batch), config)
+@pytest.mark.parametrize("layout", ["padded", "packed", "shared"])
+def test_first_pair_loss_of_a_zero_score_head_is_ln_2(layout):
+    config = layout_config(layout, model__score_init_std=0.0)
+    batch = batch_of(random_pairs(0), config)
+    batch = batch._replace(margin=jnp.zeros_like(batch.margin))
+    metrics = eval_step(init_params(config.model, 0), batch, config)
+    assert float(metrics["num_pairs"]) == 8
     assert float(metrics["pair_loss"] / metrics["num_pairs"]) == pytest.approx(
         math.log(2), rel=1e-6
     )
     assert float(metrics["accuracy"] / metrics["num_pairs"]) == 0.5
 
 
-@pytest.mark.parametrize("remat", ["none", "dots_with_no_batch_dims"])
-def test_remat_changes_nothing(remat):
+EOS = 5
+
+
+@st.composite
+def pairs_of_every_kind(draw) -> list[TokenizedPair]:
+    """Prompts may be empty and responses one token, texts may be full, hold EOS, and begin one another."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    pairs: list[TokenizedPair] = []
+    for number in range(draw(st.integers(1, 8))):
+        prompt = draw(st.sampled_from([0, 1, 7, 23]))
+        tokens = [
+            rng.integers(1, 96, prompt + draw(st.sampled_from([1, 2, 24 - prompt])))[:24]
+            for _ in range(2)
+        ]
+        for text in tokens:
+            text[:prompt] = tokens[0][:prompt]
+            text[rng.random(len(text)) < 0.2] = EOS
+        if draw(st.booleans()):
+            shorter = min(map(len, tokens))
+            tokens[1][:shorter] = tokens[0][:shorter]
+        chosen, rejected = (text.astype(np.int32) for text in tokens)
+        common = common_length(chosen, rejected)
+        if common < max(len(chosen), len(rejected)):
+            start = min(max(1, prompt), len(chosen))
+            pairs.append(TokenizedPair(str(number), 0.1, chosen, rejected, start, common))
+    return pairs
+
+
+_ALL_LAYOUTS = {
+    (layout, attention): layout_config(
+        layout, model__attention=attention, model__attention_block=16, model__remat="none"
+    )
+    for layout, attention in (
+        ("padded", "xla"),
+        *((layout, name) for layout in ("packed", "shared") for name in ("xla", "blocked")),
+    )
+}
+_ALL_GRADIENTS = {key: jit_gradients(config) for key, config in _ALL_LAYOUTS.items()}
+
+
+@settings(max_examples=25, deadline=None)
+@given(pairs_of_every_kind())
+def test_layouts_have_the_same_losses_and_gradients(pairs):
+    if not pairs:
+        return
     params = init_params(tiny_config().model, 0)
-    expected, _ = jit_gradients(tiny_config())(params, random_batch(3))
-    found, _ = jit_gradients(tiny_config(model__remat=remat))(params, random_batch(3))
+    expected = None
+    for key, config in _ALL_LAYOUTS.items():
+        found = _ALL_GRADIENTS[key](params, batch_of(pairs, config))
+        expected = expected or found
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            scale = max(1.0, float(np.max(np.abs(b))))
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * scale, err_msg=str(key))
+
+
+@pytest.mark.parametrize(
+    "remat",
+    [
+        *("none", "save_attention", "save_qkv_attention", "save_mlp_attention"),
+        *("dots_with_no_batch_dims", "offload_qkv_attention"),
+    ],
+)
+@pytest.mark.parametrize("attention", ["xla", "blocked"])
+def test_remat_changes_nothing(remat, attention):
+    settings = {"model__attention": attention, "model__attention_block": 8}
+    params = init_params(tiny_config().model, 0)
+    batch = batch_of(random_pairs(3), tiny_config())
+    expected, _ = jit_gradients(tiny_config(**settings))(params, batch)
+    found, _ = jit_gradients(tiny_config(**settings, model__remat=remat))(params, batch)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found, expected
     )
 
 
-def test_filler_pairs_change_nothing():
+def test_empty_rows_change_nothing():
     config = tiny_config()
     params = init_params(config.model, 0)
-    batch = random_batch(4)
-    filled = jax.tree.map(
-        lambda array: jnp.asarray(np.concatenate([array, np.zeros_like(array)])), batch
-    )
-    expected = eval_step(params, jax.tree.map(jnp.asarray, batch), config)
+    batch = batch_of(random_pairs(4), config)
+    filled = batch_of(random_pairs(4), tiny_config(global_batch_rows=16))
+    expected = eval_step(params, batch, config)
     found = eval_step(params, filled, config)
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
-def test_the_lm_loss_ignores_rejected_rows():
+def test_the_lm_loss_ignores_rejected_texts():
     config = tiny_config()
     params = init_params(config.model, 0)
-    batch = random_batch(6)
-    other = batch._replace(tokens=batch.tokens.copy())
-    other.tokens[:, 1] = (other.tokens[:, 1] + 1) % 96
-    losses = [eval_step(params, jax.tree.map(jnp.asarray, each), config) for each in (batch, other)]
+    batch = batch_of(random_pairs(6), config)
+    other = batch._replace(tokens=batch.tokens.at[:, 24:].set((batch.tokens[:, 24:] + 1) % 96))
+    losses = [eval_step(params, each, config) for each in (batch, other)]
     assert float(losses[0]["lm_loss"]) == pytest.approx(float(losses[1]["lm_loss"]), rel=1e-6)
     assert float(losses[0]["pair_loss"]) != pytest.approx(float(losses[1]["pair_loss"]), rel=1e-3)
 
 
 def test_bfloat16_is_close_to_float32():
-    batch = jax.tree.map(jnp.asarray, random_batch(7))
+    batch = batch_of(random_pairs(7), tiny_config())
     params = init_params(tiny_config().model, 0)
     exact = eval_step(params, batch, tiny_config())
     rough = eval_step(params, batch, tiny_config(model__compute_dtype="bfloat16"))
@@ -151,14 +245,25 @@ def test_bfloat16_is_close_to_float32():
 
 def test_bfloat16_gradients_survive_a_token_that_repeats():
     """A token's occurrences add up in its embedding's gradient: in bfloat16 most would be lost."""
-    params = init_params(tiny_config().model, 0)
-    batch = random_batch(7, num_pairs=32, length=64)
-    tokens = np.where(np.random.default_rng(0).random(batch.tokens.shape) < 0.7, 5, batch.tokens)
-    batch = batch._replace(tokens=tokens.astype(np.int32))
-    exact, _ = jit_gradients(tiny_config())(params, batch)
-    rough, _ = jit_gradients(tiny_config(model__compute_dtype="bfloat16"))(params, batch)
+    data = DataConfig(max_length=64)
+    config = tiny_config(data=data, global_batch_rows=32)
+    params = init_params(config.model, 0)
+    batch = batch_of(random_pairs(7, num_pairs=32, length=64), config)
+    often = np.random.default_rng(0).random(batch.tokens.shape) < 0.7
+    batch = batch._replace(tokens=jnp.where(often, 5, batch.tokens))
+    exact, _ = jit_gradients(config)(params, batch)
+    low = tiny_config(data=data, global_batch_rows=32, model__compute_dtype="bfloat16")
+    rough, _ = jit_gradients(low)(params, batch)
     errors = jax.tree.map(
         lambda a, b: float(np.linalg.norm(a - b) / np.linalg.norm(a)), exact, rough
     )
     assert max(jax.tree.leaves(errors)) < 0.05, errors
     assert {leaf.dtype for leaf in jax.tree.leaves(rough)} == {jnp.dtype("float32")}
+
+
+def test_logits_of_a_chunk_are_of_one_device():
+    """lm_chunk_tokens counts a device's tokens: 8 rows on 8 devices are one row on each."""
+    config = layout_config("packed")
+    assert label_chunk(config, 8) == 7
+    with jax.set_mesh(make_mesh((2, 4, 1))):
+        assert label_chunk(config, 8) == config.data.row_labels

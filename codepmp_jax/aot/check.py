@@ -1,0 +1,176 @@
+"""Compiles the training step for a TPU slice that is not there: does it fit, and how fast can it be?"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import re
+import time
+from typing import Any
+
+import jax
+
+from codepmp_jax import chips, sharding
+from codepmp_jax.aot import hlo, topology
+from codepmp_jax.aot.attention import kernel_flops
+from codepmp_jax.aot.replay import Profile, replay
+from codepmp_jax.aot.report import Report
+from codepmp_jax.aot.workload import Workload, measure
+from codepmp_jax.chips import Chip
+from codepmp_jax.config import TrainConfig
+from codepmp_jax.errors import require
+from codepmp_jax.models.flops import train_flops
+from codepmp_jax.training import optimizer as optimizers
+from codepmp_jax.training.state import abstract_state
+from codepmp_jax.training.step import abstract_batch, jit_train_step
+
+_GIB = 2.0**30
+
+
+def check(config: TrainConfig, topology_name: str, num_slices: int = 1) -> Report:
+    """Compiles the step of `config` for the slice.
+
+    Raises UserError where there is no such slice or the mesh cannot lie on it.
+    """
+    chip, devices = topology.describe(topology_name, num_slices)
+    config = chips.resolve(config, chip)
+    require(
+        config.model.attention in ("splash", "xla"),
+        "model.attention",
+        config.model.attention,
+        "must be splash or xla on a TPU",
+        "leave it auto",
+    )
+    assert chip.hbm_gib is not None
+    sizes = sharding.check_mesh(config, len(devices), num_slices)
+    rows = config.global_batch_rows // (sizes[0] * sizes[1])
+    options = chips.compiler_options(config, chip)
+    about: dict[str, Any] = {
+        "topology": topology_name,
+        "num_slices": num_slices,
+        "num_devices": len(devices),
+        "mesh": dict(zip(sharding.MESH_AXES, sizes, strict=True)),
+        "layout": config.data.layout,
+        "remat": config.model.remat,
+        "attention": config.model.attention,
+        "accumulation_steps": config.accumulation_steps,
+        "rows_per_device": rows // config.accumulation_steps,
+        "compiler_options": options,
+        "hbm_gib": chip.hbm_gib,
+    }
+    started = time.monotonic()
+    try:
+        mesh = sharding.make_mesh(sizes, devices)
+        compiled = compile_step(config, mesh, options)
+    except jax.errors.JaxRuntimeError as error:
+        require(
+            "No such compile option" not in str(error),
+            "compiler_options",
+            config.compiler_options,
+            str(error),
+            "take it out",
+        )
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return Report(
+            **about,
+            fits=False,
+            compile_seconds=time.monotonic() - started,
+            peak_hbm_gib=needed_gib(str(error)),
+            compiler_says=str(error).split("\n\n")[0],
+            advice=advice(config, about["rows_per_device"], sizes),
+        )
+    about["compile_seconds"] = time.monotonic() - started
+    row = measure(config.data, config.model.attention_block or 0)
+    profile = replay(
+        hlo.parse(compiled.as_text()),
+        chip,
+        lambda name, operands: kernel_flops(name, operands, row.scores_per_query),
+    )
+    peak = compiled.memory_analysis().peak_memory_in_bytes / _GIB
+    return Report(
+        **about,
+        fits=True,
+        peak_hbm_gib=peak,
+        headroom=1 - peak / chip.hbm_gib,
+        **_figures(config, chip, profile, row, rows / sizes[2]),
+    )
+
+
+def compile_step(config: TrainConfig, mesh: jax.sharding.Mesh, options: dict[str, str]) -> Any:
+    """The training step of a resolved config, compiled for the devices of `mesh`."""
+    num_steps = config.num_steps or 1000
+    state = abstract_state(config.model, optimizers.build(config.optimizer, num_steps), mesh)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
+    step: Any = jit_train_step(config, num_steps, shardings, options)
+    with jax.set_mesh(mesh):
+        return step.trace(state, abstract_batch(config, mesh)).lower().compile()
+
+
+def needed_gib(message: str) -> float | None:
+    """The memory that the compiler says is needed, where it does."""
+    found = re.search(r"\(([\d.]+)G\) exceeds available|Used ([\d.]+)G of", message)
+    return float(found.group(1) or found.group(2)) if found else None
+
+
+def advice(config: TrainConfig, rows_per_part: int, sizes: tuple[int, int, int]) -> list[str]:
+    """What to change so that a step that does not fit may do so, the cheapest change first."""
+    data, fsdp, _ = sizes
+    parts = config.accumulation_steps
+    found = []
+    if config.model.remat != "full":
+        found.append("--model.remat full")
+    if rows_per_part % 2 == 0:
+        found.append(f"--accumulation-steps {2 * parts}")
+    if data % 2 == 0:
+        found.append(f"--mesh.fsdp {2 * fsdp}")
+    if config.optimizer.first_moment_dtype == "float32":
+        found.append("--optimizer.first-moment-dtype bfloat16")
+    return [*found, "a larger slice"]
+
+
+def _figures(
+    config: TrainConfig,
+    chip: Chip,
+    profile: Profile,
+    row: Workload,
+    rows_per_device: float,
+) -> dict[str, Any]:
+    assert chip.peak_flops is not None
+    seconds = sum(profile.seconds.values())
+    useful = rows_per_device * train_flops(
+        config.model, tokens=row.tokens, keys=row.keys, labels=row.labels, pairs=row.pairs
+    )
+    computed = profile.flops + profile.kernel_flops
+    accumulation_loops = 1 if config.accumulation_steps > 1 else 0
+    by_kind: dict[tuple[str, bool], list[float]] = collections.defaultdict(lambda: [0, 0.0, 0.0])
+    sync_layer_gathers = 0
+    for one in profile.collectives:
+        sums = by_kind[one.transfer.kind, one.overlapped]
+        for i, value in enumerate((1, one.transfer.num_bytes / _GIB, one.seconds * 1e3)):
+            sums[i] += one.times * value
+        if (
+            one.transfer.kind == "all-gather"
+            and not one.overlapped
+            and len(one.loops) > accumulation_loops
+        ):
+            sync_layer_gathers += one.times
+    return {
+        "step_ms": seconds * 1e3,
+        "mfu_ceiling_useful": useful / seconds / chip.peak_flops,
+        "useful_flop_fraction": useful / computed,
+        "sync_layer_gathers": sync_layer_gathers,
+        "collective_gib": sum(gib for (kind, _), (_, gib, _) in by_kind.items() if kind != "host"),
+        "collective_ms": sum(ms for _, _, ms in by_kind.values()),
+        "pairs_per_second_per_chip": rows_per_device * row.pairs / seconds * chip.devices_per_chip,
+        "computed_tflop": computed / 1e12,
+        "useful_tflop": useful / 1e12,
+        "peak_tflops": chip.peak_flops / 1e12,
+        "phases_ms": {name: s * 1e3 for name, s in profile.seconds.items()},
+        "collectives": [
+            {"kind": kind, "overlapped": overlapped, "count": count, "gib": gib, "ms": ms}
+            for (kind, overlapped), (count, gib, ms) in sorted(by_kind.items())
+        ],
+        "kernel_calls": dict(profile.kernel_calls),
+        "row": dataclasses.asdict(row),
+    }

@@ -1,0 +1,211 @@
+"""Finds the fastest way to compute a step on a slice: remat, parts of the batch, mesh, XLA's options."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import json
+import multiprocessing
+import pathlib
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from codepmp_jax import presets, sharding
+from codepmp_jax.aot import topology
+from codepmp_jax.aot.check import check
+from codepmp_jax.aot.report import Report
+from codepmp_jax.aot.workload import measure
+from codepmp_jax.chips import Chip
+from codepmp_jax.config import CompileCheckConfig, TrainConfig
+from codepmp_jax.config.training import RematPolicy
+from codepmp_jax.errors import UserError
+from codepmp_jax.models.flops import train_flops
+from codepmp_jax.progress import progress
+
+# From what keeps least to what keeps most, with the share of the forward pass that is so computed again.
+_REMAT: dict[RematPolicy, float] = {
+    "full": 1.0,
+    "save_attention": 0.95,
+    "save_qkv_attention": 0.85,
+    "save_mlp_attention": 0.25,
+    "dots_with_no_batch_dims": 0.1,
+    "none": 0.0,
+}
+# What is tried beside the chip's own options, on the fastest step that these give.
+_OPTIONS = (
+    ("xla_tpu_scoped_vmem_limit_kib=65536",),
+    ("xla_tpu_scoped_vmem_limit_kib=98304",),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """A way to compute the step."""
+
+    remat: RematPolicy
+    accumulation_steps: int
+    fsdp: int
+    compiler_options: tuple[str, ...] = ()
+
+    def apply(self, config: CompileCheckConfig) -> CompileCheckConfig:
+        """`config`, computed so."""
+        return dataclasses.replace(
+            config,
+            model=dataclasses.replace(config.model, remat=self.remat),
+            mesh=dataclasses.replace(config.mesh, data=-1, fsdp=self.fsdp),
+            accumulation_steps=self.accumulation_steps,
+            compiler_options=(*config.compiler_options, *self.compiler_options),
+        )
+
+    def needs_as_much_as(self, other: Point) -> bool:
+        """Whether it needs the memory of `other` or more, as far as that is known before compiling."""
+        order = list(_REMAT)
+        return (
+            order.index(self.remat) >= order.index(other.remat)
+            and self.accumulation_steps <= other.accumulation_steps
+            and self.fsdp <= other.fsdp
+        )
+
+
+def points(config: CompileCheckConfig, chip: Chip, num_devices: int) -> list[Point]:
+    """Every point whose mesh and parts work out, the presumably fastest first.
+
+    A part takes as long as its matmuls, or as gathering the parameters twice and reducing the gradients.
+    """
+    assert chip.peak_flops is not None
+    assert chip.ici_bandwidth is not None
+    row = measure(config.data, chip.attention_block)
+    flops = train_flops(
+        config.model, tokens=row.tokens, keys=row.keys, labels=row.labels, pairs=row.pairs
+    )
+    params = train_flops(config.model, tokens=1.0, keys=0.0, labels=1.0, pairs=0.0) / 6
+    rows = config.global_batch_rows * config.mesh.tensor / num_devices
+    powers = [2**i for i in range(num_devices.bit_length())]
+    presumed: list[tuple[float, Point]] = []
+    for remat, again in _REMAT.items():
+        for parts in powers:
+            for fsdp in powers:
+                point = Point(remat, parts, fsdp)
+                try:
+                    sharding.check_mesh(point.apply(config), num_devices, config.num_slices)
+                except UserError:
+                    continue
+                compute = rows / parts * flops * (1 + again / 3) / chip.peak_flops
+                transfers = 3 * 2 * params / chip.ici_bandwidth if fsdp > 1 else 0.0
+                # Between equals, those that need less memory.
+                seconds = parts * max(compute, transfers) * (1 + 1e-3 * parts)
+                presumed.append((seconds, point))
+    return [point for _, point in sorted(presumed, key=lambda entry: (entry[0], -entry[1].fsdp))]
+
+
+def search(config: CompileCheckConfig) -> str:
+    """Tries points until config.search_compilations of them fit; a table of these, the fastest first, and what
+    to type for that one.
+
+    Everything that was tried is a line of config.json, and is not tried again. Raises UserError where
+    nothing fits.
+    """
+    chip, devices = topology.describe(config.topology, config.num_slices)
+    tried = _read(config)
+    fitting: list[tuple[Report, Point]] = []
+    too_large: list[Point] = []
+    with progress(total=config.search_compilations, desc="search", unit="step") as bar:
+
+        def attempt(point: Point) -> None:
+            if any(point.needs_as_much_as(other) for other in too_large):
+                return
+            report = _check(point.apply(config), tried)
+            if report.fits:
+                fitting.append((report, point))
+                fitting.sort(key=lambda entry: entry[0].step_ms or 0.0)
+                bar.set_postfix_str(f"best {fitting[0][0].mfu_ceiling_useful:.1%} of the peak")
+                bar.update()
+            else:
+                too_large.append(point)
+
+        for point in points(config, chip, len(devices)):
+            if len(fitting) >= config.search_compilations - len(_OPTIONS):
+                break
+            attempt(point)
+        if not fitting:
+            raise UserError(
+                f"{config.topology}: nothing that was tried fits. Remedy: take a larger slice, or set "
+                "--mesh.tensor or --optimizer.first-moment-dtype bfloat16."
+            )
+        fastest = fitting[0][1]
+        for options in _OPTIONS:
+            attempt(dataclasses.replace(fastest, compiler_options=options))
+    return _summary(config, fitting)
+
+
+def _settings(config: CompileCheckConfig) -> dict[str, Any]:
+    """What a report depends on."""
+    names = [field.name for field in dataclasses.fields(TrainConfig)]
+    settings = presets.to_json(config)
+    return {name: settings[name] for name in (*names, "topology", "num_slices")}
+
+
+def _read(config: CompileCheckConfig) -> list[dict[str, Any]]:
+    """What an earlier search tried; a line that it did not finish goes."""
+    path = pathlib.Path(config.json or "")
+    if config.json is None or not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return [json.loads(line) for line in lines]
+
+
+def _check(config: CompileCheckConfig, tried: list[dict[str, Any]]) -> Report:
+    """The report of an earlier search, or a new one, which is added to the file."""
+    settings = _settings(config)
+    for entry in tried:
+        if entry["settings"] == settings:
+            return Report(**entry["report"])
+    report = check_alone(config, config.topology, config.num_slices)
+    if config.json is not None:
+        path = pathlib.Path(config.json)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(
+                json.dumps({"settings": settings, "report": dataclasses.asdict(report)}) + "\n"
+            )
+    return report
+
+
+def check_alone(config: TrainConfig, topology_name: str, num_slices: int) -> Report:
+    """`check` in a process of its own, whose memory goes with it."""
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        return pool.submit(check, config, topology_name, num_slices).result()
+
+
+def _rows(fitting: list[tuple[Report, Point]]) -> Iterator[tuple[str, ...]]:
+    yield "MFU", "pairs/s", "step ms", "HBM left", "sync", "remat", "parts", "fsdp", "options"
+    for report, point in fitting:
+        yield (
+            f"{report.mfu_ceiling_useful:.1%}",
+            f"{report.pairs_per_second_per_chip:.2f}",
+            f"{report.step_ms:.1f}",
+            f"{report.headroom:.1%}",
+            str(report.sync_layer_gathers),
+            point.remat,
+            str(point.accumulation_steps),
+            str(point.fsdp),
+            " ".join(point.compiler_options) or "-",
+        )
+
+
+def _summary(config: CompileCheckConfig, fitting: list[tuple[Report, Point]]) -> str:
+    rows = list(_rows(fitting))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+    best = fitting[0][1]
+    words = ["--model.remat", best.remat, "--accumulation-steps", str(best.accumulation_steps)]
+    words += ["--mesh.data", "-1", "--mesh.fsdp", str(best.fsdp)]
+    if options := (*config.compiler_options, *best.compiler_options):
+        words += ["--compiler-options", *options]
+    return f"{table}\n\n{shlex.join(words)}"

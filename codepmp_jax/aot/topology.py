@@ -1,0 +1,54 @@
+"""TPU slices by name, for the compiler, without the machines."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+from typing import Any
+
+import jax
+from jax.experimental import topologies
+
+from codepmp_jax.chips import CHIPS, Chip
+from codepmp_jax.errors import UserError
+
+# Chips along each axis of the common slices: a plane of v5e and v6e, a cube of the others.
+_PLANES = ("2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
+_CUBES = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8")
+NAMES = tuple(
+    f"{chip}:{shape}"
+    for chip, shapes in (
+        *(("v5e", _PLANES), ("v6e", _PLANES)),
+        *(("v4", _CUBES), ("v5p", _CUBES), ("tpu7x", _CUBES)),
+    )
+    for shape in shapes
+)
+
+
+def describe(name: str, num_slices: int = 1) -> tuple[Chip, list[Any]]:
+    """The chip, and the devices of `num_slices` slices of the topology `name`, e.g. `v5p:4x4x4`.
+
+    Raises UserError where libtpu is not installed, and naming the nearest topologies where it knows none
+    of that name.
+    """
+    if importlib.util.find_spec("libtpu") is None:
+        raise UserError("libtpu is not installed. Remedy: pip install -e '.[tpu]'")
+    chip = CHIPS.get(name.split(":")[0])
+    if chip is None or chip.clock is None or ":" not in name:
+        raise _unknown(name)
+    slices = {"num_slices": num_slices} if num_slices > 1 else {}
+    try:
+        described = topologies.get_topology_desc(
+            name, platform="tpu", **chip.topology_options, **slices
+        )
+    except jax.errors.JaxRuntimeError as error:
+        raise _unknown(name, str(error)) from error
+    return chip, described.devices
+
+
+def _unknown(name: str, said: str = "") -> UserError:
+    nearest = difflib.get_close_matches(name.lower(), NAMES, n=3, cutoff=0.4)
+    return UserError(
+        f"topology = {name!r}: no such slice{f' ({said})' if said else ''}. Remedy: give one like "
+        f"{', '.join(nearest or ('v5e:4x4', 'v5p:4x4x4', 'v6e:16x16'))}."
+    )

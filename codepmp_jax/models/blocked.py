@@ -1,0 +1,162 @@
+"""Attention a block of scores at a time in plain JAX (arXiv 2205.14135), for the CPU.
+
+Only blocks that some query needs are computed. Rows are laid end to end, and one loop runs over the needed
+pairs of a block of queries and a block of keys, so that its length is the work there is.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+from jaxtyping import Array, Bool, Float, Int
+
+from codepmp_jax.models.segments import Options, Segments, needed_blocks, pad_rows
+
+DEFAULT_BLOCK = 64
+_HIDDEN = -1e30
+
+
+def attend_blocked(
+    query: Float[Array, "B L H E"],
+    key: Float[Array, "B L K E"],
+    value: Float[Array, "B L K E"],
+    where: Segments,
+    options: Options,
+) -> Float[Array, "B L H E"]:
+    """As codepmp_jax.models.attention.attend; computes in float32."""
+    length = query.shape[1]
+    block = min(options.block or DEFAULT_BLOCK, length)
+    dtype = query.dtype
+    query, key, value = (x.astype(jnp.float32) for x in (query, key, value))
+    query, key, value, where = pad_rows((query, key, value, where), block)
+    return _attend(query, key, value, where, block)[:, :length].astype(dtype)
+
+
+class _Pairs(NamedTuple):
+    """The pairs of a block of queries and a block of keys to compute, the first `count` of P."""
+
+    queries: Int[Array, " P"]
+    keys: Int[Array, " P"]
+    count: Int[Array, ""]
+
+
+def _pairs(where: Segments, block: int) -> _Pairs:
+    """Ascending, so that a query's own block, in which it sees at least itself, comes last."""
+    needed = needed_blocks(where, block)
+    rows, blocks, _ = needed.shape
+    size = rows * blocks * (blocks + 1) // 2
+    row, query, key = jnp.nonzero(needed, size=size, fill_value=0)
+    return _Pairs(row * blocks + query, row * blocks + key, jnp.sum(needed))
+
+
+def _split(x: Float[Array, "B L H E"], block: int, num_kv_heads: int) -> Float[Array, "N K R E"]:
+    """Blocks of all rows; R is the block's tokens for each of a kv head's query heads."""
+    head_dim = x.shape[-1]
+    x = x.reshape(-1, block, num_kv_heads, x.shape[2] // num_kv_heads, head_dim)
+    return x.transpose(0, 2, 3, 1, 4).reshape(x.shape[0], num_kv_heads, -1, head_dim)
+
+
+def _join(x: Float[Array, "N K R E"], rows: int, block: int) -> Float[Array, "B L H E"]:
+    """The inverse of _split."""
+    blocks, kv_heads, _, head_dim = x.shape
+    x = x.reshape(blocks, kv_heads, -1, block, head_dim).transpose(0, 3, 1, 2, 4)
+    return x.reshape(rows, blocks // rows * block, -1, head_dim)
+
+
+def _at(x: Array, index: Array) -> Array:
+    return jax.lax.dynamic_index_in_dim(x, index, keepdims=False)
+
+
+def _put(x: Array, new: Array, index: Array) -> Array:
+    return jax.lax.dynamic_update_index_in_dim(x, new, index, 0)
+
+
+def _seen(where: Segments, query: Array, key: Array, block: int) -> Bool[Array, "block block"]:
+    """`visible` in one pair of blocks; `where` holds a block in each row."""
+    segments, branches = where
+    places = jnp.arange(block)
+    seen = query * block + places[:, None] >= key * block + places[None, :]
+    seen = seen & (_at(segments, query)[:, None] == _at(segments, key)[None, :])
+    if branches is not None:
+        of_queries, of_keys = _at(branches, query)[:, None], _at(branches, key)[None, :]
+        seen = seen & ((of_keys == 0) | (of_keys == of_queries))
+    return seen
+
+
+def _scores(
+    query: Float[Array, "K R E"], key: Float[Array, "K block E"], seen: Bool[Array, "block block"]
+) -> Float[Array, "K R block"]:
+    scores = jnp.einsum("kre,kte->krt", query, key)
+    kv_heads, _, block = scores.shape
+    scores = jnp.where(seen, scores.reshape(kv_heads, -1, block, block), _HIDDEN)
+    return scores.reshape(kv_heads, -1, block)
+
+
+def _output(query: Array, key: Array, value: Array, where: Segments, block: int) -> Array:
+    return _forward(query, key, value, where, block)[0]
+
+
+def _forward(query: Array, key: Array, value: Array, where: Segments, block: int):
+    rows, _, _, head_dim = query.shape
+    kv_heads = key.shape[2]
+    queries = _split(query * head_dim**-0.5, block, kv_heads)
+    keys, values = _split(key, block, kv_heads), _split(value, block, kv_heads)
+    pairs = _pairs(where, block)
+    in_blocks = jax.tree.map(lambda x: x.reshape(-1, block), where)
+
+    def step(pair: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        outputs, peaks, sums = state
+        i, j = pairs.queries[pair], pairs.keys[pair]
+        scores = _scores(_at(queries, i), _at(keys, j), _seen(in_blocks, i, j, block))
+        old_peak = _at(peaks, i)
+        peak = jnp.maximum(old_peak, scores.max(axis=-1))
+        weights = jnp.exp(scores - peak[..., None])
+        shrink = jnp.exp(old_peak - peak)
+        total = shrink * _at(sums, i) + weights.sum(axis=-1)
+        output = shrink[..., None] * _at(outputs, i)
+        output = output + jnp.einsum("krt,kte->kre", weights, _at(values, j))
+        return _put(outputs, output, i), _put(peaks, peak, i), _put(sums, total, i)
+
+    zeros = jnp.zeros(queries.shape[:-1])
+    state = (jnp.zeros_like(queries), zeros + _HIDDEN, zeros)
+    outputs, peaks, sums = jax.lax.fori_loop(0, pairs.count, step, state)
+    output = checkpoint_name(_join(outputs / sums[..., None], rows, block), "attention")
+    log_sums = checkpoint_name(peaks + jnp.log(sums), "attention")
+    return output, (query, key, value, where, output, log_sums)
+
+
+def _backward(block: int, residuals: tuple, gradient: Array):
+    query, key, value, where, output, log_sums = residuals
+    rows, _, _, head_dim = query.shape
+    kv_heads = key.shape[2]
+    queries = _split(query * head_dim**-0.5, block, kv_heads)
+    keys, values = _split(key, block, kv_heads), _split(value, block, kv_heads)
+    gradients = _split(gradient, block, kv_heads)
+    products = jnp.sum(gradients * _split(output, block, kv_heads), axis=-1)
+    pairs = _pairs(where, block)
+    in_blocks = jax.tree.map(lambda x: x.reshape(-1, block), where)
+
+    def step(pair: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        of_queries, of_keys, of_values = state
+        i, j = pairs.queries[pair], pairs.keys[pair]
+        query, key, gradient = _at(queries, i), _at(keys, j), _at(gradients, i)
+        scores = _scores(query, key, _seen(in_blocks, i, j, block))
+        weights = jnp.exp(scores - _at(log_sums, i)[..., None])
+        of_weights = jnp.einsum("kre,kte->krt", gradient, _at(values, j))
+        of_scores = weights * (of_weights - _at(products, i)[..., None])
+        of_query = _at(of_queries, i) + jnp.einsum("krt,kte->kre", of_scores, key)
+        of_key = _at(of_keys, j) + jnp.einsum("krt,kre->kte", of_scores, query)
+        of_value = _at(of_values, j) + jnp.einsum("krt,kre->kte", weights, gradient)
+        return _put(of_queries, of_query, i), _put(of_keys, of_key, j), _put(of_values, of_value, j)
+
+    state = (jnp.zeros_like(queries), jnp.zeros_like(keys), jnp.zeros_like(values))
+    of_queries, of_keys, of_values = jax.lax.fori_loop(0, pairs.count, step, state)
+    of_query = _join(of_queries, rows, block) * head_dim**-0.5
+    return of_query, _join(of_keys, rows, block), _join(of_values, rows, block), None
+
+
+_attend = jax.custom_vjp(_output, nondiff_argnums=(4,))
+_attend.defvjp(_forward, _backward)

@@ -1,0 +1,69 @@
+"""Attention on GPU: the fused kernels that come with JAX's Pallas."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+from jax.experimental import pallas as pl
+from jax.experimental.pallas.ops.gpu.attention import BlockSizes, mha
+from jaxtyping import Array, Float
+
+from codepmp_jax.models.segments import Options, Segments, attend_by_branch, pad_rows
+
+DEFAULT_BLOCK = 128
+
+
+def attend_pallas_gpu(
+    query: Float[Array, "B L H E"],
+    key: Float[Array, "B L K E"],
+    value: Float[Array, "B L K E"],
+    where: Segments,
+    options: Options,
+) -> Float[Array, "B L H E"]:
+    """As codepmp_jax.models.attention.attend. Blocks are powers of two, of 16 at least; rows are padded to
+    blocks. With branches, two calls of the kernel."""
+    length, head_dim = query.shape[1], query.shape[-1]
+    block = min(options.block or DEFAULT_BLOCK, length)
+    block = max(16, pl.next_power_of_2(block + 1) // 2)
+    # The library's proportion: the backward kernel keeps more in registers.
+    backward = max(16, block // 4)
+    settings = (
+        head_dim**-0.5,
+        True,  # causal
+        BlockSizes(block, block, backward, backward, backward, backward),
+        *("triton", None, 2, None),  # backward_pass_impl, num_warps, num_stages, grid
+        *(options.interpret, False, False),  # interpret, debug, return_residuals
+    )
+    repeats = query.shape[2] // key.shape[2]
+
+    def call(query: Array, key: Array, value: Array, where: Segments) -> Array:
+        return _attend(query, key, value, where.segments, settings)
+
+    query, key, value, where = pad_rows((query, key, value, where), block)
+    key, value = jnp.repeat(key, repeats, axis=2), jnp.repeat(value, repeats, axis=2)
+    return attend_by_branch(call, query, key, value, where)[:, :length]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _attend(query: Array, key: Array, value: Array, segments: Array, settings: tuple) -> Array:
+    return mha(query, key, value, segments, *settings)
+
+
+def _forward(query: Array, key: Array, value: Array, segments: Array, settings: tuple):
+    """`mha`'s own forward pass, with names on what it keeps, so that a remat policy can save it."""
+    assert mha.fwd is not None
+    _, (*inputs, output, log_sums) = mha.fwd(query, key, value, segments, *settings)
+    output, log_sums = (checkpoint_name(x, "attention") for x in (output, log_sums))
+    return output, (*inputs, output, log_sums)
+
+
+def _backward(settings: tuple, residuals: Any, gradient: Array):
+    assert mha.bwd is not None
+    return mha.bwd(*settings, residuals, gradient)
+
+
+_attend.defvjp(_forward, _backward)

@@ -1,0 +1,204 @@
+"""Attention on TPU: JAX's splash attention kernels, told at run time which blocks of scores to skip."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_kernel import (
+    DEFAULT_MASK_VALUE,
+    BlockSizes,
+    SegmentIds,
+    SplashAttentionKernel,
+)
+from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_mask_info import MaskInfo
+from jaxtyping import Array, Bool, Float, Int
+
+from codepmp_jax.models.segments import (
+    Options,
+    Segments,
+    attend_by_branch,
+    needed_blocks,
+    pad_rows,
+)
+
+DEFAULT_BLOCK = 512
+LANES = 128
+
+
+def attend_splash(
+    query: Float[Array, "B L H E"],
+    key: Float[Array, "B L K E"],
+    value: Float[Array, "B L K E"],
+    where: Segments,
+    options: Options,
+) -> Float[Array, "B L H E"]:
+    """As codepmp_jax.models.attention.attend. Blocks are multiples of 128 tokens; rows are padded to blocks.
+
+    With branches, one call suffices where TokenMask fits 32 bits (texts of up to 1024 tokens with blocks of
+    up to 2048); longer texts take two.
+    """
+    length = query.shape[1]
+    block = min(options.block or DEFAULT_BLOCK, length)
+    block += -block % LANES
+    mask = None
+    if where.branches is not None:
+        mask = TokenMask.of_texts(options.max_text or length, block)
+
+    def call(query: Array, key: Array, value: Array, where: Segments) -> Array:
+        return _call(query, key, value, where, mask, block, options.interpret)
+
+    query, key, value, where = pad_rows((query, key, value, where), block)
+    if mask is None:
+        return attend_by_branch(call, query, key, value, where)[:, :length]
+    return call(query, key, value, where)[:, :length]
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenMask:
+    """Causality and branches from 32 bits a query, since splash computes masks from one number a query.
+
+    With the query at place p, the code holds p modulo 2^place_bits, how many of rejected's own tokens stand
+    before p, and how many of chosen's own stand before those. Keys less than `max_distance` before the query
+    are told from those after it; a pair spans no more tokens, and other pairs have other segments.
+    """
+
+    max_distance: int
+    place_bits: int
+    branch_bits: int
+
+    @classmethod
+    def of_texts(cls, max_text: int, block: int) -> TokenMask | None:
+        """The mask for pairs of texts of up to `max_text` tokens; None where 32 bits do not suffice."""
+        # A pair that shares a token has fewer than 2 * max_text. Keys after the query are of its own block.
+        max_distance = 2 * max_text - 1
+        place_bits = (max_distance + block - 2).bit_length()
+        branch_bits = (max_text - 1).bit_length()
+        if place_bits + 2 * branch_bits > 32:
+            return None
+        return cls(max_distance, place_bits, branch_bits)
+
+    def encode(self, where: Segments) -> tuple[Int[Array, "B L"], Int[Array, "B L"]]:
+        """The code of each token, and the segments to use with it."""
+        segments, branches = where
+        assert branches is not None
+        shape = segments.shape
+        places = jax.lax.broadcasted_iota(jnp.int32, shape, 1)
+
+        def latest(starts: Array) -> Array:
+            return jax.lax.cummax(jnp.where(starts, places, -1), axis=1)
+
+        def differs(x: Array) -> Array:
+            return jnp.pad(x[:, 1:] != x[:, :-1], ((0, 0), (1, 0)), constant_values=True)
+
+        pair_starts = differs(segments)
+        starts = pair_starts | differs(branches)
+        pair = latest(pair_starts)
+        chosen, rejected = latest(starts & (branches == 1)), latest(starts & (branches == 2))
+        is_rejected = branches == 2
+        before = jnp.where(is_rejected, places - rejected, 0)
+        hidden = jnp.where(is_rejected & (chosen >= pair), rejected - chosen, 0)
+        # A text too long for the bits shares nothing: rejected's is then a segment of its own.
+        alone = hidden >= 1 << self.branch_bits
+        hidden = jnp.where(alone, 0, hidden)
+        code = jnp.arange(segments.size, dtype=jnp.int32).reshape(shape) % (1 << self.place_bits)
+        code = code | before << self.place_bits
+        code = code | hidden << (self.place_bits + self.branch_bits)
+        return code, jnp.where(alone, -segments, segments)
+
+    def __call__(self, codes: Array, keys: Array) -> Array:
+        """True where a query may see the key at a place, if their segments are the same."""
+        distance = (codes - keys) & ((1 << self.place_bits) - 1)
+        before = jax.lax.shift_right_logical(codes, self.place_bits) & ((1 << self.branch_bits) - 1)
+        hidden = jax.lax.shift_right_logical(codes, self.place_bits + self.branch_bits)
+        seen = (distance <= before) | (distance > before + hidden)
+        return seen & (distance < self.max_distance)
+
+
+def causal(queries: Array, keys: Array) -> Array:
+    """The mask without branches."""
+    return keys <= queries
+
+
+def _next_needed(needed: Bool[Array, "B Q Q"], axis: int) -> Int[Array, "B Q Q"]:
+    """Along `axis`, the index of the next needed block, or of the last: what to fetch meanwhile."""
+    index = jax.lax.broadcasted_iota(jnp.int32, needed.shape, axis)
+    following = jnp.where(needed, index, needed.shape[axis])
+    following = jax.lax.cummin(following, axis=axis, reverse=True)
+    return jnp.minimum(following, jnp.max(index * needed, axis=axis, keepdims=True))
+
+
+def _mask_infos(needed: Bool[Array, "B Q Q"], codes: Int[Array, " T"]) -> tuple[MaskInfo, MaskInfo]:
+    """Which blocks the kernels compute and fetch: for each block of queries, and for each block of keys.
+
+    Rows lie end to end, in blocks numbered through; each block has steps for the blocks of its own row.
+    """
+    rows, blocks, _ = needed.shape
+    first_block = blocks * jnp.arange(rows, dtype=jnp.int32)[:, None, None]
+
+    def info(block_mask: Array, data_next: Array) -> MaskInfo:
+        info = MaskInfo(data_next[None], None, block_mask[None].astype(jnp.int32), None, None)
+        return info._replace(q_sequence=codes)
+
+    def by_query(x: Array) -> Array:
+        return x.reshape(rows * blocks, blocks)
+
+    def by_key(x: Array) -> Array:
+        return x.transpose(1, 0, 2).reshape(blocks, rows * blocks)
+
+    return (
+        info(by_query(needed), by_query(_next_needed(needed, 2) + first_block)),
+        info(by_key(needed), by_key(_next_needed(needed, 1) + first_block)),
+    )
+
+
+def _call(
+    query: Float[Array, "B L H E"],
+    key: Float[Array, "B L K E"],
+    value: Float[Array, "B L K E"],
+    where: Segments,
+    mask: TokenMask | None,
+    block: int,
+    interpret: bool,
+) -> Float[Array, "B L H E"]:
+    """The kernels over all rows as one sequence of B * L tokens, of which blocks of other rows are skipped."""
+    rows, length, _, head_dim = query.shape
+    needed = needed_blocks(where, block)
+    if mask is None:
+        codes, segments = jnp.arange(rows * length, dtype=jnp.int32), where.segments
+    else:
+        codes, segments = mask.encode(where)
+    by_query, by_key = _mask_infos(needed, codes.reshape(-1))
+    kernel = SplashAttentionKernel(
+        by_query,
+        by_query,
+        by_key,
+        block_sizes=BlockSizes(
+            block_q=block,
+            block_kv=block,
+            block_q_dkv=block,
+            block_kv_dkv=block,
+            block_q_dq=block,
+            block_kv_dq=block,
+        ),
+        is_mqa=False,
+        save_residuals=False,
+        mask_value=DEFAULT_MASK_VALUE,
+        attn_logits_soft_cap=None,
+        residual_checkpoint_name="attention",
+        mask_function=causal if mask is None else mask,
+        interpret=interpret,
+    )
+
+    def heads_first(x: Array) -> Array:
+        return x.reshape(rows * length, -1, head_dim).transpose(1, 0, 2)
+
+    # In float32, since bfloat16 would round 1 / sqrt(E) by up to 0.4 %.
+    scaled = (query.astype(jnp.float32) * head_dim**-0.5).astype(query.dtype)
+    ids = segments.reshape(-1)
+    output = kernel(
+        heads_first(scaled), heads_first(key), heads_first(value), segment_ids=SegmentIds(ids, ids)
+    )
+    assert isinstance(output, jax.Array)
+    return output.transpose(1, 0, 2).reshape(query.shape)

@@ -1,0 +1,120 @@
+import dataclasses
+import json
+
+import pytest
+
+from codepmp_jax.aot import search as searches
+from codepmp_jax.aot.report import Report
+from codepmp_jax.aot.search import Point, points, search
+from codepmp_jax.chips import CHIPS
+from codepmp_jax.config import CompileCheckConfig, DataConfig
+from codepmp_jax.errors import UserError
+
+CONFIG = CompileCheckConfig(
+    topology="v5e:2x2",
+    data=DataConfig(layout="shared", max_length=64),
+    global_batch_rows=16,
+    search_compilations=6,
+)
+
+
+def made_up_report(config, fits):
+    """Slower with more parts and more remat; the figures of a step that fits."""
+    order = list(searches._REMAT)
+    step_ms = 100.0 + 10 * config.accumulation_steps - order.index(config.model.remat)
+    if config.compiler_options:
+        step_ms -= 0.5
+    return Report(
+        topology=config.topology,
+        num_slices=1,
+        num_devices=4,
+        mesh={},
+        layout=config.data.layout,
+        remat=config.model.remat,
+        attention="splash",
+        accumulation_steps=config.accumulation_steps,
+        rows_per_device=4,
+        compiler_options={},
+        fits=fits,
+        hbm_gib=16.0,
+        compile_seconds=1.0,
+        headroom=0.1,
+        step_ms=step_ms,
+        mfu_ceiling_useful=10 / step_ms,
+        sync_layer_gathers=0,
+        pairs_per_second_per_chip=1.0,
+    )
+
+
+@pytest.fixture
+def compiler(monkeypatch):
+    """Stands in for the compiler: what keeps more than `full` fits from two parts on. Lists what it was asked."""
+    asked = []
+
+    def fake(config, topology, num_slices):
+        asked.append(config)
+        fits = config.model.remat == "full" or config.accumulation_steps >= 2
+        return made_up_report(config, fits)
+
+    monkeypatch.setattr(searches, "check_alone", fake)
+    return asked
+
+
+def test_points_work_out_and_the_fastest_come_first():
+    found = points(CONFIG, CHIPS["v5e"], 4)
+    assert len(set(found)) == len(found) == 6 * 3 * 3
+    for point in found:
+        applied = point.apply(CONFIG)
+        assert applied.global_batch_rows // applied.accumulation_steps % 4 == 0
+        assert (applied.mesh.data, applied.mesh.fsdp) == (-1, point.fsdp)
+    assert (found[0].remat, found[0].accumulation_steps, found[0].fsdp) == ("none", 1, 1)
+
+
+def test_what_needs_more_memory_than_a_point():
+    point = Point("save_attention", 2, 4)
+    assert point.needs_as_much_as(point)
+    assert Point("none", 2, 4).needs_as_much_as(point)
+    assert Point("save_attention", 1, 2).needs_as_much_as(point)
+    for less in (Point("full", 2, 4), Point("save_attention", 4, 4), Point("save_attention", 2, 8)):
+        assert not less.needs_as_much_as(point)
+
+
+def test_the_fastest_that_fits_is_proposed(compiler):
+    text = search(CONFIG)
+    fitting = [c for c in compiler if c.model.remat == "full" or c.accumulation_steps >= 2]
+    assert len(fitting) == CONFIG.search_compilations
+    assert text.splitlines()[0].startswith("MFU")
+    best = min(fitting, key=lambda c: made_up_report(c, True).step_ms or 0)
+    words = text.splitlines()[-1]
+    assert f"--model.remat {best.model.remat}" in words
+    assert f"--accumulation-steps {best.accumulation_steps}" in words
+    assert f"--compiler-options {best.compiler_options[0]}" in words
+
+
+def test_nothing_is_compiled_that_needs_more_than_what_did_not_fit(compiler):
+    search(CONFIG)
+    tried: list[Point] = []
+    for config in compiler:
+        point = Point(config.model.remat, config.accumulation_steps, config.mesh.fsdp)
+        failed = [p for p in tried if p.remat != "full" and p.accumulation_steps < 2]
+        assert not any(point.needs_as_much_as(other) for other in failed)
+        tried.append(point)
+
+
+def test_a_search_goes_on_where_it_was_stopped(compiler, tmp_path):
+    config = dataclasses.replace(CONFIG, json=str(tmp_path / "search.jsonl"))
+    whole = search(config)
+    lines = (tmp_path / "search.jsonl").read_text().splitlines(keepends=True)
+    assert len(lines) == len(compiler)
+    (tmp_path / "search.jsonl").write_text("".join(lines[:3]) + lines[3][:20])
+    compiler.clear()
+    assert search(config) == whole
+    assert len(compiler) == len(lines) - 3
+    again = [json.loads(line) for line in (tmp_path / "search.jsonl").read_text().splitlines()]
+    assert len(again) == len(lines)
+
+
+def test_where_nothing_fits_the_remedy_is_named(monkeypatch):
+    monkeypatch.setattr(searches, "check_alone", lambda config, *_: made_up_report(config, False))
+    with pytest.raises(UserError, match=r"nothing that was tried fits\. Remedy: "):
+        search(CONFIG)

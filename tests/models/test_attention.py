@@ -1,0 +1,305 @@
+"""Every implementation of attention against the materialised one, and that one against a loop over queries."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental import topologies
+from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.sharding import AxisType, Mesh, NamedSharding
+
+from codepmp_jax.config import ModelConfig
+from codepmp_jax.models.attention import attend
+from codepmp_jax.models.segments import Segments, needed_blocks, visible
+from codepmp_jax.models.splash import TokenMask
+from codepmp_jax.sharding import MESH_AXES, make_mesh, partition_spec
+
+# Tokens of a row, query heads, kv heads, head dim. Not a multiple of any block below.
+LENGTH, HEADS, KV_HEADS, HEAD_DIM = 200, 4, 2, 16
+
+XLA = ModelConfig(attention="xla")
+BLOCKED = ModelConfig(attention="blocked", attention_block=32)
+SPLASH = ModelConfig(attention="splash", attention_block=128)
+PALLAS_GPU = ModelConfig(attention="pallas_gpu", attention_block=32)
+
+# Tokens of shared prefix, chosen's own and rejected's own, pair by pair and row by row: several pairs with
+# padding after them, one-token branches, no prefix, branches without tokens, a full row, a row of padding.
+ROWS = (
+    ((20, 33, 41), (50, 1, 1), (0, 13, 20)),
+    ((0, 1, 1), (1, 60, 70), (5, 0, 9), (7, 8, 0), (3, 20, 15)),
+    ((40, 90, 70),),
+    (),
+)
+
+
+def segments_of(rows: tuple, length: int) -> Segments:
+    """Rows of pairs, each given as its tokens of prefix, of chosen and of rejected."""
+    segments, branches = (
+        np.zeros((len(rows), length), np.int32),
+        np.zeros((len(rows), length), np.int8),
+    )
+    for row, pairs in enumerate(rows):
+        place = 0
+        for segment, counts in enumerate(pairs, start=1):
+            for branch, count in enumerate(counts):
+                segments[row, place : place + count] = segment
+                branches[row, place : place + count] = branch
+                place += count
+    return Segments(jnp.asarray(segments), jnp.asarray(branches))
+
+
+def shared_rows() -> Segments:
+    return segments_of(ROWS, LENGTH)
+
+
+def plain_rows() -> Segments:
+    """Packed rows, and a padded text on either side."""
+    segments = np.array(shared_rows().segments)
+    segments[2], segments[3] = np.arange(LENGTH) < 70, np.arange(LENGTH) >= 70
+    return Segments(jnp.asarray(segments))
+
+
+LAYOUTS = pytest.mark.parametrize("where", [plain_rows(), shared_rows()], ids=["plain", "shared"])
+
+
+def inputs(where: Segments) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Query, key and value; large at padding."""
+    rows, length = where.segments.shape
+    scale = jnp.where(where.segments > 0, 1.0, 1e4)[..., None, None]
+    keys = jax.random.split(jax.random.key(0), 3)
+    query, key, value = (
+        scale * jax.random.normal(random, (rows, length, heads, HEAD_DIM))
+        for random, heads in zip(keys, (HEADS, KV_HEADS, KV_HEADS), strict=True)
+    )
+    return query, key, value
+
+
+def run(config: ModelConfig, where: Segments, max_text: int | None = None) -> list[np.ndarray]:
+    """Attention's output and its gradients of query, key and value, from random gradients at real tokens."""
+    arrays = inputs(where)
+    gradient = jax.random.normal(jax.random.key(1), arrays[0].shape)
+    gradient = jnp.where((where.segments > 0)[..., None, None], gradient, 0.0)
+
+    @jax.jit
+    def outputs(where: Segments, gradient: jax.Array, *arrays: jax.Array):
+        attention = functools.partial(attend, where=where, config=config, max_text=max_text)
+        output, pullback = jax.vjp(attention, *arrays)
+        return output, *pullback(gradient)
+
+    return [np.asarray(x) for x in outputs(where, gradient, *arrays)]
+
+
+def assert_equal(results: list[np.ndarray], expected: list[np.ndarray], where: Segments) -> None:
+    """Equal at real tokens, to 1e-5 of the largest; finite everywhere."""
+    real = np.asarray(where.segments) > 0
+    for result, wanted in zip(results, expected, strict=True):
+        assert np.all(np.isfinite(result))
+        scale = np.max(np.abs(wanted[real]))
+        np.testing.assert_allclose(result[real] / scale, wanted[real] / scale, rtol=0, atol=1e-5)
+
+
+@LAYOUTS
+def test_xla_equals_a_loop_over_queries(where: Segments) -> None:
+    query, key, value = (np.asarray(x, np.float64) for x in inputs(where))
+    output = np.asarray(attend(*inputs(where), where, XLA))
+    segments = np.asarray(where.segments)
+    branches = np.zeros_like(segments) if where.branches is None else np.asarray(where.branches)
+    for row, place in zip(*np.nonzero(segments), strict=True):
+        keys = [
+            k
+            for k in range(place + 1)
+            if segments[row, k] == segments[row, place]
+            and branches[row, k] in (0, branches[row, place])
+        ]
+        for head in range(HEADS):
+            kv_head = head // (HEADS // KV_HEADS)
+            scores = key[row, keys, kv_head] @ query[row, place, head] / np.sqrt(HEAD_DIM)
+            weights = np.exp(scores - scores.max())
+            wanted = weights @ value[row, keys, kv_head] / weights.sum()
+            np.testing.assert_allclose(output[row, place, head], wanted, rtol=0, atol=1e-5)
+
+
+@LAYOUTS
+@pytest.mark.parametrize(
+    ("config", "max_text"),
+    [(BLOCKED, None), (SPLASH, None), (SPLASH, 5000), (PALLAS_GPU, None)],
+    ids=["blocked", "splash", "splash_long_texts", "pallas_gpu"],
+)
+def test_implementations_equal_xla(
+    config: ModelConfig, max_text: int | None, where: Segments
+) -> None:
+    assert_equal(run(config, where, max_text), run(XLA, where), where)
+
+
+def test_shared_rows_equal_the_two_texts() -> None:
+    where = shared_rows()
+    query, key, value = (np.asarray(x) for x in inputs(where))
+    output = np.asarray(attend(*inputs(where), where, XLA))
+    segments, branches = (np.asarray(x) for x in where)
+    texts = [
+        (row, np.flatnonzero((segments[row] == segment) & (branches[row] != hidden)))
+        for row, pairs in enumerate(ROWS)
+        for segment in range(1, len(pairs) + 1)
+        for hidden in (1, 2)
+    ]
+    alone = [np.zeros((len(texts), *x.shape[1:]), np.float32) for x in (query, key, value)]
+    lengths = np.array([len(places) for _, places in texts])
+    for text, (row, places) in enumerate(texts):
+        for array, source in zip(alone, (query, key, value), strict=True):
+            array[text, : len(places)] = source[row, places]
+    one_text = Segments(jnp.asarray(np.arange(LENGTH) < lengths[:, None], jnp.int32))
+    query, key, value = (jnp.asarray(x) for x in alone)
+    apart = attend(query, key, value, one_text, XLA)
+    for text, (row, places) in enumerate(texts):
+        np.testing.assert_allclose(
+            output[row, places], apart[text, : len(places)], rtol=0, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize(
+    "config", [XLA, BLOCKED, SPLASH, PALLAS_GPU], ids=lambda config: config.attention
+)
+def test_eight_devices_equal_one(config: ModelConfig) -> None:
+    where = shared_rows()
+    with jax.set_mesh(make_mesh((2, 2, 2))):
+        results = run(config, where)
+    assert_equal(results, run(XLA, where), where)
+
+
+@pytest.mark.parametrize("block", [1, 8, 64])
+def test_needed_blocks_are_those_with_a_visible_key(block: int) -> None:
+    packed = segments_of(
+        tuple(((a, 0, 0), (b, 0, 0), (30, 0, 0)) for a, b in ((9, 70), (64, 2))), 128
+    )
+    in_blocks = (2, 128 // block, block, 128 // block, block)
+
+    def blocks_seen(where: Segments) -> np.ndarray:
+        real = where.segments > 0
+        seen = visible(where) & real[:, :, None]
+        return np.asarray(jnp.any(seen.reshape(in_blocks), axis=(2, 4))) | np.eye(
+            128 // block, dtype=bool
+        )
+
+    plain = Segments(packed.segments)
+    np.testing.assert_array_equal(needed_blocks(plain, block), blocks_seen(plain))
+    shared = segments_of((((8, 64, 40),), ((1, 20, 24), (0, 1, 1))), 128)
+    needed = np.asarray(needed_blocks(shared, block))
+    assert np.all(needed | ~blocks_seen(shared))
+    assert block == 64 or needed.sum() < needed_blocks(Segments(shared.segments), block).sum()
+
+
+@pytest.mark.parametrize("block", [128, 2048])
+def test_token_mask_fits_texts_of_1024(block: int) -> None:
+    """Equals `visible` in the blocks that kernels compute, rows lying end to end, up to the longest texts."""
+    length = 2200
+    where = segments_of(
+        (
+            ((100, 20, 10), (0, 1024, 1024)),
+            ((1, 1023, 1023), (50, 1, 53)),
+            ((1023, 1, 1), (500, 524, 0), (0, 3, 9)),
+        ),
+        length,
+    )
+    mask = TokenMask.of_texts(1024, block)
+    assert mask is not None
+    codes, segments = mask.encode(where)
+    for row in range(3):
+        allowed = mask(codes[row, :, None], row * length + jnp.arange(length)[None, :])
+        allowed = allowed & (segments[row, :, None] == segments[row, None, :])
+        blocks = jnp.arange(length) // block
+        computed = (blocks[:, None] >= blocks[None, :]) & (where.segments[row] > 0)[:, None]
+        np.testing.assert_array_equal(allowed & computed, visible(where)[row] & computed)
+
+
+def test_token_mask_is_refused_where_bits_do_not_suffice() -> None:
+    assert TokenMask.of_texts(1025, 128) is None
+    assert TokenMask.of_texts(1024, 4096) is None
+
+
+def count_equations(jaxpr: Jaxpr, primitive: str) -> int:
+    count = 0
+    for equation in jaxpr.eqns:
+        count += equation.primitive.name == primitive
+        for value in equation.params.values():
+            for part in value if isinstance(value, tuple) else (value,):
+                inner = part.jaxpr if isinstance(part, ClosedJaxpr) else part
+                count += count_equations(inner, primitive) if isinstance(inner, Jaxpr) else 0
+    return count
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize(
+    ("config", "primitive"),
+    [(BLOCKED, "while"), (PALLAS_GPU, "pallas_call")],
+    ids=["blocked", "pallas_gpu"],
+)
+def test_saved_attention_is_not_computed_again(
+    config: ModelConfig, primitive: str, devices: int
+) -> None:
+    where = plain_rows()
+    arrays = inputs(where)
+
+    def loss(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+        # Something before attention, so that its inputs are computed again.
+        return jnp.sum(attend(jnp.sin(query), jnp.sin(key), jnp.sin(value), where, config))
+
+    def kernels(policy: Callable) -> int:
+        gradients = jax.grad(jax.checkpoint(loss, policy=policy), argnums=(0, 1, 2))
+        return count_equations(jax.make_jaxpr(jax.jit(gradients))(*arrays).jaxpr, primitive)
+
+    policies = jax.checkpoint_policies
+    mesh = make_mesh((2, 2, 2)) if devices == 8 else make_mesh((1, 1, 1), jax.devices()[:1])
+    with jax.set_mesh(mesh):
+        saved = kernels(policies.save_only_these_names("attention"))
+        assert saved == kernels(policies.everything_saveable)
+        assert saved == kernels(policies.nothing_saveable) - 1
+
+
+@pytest.mark.parametrize("where", [plain_rows(), shared_rows()], ids=["plain", "shared"])
+def test_splash_compiles_for_tpu(where: Segments, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TPU_SKIP_MDS_QUERY", "1")
+    monkeypatch.setenv("TPU_WORKER_HOSTNAMES", "localhost")
+    monkeypatch.setenv("TPU_ACCELERATOR_TYPE", "v5e-4")
+    topology = topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x2")
+    devices = np.array(topology.devices).reshape(2, 1, 2)
+    mesh = Mesh(devices, MESH_AXES, axis_types=(AxisType.Auto,) * 3)
+
+    def abstract(shape: tuple[int, ...], dtype: jnp.dtype, *axes: str) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(
+            shape, dtype, sharding=NamedSharding(mesh, partition_spec(axes))
+        )
+
+    arrays = [
+        abstract((4, LENGTH, heads, 128), jnp.bfloat16, "batch", "length", axis, "head_dim")
+        for heads, axis in ((HEADS, "heads"), (KV_HEADS, "kv_heads"), (KV_HEADS, "kv_heads"))
+    ]
+    rows = jax.tree.map(lambda x: abstract(x.shape, x.dtype, "batch", "length"), where)
+
+    @functools.partial(
+        jax.checkpoint, policy=jax.checkpoint_policies.save_only_these_names("attention")
+    )
+    def loss(query: jax.Array, key: jax.Array, value: jax.Array, where: Segments) -> jax.Array:
+        output = attend(jnp.sin(query), jnp.sin(key), jnp.sin(value), where, SPLASH)
+        return jnp.sum(output.astype(jnp.float32))
+
+    with jax.set_mesh(mesh):
+        gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2))).trace(*arrays, rows)
+        compiled = gradients.lower(lowering_platforms=("tpu",)).compile()
+    # Forward, and backward for queries and for keys: what is saved is not computed again.
+    text = compiled.as_text()
+    assert text is not None
+    assert text.count('custom_call_target="tpu_custom_call"') == 3
+
+
+@LAYOUTS
+def test_pallas_gpu_lowers_for_cuda(where: Segments, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("codepmp_jax.models.attention.is_interpreted", lambda: False)
+
+    def loss(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+        return jnp.sum(attend(query, key, value, where, PALLAS_GPU))
+
+    gradients = jax.jit(jax.grad(loss, argnums=(0, 1, 2))).trace(*inputs(where))
+    assert "triton" in gradients.lower(lowering_platforms=("cuda",)).as_text()
