@@ -31,6 +31,7 @@ from codepmp_jax.data.batch import Batch, empty_batch
 from codepmp_jax.data.packing import new_state, pack
 from codepmp_jax.data.transforms import TokenizedPair, common_length
 from codepmp_jax.lengths import draw_lengths
+from codepmp_jax.presets import load_preset
 
 MAX_LENGTH = 1024
 USEFUL = ("pairs", "useful_tokens", "useful_keys", "labels")
@@ -46,15 +47,7 @@ SIZES = {
         num_kv_heads=2,
         head_dim=64,
     ),
-    "1b5": ModelConfig(
-        vocab_size=151936,
-        embed_dim=1536,
-        mlp_dim=8960,
-        num_layers=28,
-        num_heads=12,
-        num_kv_heads=2,
-        head_dim=128,
-    ),
+    "1b5": load_preset("pmp_1b5").model,
 }
 
 
