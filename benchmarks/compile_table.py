@@ -43,7 +43,7 @@ class Row:
         """Of compile_check.py."""
         return shlex.split(
             f"--config {self.preset} --topology {self.topology} --num-slices {self.num_slices} "
-            f"--mesh.data -1 {self.overrides}"
+            f"--mesh.data -1 --data.num-streams 1 {self.overrides}"
         )
 
 

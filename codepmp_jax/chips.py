@@ -175,9 +175,10 @@ def compiler_options(config: TrainConfig, chip: Chip) -> dict[str, str]:
 
 
 def describe_options() -> list[str]:
-    """The XLA options of every chip that has some, a line each."""
-    return [
-        f"{chip.name}: {name}={value}"
+    """The XLA options of every chip that has some, an option a line, beneath a heading."""
+    lines = [
+        f"  {chip.name}: {name}={value}"
         for chip in CHIPS.values()
         for name, value in chip.compiler_options.items()
     ]
+    return ["", "XLA options of the chips, to which compiler_options are added:", *lines]

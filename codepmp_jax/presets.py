@@ -106,11 +106,13 @@ def parse(
     argv: Sequence[str] | None = None,
     prog: str | None = None,
     default: ConfigT | None = None,
+    notes: Sequence[str] = (),
 ) -> ConfigT:
     """The config of a launch script's command line: preset, then overrides.
 
     `--print-config` prints the resolved config and exits. A typo or a wrong value prints one error and
-    exits with status 2. `default` stands in for the preset where no `--config` is given.
+    exits with status 2. `default` stands in for the preset where no `--config` is given; `notes` are lines
+    that `--print-config` adds.
     """
     flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     flags.add_argument("--config")
@@ -139,7 +141,7 @@ def parse(
         "--print-config shows every setting and exits.",
     )
     if known.print_config:
-        print(describe(config, preset))
+        print(describe(config, preset), *notes, sep="\n")
         sys.exit(0)
     return config
 

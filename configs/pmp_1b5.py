@@ -2,9 +2,11 @@
 
     python launch/tpu_pod.py --config pmp_1b5 --workdir WORKDIR --data.input PAIRS
 
-The dimensions are Qwen2-1.5B's. Its tied LM head becomes a matrix of its own, as in the paper. Hardware: a
-TPU slice of 64 chips or more, where a chip computes at most 4 pairs at a time; on fewer, raise
-`accumulation_steps`. `mesh.fsdp` chips share a copy of the parameters, and the others hold further copies.
+The dimensions are Qwen2-1.5B's. Its tied LM head becomes a matrix of its own, as in the paper.
+Rows hold several pairs, their prompt once: 256 rows are some 1090 pairs of 358 tokens a text, against the
+paper's 1024. Hardware: any TPU slice that `launch/compile_check.py --config pmp_1b5 --topology NAME` lets
+pass, of at most 256 chips as it stands; on fewer, raise `accumulation_steps`, and on more, `global_batch_rows`.
+`mesh.fsdp` chips share a copy of the parameters, and the others hold further copies.
 """
 
 from codepmp_jax.config import (
@@ -19,7 +21,7 @@ from codepmp_jax.config import (
 
 
 def get_config() -> TrainConfig:
-    """Qwen2-1.5B with an LM head of its own, 1024 pairs a step."""
+    """Qwen2-1.5B with an LM head of its own, some 1090 pairs a step."""
     return TrainConfig(
         workdir="runs/pmp_1b5",
         model=ModelConfig(

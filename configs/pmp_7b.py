@@ -2,11 +2,14 @@
 
     python launch/tpu_pod.py --config pmp_7b --workdir WORKDIR --data.input PAIRS
 
-The dimensions are Qwen2-7B's; batch, length, learning rate, schedule and coefficients are the paper's. Where
-the authors' code differs from what one would choose, these flags follow it: `--data.length-policy truncate
---data.response-window paper --loss.lm-reduction micro_batch_mean --optimizer.weight-decay-mask all`.
-Hardware: a TPU slice of 64 chips or more, where a chip computes at most 4 pairs at a time; on fewer, raise
-`accumulation_steps`. `mesh.fsdp` chips share a copy of the parameters, and the others hold further copies.
+The dimensions are Qwen2-7B's; length, learning rate, schedule and coefficients are the paper's. Where
+the authors' code differs from what one would choose, these flags follow it: `--data.layout padded
+--data.row-length None --global-batch-rows 1024 --data.length-policy truncate --data.response-window paper
+--loss.lm-reduction micro_batch_mean --optimizer.weight-decay-mask all`.
+Rows hold several pairs, their prompt once: 256 rows are some 1090 pairs of 358 tokens a text, against the
+paper's 1024. Hardware: any TPU slice that `launch/compile_check.py --config pmp_7b --topology NAME` lets
+pass, of at most 256 chips as it stands; on fewer, raise `accumulation_steps`, and on more, `global_batch_rows`.
+`mesh.fsdp` chips share a copy of the parameters, and the others hold further copies.
 """
 
 from codepmp_jax.config import (
@@ -21,7 +24,7 @@ from codepmp_jax.config import (
 
 
 def get_config() -> TrainConfig:
-    """Qwen2-7B with an LM head of its own, 1024 pairs a step."""
+    """Qwen2-7B with an LM head of its own, some 1090 pairs a step."""
     return TrainConfig(
         workdir="runs/pmp_7b",
         model=ModelConfig(

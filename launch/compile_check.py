@@ -14,7 +14,7 @@ import os
 import pathlib
 import sys
 
-from codepmp_jax import presets
+from codepmp_jax import chips, presets
 from codepmp_jax.config import CompileCheckConfig, TrainConfig
 from codepmp_jax.errors import UserError
 from codepmp_jax.shards import write_json
@@ -42,7 +42,11 @@ def parse() -> CompileCheckConfig:
     preset = presets.parse(TrainConfig, description, named)
     settings = {field.name: getattr(preset, field.name) for field in dataclasses.fields(preset)}
     return presets.parse(
-        CompileCheckConfig, description, rest, default=CompileCheckConfig(**settings)
+        CompileCheckConfig,
+        description,
+        rest,
+        default=CompileCheckConfig(**settings),
+        notes=chips.describe_options(),
     )
 
 

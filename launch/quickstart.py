@@ -77,6 +77,8 @@ def run_all(commands: dict[str, list[str]]) -> dict[str, float]:
 
 def main() -> None:
     """Runs every stage, then prints and writes the summary."""
+    # It runs everywhere the same, and libtpu, where it is installed, need not look for TPUs.
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
     config = presets.parse(QuickstartConfig, "Every stage once, from source code to scores.")
     at = pathlib.Path(config.output)
     commands = make_commands(config)

@@ -12,7 +12,7 @@ import pathlib
 
 import jax
 
-from codepmp_jax import presets, telemetry
+from codepmp_jax import chips, presets, telemetry
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.conversion import load
 from codepmp_jax.errors import require
@@ -37,7 +37,11 @@ def join_hosts() -> None:
 
 def main() -> None:
     """Parses, joins the other hosts, loads the initial parameters if any, trains."""
-    config = presets.parse(TrainConfig, "Trains a preference model (PMP or RM finetuning).")
+    config = presets.parse(
+        TrainConfig,
+        "Trains a preference model (PMP or RM finetuning).",
+        notes=chips.describe_options(),
+    )
     join_hosts()
     telemetry.setup_logging()
     config = load.resolve(config)
