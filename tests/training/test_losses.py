@@ -44,8 +44,9 @@ def test_centering_sees_the_sum_only():
 
 
 def test_filler_pairs_weigh_nothing():
-    np.testing.assert_allclose(pair_weights(jnp.array([True, False, True])), [0.5, 0, 0.5])
-    np.testing.assert_allclose(pair_weights(jnp.zeros(2, bool)), [0, 0])
+    mask = jnp.array([[True, False], [True, False]])
+    np.testing.assert_allclose(pair_weights(mask), [[0.5, 0], [0.5, 0]])
+    np.testing.assert_allclose(pair_weights(jnp.zeros((1, 2), bool)), [[0, 0]])
 
 
 def test_token_weights_sum_to_one_over_labels():
