@@ -79,11 +79,17 @@ SPEED = [
 SCALING = [
     *(
         Row("scaling", "pmp_7b", topology, rows_of(devices, 2, 16))
-        for topology, devices in (("v5e:4x4", 16), ("v5e:8x8", 64), ("v5e:16x16", 256))
+        for topology, devices in (("v5e:4x4", 16), ("v5e:16x16", 256))
     ),
     Row("scaling", "pmp_7b", "v5e:8x8", rows_of(128, 2, 16), num_slices=2),
 ]
-ROWS = [*FITS, *SPEED, *SCALING]
+ROOMIER = Row(
+    "smallest slices",
+    "pmp_7b",
+    "v6e:2x2",
+    rows_of(4, 1, 4, more="--optimizer.first-moment-dtype bfloat16"),
+)
+ROWS = [*FITS, *SPEED, *SCALING, ROOMIER]
 
 
 def run(row: Row, output: pathlib.Path, number: int) -> dict[str, Any]:
