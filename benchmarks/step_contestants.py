@@ -220,12 +220,16 @@ def in_torch(setup: Setup, name: str) -> Contestant:
     model = setup.model
     tensors = hf_tensors(TrainConfig(model=model), init_params(model, setup.seed))
     on_gpu = setup.device == "gpu"
-    options = {"max_length": MAX_LENGTH, "device": torch.device("cuda" if on_gpu else "cpu")}
+    options: dict[str, Any] = {
+        "max_length": MAX_LENGTH,
+        "device": torch.device("cuda" if on_gpu else "cpu"),
+        "micro_tokens": setup.micro_tokens,
+    }
     if name.startswith("authors"):
         step = AuthorsStep(model, OPTIMIZER, tensors, longest=name == "authors_longest", **options)
     else:
-        options |= {"micro_tokens": setup.micro_tokens, "compiled": name == "best_torch_compiled"}
-        step = PackedStep(model, OPTIMIZER, tensors, **options)
+        compiled = name == "best_torch_compiled"
+        step = PackedStep(model, OPTIMIZER, tensors, compiled=compiled, **options)
 
     def prepare(pairs: Sequence[TokenizedPair]) -> tuple[list[Part], int, int]:
         return step.parts(pairs), len(pairs), sum(pair.num_labels for pair in pairs)

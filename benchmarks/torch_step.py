@@ -1,7 +1,7 @@
 """The training step in PyTorch: as the authors compute it, and the fastest that PyTorch offers.
 
 Both take Hugging Face's Qwen2 and compute the same: the mean pair loss of a step's pairs plus the mean LM
-loss of its labels, over the whole step. A pair's texts follow one another, chosen first.
+loss of its labels, over the whole step. A pair's texts follow one another, chosen first. Needs PyTorch 2.11.
 """
 
 from __future__ import annotations
@@ -79,8 +79,11 @@ class TorchStep(abc.ABC):
         *,
         max_length: int,
         device: torch.device,
+        micro_tokens: int,
     ):
+        """Micro batches are of about micro_tokens tokens, padding counted; the authors' of 8 * 1024."""
         self.max_length = max_length
+        self.micro_tokens = micro_tokens
         self.device = device
         with device:
             self.model = Model(model, max_length, self.attention)
@@ -152,10 +155,9 @@ def _to(part: Part, device: torch.device) -> Part:
 
 
 class AuthorsStep(TorchStep):
-    """Micro batches of 4 pairs; logits of every position of every row, in float32 (arXiv 2410.02229)."""
+    """Logits of every position of every row, in float32 (arXiv 2410.02229, as released)."""
 
     attention = "sdpa"
-    micro_pairs = 4
 
     def __init__(self, *arguments: Any, longest: bool, **options: Any):
         """Rows are padded to max_length, or with `longest` to the longest of their micro batch."""
@@ -163,8 +165,9 @@ class AuthorsStep(TorchStep):
         self._longest = longest
 
     def parts(self, pairs: Sequence[TokenizedPair]) -> list[Part]:
-        """Of micro_pairs pairs each."""
-        return [self._part(group) for group in cut(pairs, lambda _: 1, self.micro_pairs)]
+        """Of as many pairs as fit when padded to max_length."""
+        groups = cut(pairs, lambda _: 2 * self.max_length, self.micro_tokens)
+        return [self._part(group) for group in groups]
 
     def _part(self, pairs: Sequence[TokenizedPair]) -> Part:
         texts = texts_of(pairs)
@@ -184,7 +187,9 @@ class AuthorsStep(TorchStep):
         }
 
     def _hidden_states(self, part: Part) -> Tensor:
-        outputs = self.model.lm.model(input_ids=part["tokens"], attention_mask=part["mask"])
+        outputs = self.model.lm.model(
+            input_ids=part["tokens"], attention_mask=part["mask"], use_cache=False
+        )
         return outputs.last_hidden_state.flatten(0, 1)
 
     def _lm_loss(self, hidden: Tensor, part: Part) -> Tensor:
@@ -240,14 +245,13 @@ def _nll(hidden: Tensor, kernel: Tensor, labels: Tensor) -> Tensor:
 
 
 class PackedStep(TorchStep):
-    """No padding: a micro batch is one row of texts. Logits of the labels alone; layers and logits compiled."""
+    """No padding: a micro batch is one row of texts. Logits of the labels alone."""
 
     attention = "packed"
 
-    def __init__(self, *arguments: Any, micro_tokens: int, compiled: bool = True, **options: Any):
-        """Micro batches are of about micro_tokens tokens."""
+    def __init__(self, *arguments: Any, compiled: bool, **options: Any):
+        """With `compiled` by torch.compile."""
         super().__init__(*arguments, **options)
-        self._micro_tokens = micro_tokens
         self._nll = _nll
         if compiled:
             # Numbers of tokens are made dynamic from the second on.
@@ -257,7 +261,7 @@ class PackedStep(TorchStep):
 
     def parts(self, pairs: Sequence[TokenizedPair]) -> list[Part]:
         """Of about as many tokens each."""
-        groups = cut(pairs, lambda pair: pair.num_tokens("packed"), self._micro_tokens)
+        groups = cut(pairs, lambda pair: pair.num_tokens("packed"), self.micro_tokens)
         return [self._part(group) for group in groups]
 
     def _part(self, pairs: Sequence[TokenizedPair]) -> Part:

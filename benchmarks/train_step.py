@@ -7,9 +7,10 @@ Contestants, each a process of its own: `authors` is the authors' step in PyTorc
 `authors_longest` the same, padded to the longest row of a micro batch; `best_torch` PyTorch without padding, and
 `best_torch_compiled` through torch.compile too; `ours_...` codepmp_jax's step in a layout. All start from the same
 parameters, and no time is taken before their losses and gradient norms of a first step agree. On a CPU they then
-take turns, a step each, so that what else the machine does hits all of them; on a GPU, whose memory would not
-hold them all, one trains after the other. Batches are made beforehand. Prints a table and one line of JSON;
-`--write` writes both to `benchmarks/results/`.
+take turns, a step each, so that drift hits all of them; on a GPU, whose memory would not hold them all, one trains
+after the other. Batches are made beforehand. The machine must be idle: PyTorch's threads wait for one another, so
+that a neighbour on one core costs them several times its share; `cores` shows how many were at work. Prints a table
+and one line of JSON; `--write` writes both to `benchmarks/results/`.
 """
 
 from __future__ import annotations
@@ -150,7 +151,7 @@ def figures(
             **about[name],
             "pairs_per_second": [turn["pairs"] / turn["seconds"] for turn in turns],
             "useful_tokens_per_second": [turn["useful_tokens"] / turn["seconds"] for turn in turns],
-            "pairs_per_cpu_second": [turn["pairs"] / turn["cpu_seconds"] for turn in turns],
+            "cores": [turn["cpu_seconds"] / turn["seconds"] for turn in turns],
             "useful_flops_per_second": rates,
             "useful_mfu": None if peak is None else [rate / peak for rate in rates],
             "peak_gib": turns[-1]["peak_bytes"] / 2**30,
@@ -172,7 +173,7 @@ def ratios(result: dict[str, Row]) -> Iterator[tuple[str, str, list[float]]]:
 def tables(result: dict[str, Row]) -> str:
     """Two Markdown tables: contestants, and ours against PyTorch's."""
     lines = [
-        "| contestant | pairs/s | pairs/CPU s | useful tokens/s | useful GFLOP/s | useful MFU | peak GiB "
+        "| contestant | pairs/s | cores | useful tokens/s | useful GFLOP/s | useful MFU | peak GiB "
         "| first step, s |",
         "|---" * 8 + "|",
     ]
@@ -182,7 +183,7 @@ def tables(result: dict[str, Row]) -> str:
         cells = [
             name,
             spread(row["pairs_per_second"]),
-            f"{statistics.median(row['pairs_per_cpu_second']):.2f}",
+            f"{statistics.median(row['cores']):.2f}",
             spread(row["useful_tokens_per_second"], ".0f"),
             spread(rates, ".0f"),
             mfu,
@@ -233,7 +234,7 @@ def main() -> None:
         f"many; micro batches of {setup.micro_tokens} tokens; our remat {setup.remat}. Random tokens, lengths of "
         "`codepmp_jax/lengths.py`. Least, **median** and largest over the rounds; ratios are taken within a round. "
         "Useful is what is left when padding is not computed and the tokens that both texts of a pair begin with "
-        "only once (`codepmp_jax/models/flops.py`). `first step` includes the compilation. Losses and gradient norms "
+        "only once (`codepmp_jax/models/flops.py`). `cores` is the CPU time over the wall time; `first step` includes the compilation. Losses and gradient norms "
         f"of the first step agree within {TOLERANCES[setup.device]:.0e}."
     )
     print(page.write(note, tables(result), contestants=result))

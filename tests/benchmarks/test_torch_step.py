@@ -56,11 +56,11 @@ def random_pairs(number: int) -> list[TokenizedPair]:
 def make_steps(torch_step):
     tensors = list(hf_tensors(TrainConfig(model=MODEL), init_params(MODEL, 0)))
     arguments = (MODEL, OptimizerConfig(learning_rate=1e-3), tensors)
-    options = {"max_length": 32, "device": torch.device("cpu")}
+    options = {"max_length": 32, "device": torch.device("cpu"), "micro_tokens": 128}
     return [
         torch_step.AuthorsStep(*arguments, longest=False, **options),
         torch_step.AuthorsStep(*arguments, longest=True, **options),
-        torch_step.PackedStep(*arguments, micro_tokens=64, compiled=False, **options),
+        torch_step.PackedStep(*arguments, compiled=False, **options),
     ]
 
 
