@@ -182,7 +182,7 @@ def finetuning(workdir: pathlib.Path, summary, conversations) -> list[str]:
     return command(
         *("tpu_pod.py", "--config", "rm_tiny", "--workdir", workdir),
         *("--model.init-from", summary["hf_folder"], "--data.input", conversations),
-        *("--data.max-length", 96, "--data.no-shuffle", "--global-batch-pairs", BATCH_PAIRS),
+        *("--data.max-length", 96, "--data.no-shuffle", "--global-batch-rows", BATCH_PAIRS),
         *("--num-steps", FINETUNING_STEPS, "--eval-pairs", 0),
         *("--log-every-steps", 1, "--checkpoint.every-steps", 2),
     )

@@ -66,8 +66,8 @@ def models(everything) -> dict[str, pathlib.Path]:
     )
     common = (
         *("--config", "pmp_tiny", "--data.input", folder / "ngram_pairs", "--data.append-eos"),
-        *("--data.max-length", 96, "--loss.lm-chunk", 48, "--loss.rm-coef", 0),
-        *("--global-batch-pairs", 8, "--eval-pairs", 0),
+        *("--data.max-length", 96, "--loss.rm-coef", 0),
+        *("--global-batch-rows", 8, "--eval-pairs", 0),
     )
     weak = ("--model.num-layers", 1, "--model.embed-dim", 64, "--model.mlp-dim", 128)
     written = {}
@@ -204,7 +204,7 @@ def test_the_engine_computes_what_transformers_computes(engine_pairs, models):
 def test_the_pairs_feed_the_trainer(engine_pairs, tmp_path):
     launch(
         *("tpu_pod.py", "--config", "pmp_tiny", "--data.input", engine_pairs),
-        *("--data.max-length", 128, "--loss.lm-chunk", 64, "--global-batch-pairs", 8),
+        *("--data.max-length", 128, "--global-batch-rows", 8),
         *("--workdir", tmp_path, "--num-steps", 3, "--eval-pairs", 16, "--model.num-layers", 1),
     )
     rows = metrics(tmp_path)
