@@ -1,6 +1,6 @@
 """From source code to a scored preference model: `make quickstart`, or `python launch/quickstart.py`.
 
-Runs the other launch scripts one after the other, each as the user of a pod would type it.
+Runs the other launch scripts one after the other, each as the user of a pod would type it, on the CPU.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ def start_clean(output: pathlib.Path, commands: dict[str, list[str]]) -> None:
 
 def run_all(commands: dict[str, list[str]]) -> dict[str, float]:
     """Runs the commands in order; the seconds of each. Raises UserError at the first that fails."""
-    seconds: dict[str, float] = {}
+    seconds, environment = {}, {"JAX_PLATFORMS": "cpu"} | os.environ
     for number, (name, command) in enumerate(commands.items(), start=1):
         stage = f"stage {number}/{len(commands)}: {name}"
         print(f"\n== {stage} ({sum(seconds.values()):.0f} s elapsed)", flush=True)
         print(f"$ {shlex.join(['python', *command])}", flush=True)
         started = time.monotonic()
-        status = subprocess.run([sys.executable, *command], check=False).returncode
+        status = subprocess.run([sys.executable, *command], env=environment).returncode
         if status != 0:
             raise UserError(
                 f"{stage} ended with status {status}; the reason stands above. Remedy: mend that, "
@@ -77,8 +77,6 @@ def run_all(commands: dict[str, list[str]]) -> dict[str, float]:
 
 def main() -> None:
     """Runs every stage, then prints and writes the summary."""
-    # It runs everywhere the same, and libtpu, where it is installed, need not look for TPUs.
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
     config = presets.parse(QuickstartConfig, "Every stage once, from source code to scores.")
     at = pathlib.Path(config.output)
     commands = make_commands(config)
