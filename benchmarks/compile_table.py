@@ -75,6 +75,8 @@ SPEED = [
     Row(table, "pmp_7b", topology, rows_of(devices, rows, fsdp, layout, remat))
     for topology, devices, rows, fsdp, remat in _SPEED
     for table, layout in (("speed, shared", _SHARED), ("speed, padded as the authors'", _PADDED))
+    # libtpu 0.0.42.1 fails on it: "Reshape should have supported layout before reaching the emitter".
+    if (topology, layout) != ("v5p:4x4x4", _PADDED)
 ]
 SCALING = [
     *(
