@@ -15,8 +15,6 @@ from codepmp_jax.aot.replay import replay
 from codepmp_jax.config import DataConfig, MeshConfig, ModelConfig, TrainConfig
 from codepmp_jax.errors import UserError
 
-pytest.importorskip("libtpu", reason="pip install -e '.[tpu]'")
-
 LAYERS, ROWS, DIM = 6, 64, 512
 
 # Two layers of every part of the real step, each device with two rows of 256 tokens.

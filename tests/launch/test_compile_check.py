@@ -10,8 +10,6 @@ import pytest
 
 from tests.e2e.launching import command, environment
 
-pytest.importorskip("libtpu", reason="pip install -e '.[tpu]'")
-
 SMALL = (
     *("--config", "pmp_tiny", "--topology", "v5e:2x2", "--data.layout", "shared"),
     *("--model.num-layers", 2, "--model.vocab-size", 1024, "--data.max-length", 64),
