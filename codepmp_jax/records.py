@@ -194,15 +194,27 @@ class Candidate:
     response: str
     is_correct: bool | None = None
     """Whether the response solves the problem; None where nobody has judged."""
+    answer: str | None = None
+    """The final answer that a judge read from the response, in a form in which equal answers are equal
+    strings: what majority votes count. None where there is none."""
+    verdict: str = ""
+    """The judge's finding in words, e.g. `correct`, `wrong answer`, `no answer`, `timed out`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """A prompt with its candidates: one line of a candidates file."""
+    """A prompt with its candidates: one line of a problems or candidates file."""
 
     problem_id: str
     prompt: str
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[Candidate, ...] = ()
+    """Empty before anybody has written some."""
+    task: str = ""
+    """The benchmark, which names the judge; empty where there is none."""
+    subset: str = ""
+    """Group under which Best-of-N is reported too, e.g. `level 5`."""
+    reference: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What the task's judge compares responses with (JSON values)."""
 
     def to_json(self) -> str:
         """The problem as one line of JSON."""
@@ -210,10 +222,16 @@ class Problem:
 
     @classmethod
     def from_json(cls, line: str) -> Problem:
-        """The problem in a line of JSON. Raises ValueError that says what is wrong with the line."""
+        """The problem in a line of JSON; a candidate is an object, or a string: its response.
+
+        Raises ValueError that says what is wrong with the line.
+        """
         try:
             row = json.loads(line)
-            candidates = tuple(Candidate(**candidate) for candidate in row.pop("candidates"))
+            candidates = tuple(
+                Candidate(entry) if isinstance(entry, str) else Candidate(**entry)
+                for entry in row.pop("candidates", ())
+            )
             return cls(**row, candidates=candidates)
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(

@@ -6,6 +6,7 @@ dataclasses into command-line overrides and strict JSON. The string under a fiel
 
 from codepmp_jax.config.base import Config
 from codepmp_jax.config.compile_check import CompileCheckConfig
+from codepmp_jax.config.conversion import ConvertConfig
 from codepmp_jax.config.corpus import (
     CorpusConfig,
     DecontaminationConfig,
@@ -14,9 +15,10 @@ from codepmp_jax.config.corpus import (
     SecretsConfig,
     TokenizerConfig,
 )
-from codepmp_jax.config.evaluation import AccuracyConfig, BestOfNConfig, ConvertConfig, ScorerConfig
+from codepmp_jax.config.evaluation import AccuracyConfig, BestOfNConfig, ReportConfig
 from codepmp_jax.config.interchange import ExportConfig, ImportConfig
 from codepmp_jax.config.quickstart import QuickstartConfig
+from codepmp_jax.config.scoring import ScoreConfig, ScorerConfig
 from codepmp_jax.config.synthesis import (
     CandidatesConfig,
     GateConfig,
@@ -28,6 +30,7 @@ from codepmp_jax.config.synthesis import (
     VllmConfig,
     WriterConfig,
 )
+from codepmp_jax.config.tasks import JudgeConfig, ProblemsConfig
 from codepmp_jax.config.training import (
     CheckpointConfig,
     DataConfig,
@@ -54,15 +57,19 @@ __all__ = [
     "FilterConfig",
     "GateConfig",
     "ImportConfig",
+    "JudgeConfig",
     "LossConfig",
     "MeshConfig",
     "ModelConfig",
     "NgramConfig",
     "OpenAIConfig",
     "OptimizerConfig",
+    "ProblemsConfig",
     "QuickstartConfig",
     "RayConfig",
+    "ReportConfig",
     "SamplingConfig",
+    "ScoreConfig",
     "ScorerConfig",
     "SecretsConfig",
     "SynthesisConfig",
