@@ -18,7 +18,7 @@ from codepmp_jax.aot.report import Report
 from codepmp_jax.aot.workload import measure
 from codepmp_jax.chips import Chip
 from codepmp_jax.config import CompileCheckConfig, TrainConfig
-from codepmp_jax.config.training import RematPolicy
+from codepmp_jax.config.model import RematPolicy
 from codepmp_jax.errors import UserError
 from codepmp_jax.models.flops import train_flops
 from codepmp_jax.progress import progress

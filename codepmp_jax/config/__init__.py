@@ -5,6 +5,7 @@ dataclasses into command-line overrides and strict JSON. The string under a fiel
 """
 
 from codepmp_jax.config.base import Config
+from codepmp_jax.config.checkpoint import CheckpointConfig
 from codepmp_jax.config.compile_check import CompileCheckConfig
 from codepmp_jax.config.conversion import ConvertConfig
 from codepmp_jax.config.corpus import (
@@ -15,8 +16,11 @@ from codepmp_jax.config.corpus import (
     SecretsConfig,
     TokenizerConfig,
 )
+from codepmp_jax.config.data import DataConfig
 from codepmp_jax.config.evaluation import AccuracyConfig, BestOfNConfig, ReportConfig
 from codepmp_jax.config.interchange import ExportConfig, ImportConfig
+from codepmp_jax.config.mesh import MeshConfig
+from codepmp_jax.config.model import ModelConfig
 from codepmp_jax.config.quickstart import QuickstartConfig
 from codepmp_jax.config.scoring import ScoreConfig, ScorerConfig
 from codepmp_jax.config.synthesis import (
@@ -31,15 +35,7 @@ from codepmp_jax.config.synthesis import (
     WriterConfig,
 )
 from codepmp_jax.config.tasks import JudgeConfig, ProblemsConfig
-from codepmp_jax.config.training import (
-    CheckpointConfig,
-    DataConfig,
-    LossConfig,
-    MeshConfig,
-    ModelConfig,
-    OptimizerConfig,
-    TrainConfig,
-)
+from codepmp_jax.config.training import LossConfig, OptimizerConfig, TrainConfig
 
 __all__ = [
     "AccuracyConfig",
