@@ -150,10 +150,10 @@ COMMANDS = {
 
 
 def test_a_command_takes_its_own_config():
-    name, config = presets.parse_command(COMMANDS, ["accuracy", "--max-pairs", "3"])
-    assert (name, config) == ("accuracy", AccuracyConfig(max_pairs=3))
-    name, config = presets.parse_command(COMMANDS, ["best-of-n", "--model", "folder"])
-    assert (name, config) == ("best-of-n", BestOfNConfig(model="folder"))
+    name, config = presets.parse_command(COMMANDS, ["accuracy", "--split", "train"])
+    assert (name, config) == ("accuracy", AccuracyConfig(split="train"))
+    name, config = presets.parse_command(COMMANDS, ["best-of-n", "--scores", "file"])
+    assert (name, config) == ("best-of-n", BestOfNConfig(scores="file"))
 
 
 @pytest.mark.parametrize(("argv", "status"), [(["--help"], 0), (["-h"], 0), ([], 2)])
