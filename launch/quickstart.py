@@ -25,21 +25,22 @@ COMMANDS = "quickstart_commands.sh"
 
 def make_commands(config: QuickstartConfig) -> dict[str, list[str]]:
     """Stage -> script and arguments."""
-    launch, at = (
-        shlex.quote(p) for p in (os.path.relpath(pathlib.Path(__file__).parent), config.output)
-    )
+    launch = shlex.quote(os.path.relpath(pathlib.Path(__file__).parent))
+    at = shlex.quote(config.output)
     source = "" if config.input is None else f"--input {shlex.quote(config.input)}"
     steps = "" if config.num_steps is None else f"--num-steps {config.num_steps}"
     seed = f"--seed {config.seed}"
-    candidates = f"{at}/candidates.jsonl"
+    candidates, score = f"{at}/candidates.jsonl", f"evaluate.py score --model {at}/hf"
     commands = {
         "corpus": f"corpus.py --config corpus_stdlib {source} --output {at}/corpus {seed}",
         "pairs": f"synthesize.py --config synth_ngram --input {at}/corpus --output {at}/pairs {seed}",
         "candidates": f"candidates.py --config candidates_ngram --input {at}/corpus --output {candidates} {seed}",
         "training": f"tpu_pod.py --config pmp_tiny --workdir {at}/train --data.input {at}/pairs {steps} {seed}",
         "conversion": f"convert.py to-hf --run {at}/train --output {at}/hf --verify",
-        "accuracy": f"evaluate.py accuracy --model {at}/hf --input {at}/pairs --output {at}/accuracy",
-        "best-of-n": f"evaluate.py best-of-n --model {at}/hf --input {candidates} --output {at}/best_of_n",
+        "pair scores": f"{score} --input {at}/pairs --output {at}/pair_scores.jsonl",
+        "accuracy": f"evaluate.py accuracy --pairs {at}/pairs --scores {at}/pair_scores.jsonl --output {at}/accuracy",
+        "candidate scores": f"{score} --input {candidates} --output {at}/candidate_scores.jsonl",
+        "best-of-n": f"evaluate.py best-of-n --candidates {candidates} --scores {at}/candidate_scores.jsonl --output {at}/best_of_n",
     }
     return {name: shlex.split(f"{launch}/{command}") for name, command in commands.items()}
 
@@ -62,15 +63,13 @@ def run_all(commands: dict[str, list[str]]) -> dict[str, float]:
     seconds, environment = {}, {"JAX_PLATFORMS": "cpu"} | os.environ
     for number, (name, command) in enumerate(commands.items(), start=1):
         stage = f"stage {number}/{len(commands)}: {name}"
-        print(f"\n== {stage} ({sum(seconds.values()):.0f} s elapsed)", flush=True)
+        print(f"\n== {stage} ({sum(seconds.values()):.0f} s elapsed)")
         print(f"$ {shlex.join(['python', *command])}", flush=True)
         started = time.monotonic()
         status = subprocess.run([sys.executable, *command], env=environment).returncode
         if status != 0:
-            raise UserError(
-                f"{stage} ended with status {status}; the reason stands above. Remedy: mend that, "
-                "try the command alone, then start again."
-            )
+            remedy = "mend that, try the command alone, then start again"
+            raise UserError(f"{stage} ended with status {status}, see above. Remedy: {remedy}.")
         seconds[name] = time.monotonic() - started
     return seconds
 

@@ -29,14 +29,23 @@ def test_each_stage_reads_what_an_earlier_one_wrote(tmp_path):
     scripts = [pathlib.Path(command[0]) for command in commands.values()]
     assert [script.name for script in scripts] == [
         *("corpus.py", "synthesize.py", "candidates.py", "tpu_pod.py", "convert.py"),
-        *("evaluate.py", "evaluate.py"),
+        *["evaluate.py"] * 4,
     ]
     assert all(script.is_file() for script in scripts)
     assert options(commands["corpus"])["--input"] == "some code"
     written = set()
     for command in commands.values():
         given = options(command)
-        for name in ("--input", "--data.input", "--run", "--model"):
+        inputs = (
+            "--input",
+            "--data.input",
+            "--run",
+            "--model",
+            "--pairs",
+            "--candidates",
+            "--scores",
+        )
+        for name in inputs:
             assert given.get(name, "some code") in {"some code", *written}, command
         written.add(given.get("--output", given.get("--workdir")))
     assert all(pathlib.Path(path).is_relative_to(at) for path in written)
@@ -46,7 +55,7 @@ def test_settings_reach_the_stages():
     commands = QUICKSTART["make_commands"](QuickstartConfig(seed=3, num_steps=5))
     assert options(commands["training"])["--num-steps"] == "5"
     seeds = [options(command).get("--seed") for command in commands.values()]
-    assert seeds == ["3", "3", "3", "3", None, None, None]
+    assert seeds == ["3"] * 4 + [None] * 5
     assert "--input" not in options(commands["corpus"])
 
 
