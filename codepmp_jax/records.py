@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import pathlib
 from collections.abc import Iterator
 from typing import Any, ClassVar, TypeVar
 
@@ -198,7 +199,8 @@ class Candidate:
     """The final answer that a judge read from the response, in a form in which equal answers are equal
     strings: what majority votes count. None where there is none."""
     verdict: str = ""
-    """The judge's finding in words, e.g. `correct`, `wrong answer`, `no answer`, `timed out`."""
+    """The judge's finding in words, e.g. `correct`, `wrong answer`, `no answer`, `timed out`; before that, what
+    is to be said of the writing: `cut off`, `not written: prompt too long`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,7 +234,13 @@ class Problem:
                 Candidate(entry) if isinstance(entry, str) else Candidate(**entry)
                 for entry in row.pop("candidates", ())
             )
-            return cls(**row, candidates=candidates)
+            problem = cls(**row, candidates=candidates)
+            texts = (problem.problem_id, problem.prompt, problem.task, problem.subset)
+            if not all(isinstance(text, str) for text in texts):
+                raise TypeError("problem_id, prompt, task and subset must be texts")
+            if not all(isinstance(candidate.response, str) for candidate in candidates):
+                raise TypeError("the response of a candidate must be a text")
+            return problem
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"not a problem with problem_id, prompt and candidates: {error}"
@@ -248,16 +256,24 @@ class Score:
     index: int
     """0 for chosen and 1 for rejected; the candidate's place for a problem."""
     reward: float
-    num_tokens: int
+    num_tokens: int | None = None
+    """Of the text as it was scored; None where it is not known."""
 
 
 def read_problems(path: str) -> Iterator[Problem]:
-    """Problems of a candidates file. Raises UserError naming file, line and reason."""
+    """Problems of a problems or candidates file. Raises UserError naming file, line and reason."""
+    if not pathlib.Path(path).is_file():
+        raise UserError(
+            f"{path}: no such file. Remedy: give a JSONL file of problems, as launch/evaluate.py problems "
+            "and launch/candidates.py write them."
+        )
     seen: set[str] = set()
     with open(path, encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             try:
                 problem = Problem.from_json(line)
+                if not problem.problem_id:
+                    raise ValueError("problem_id is empty")
                 if problem.problem_id in seen:
                     raise ValueError(f"problem_id {problem.problem_id!r} stands twice")
             except ValueError as error:

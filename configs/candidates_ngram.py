@@ -10,4 +10,4 @@ from codepmp_jax.config import CandidatesConfig
 
 def get_config() -> CandidatesConfig:
     """200 problems of 16 candidates, for Best-of-N up to 16."""
-    return CandidatesConfig()
+    return CandidatesConfig(max_problems=200)

@@ -1,4 +1,9 @@
-"""Held-out sources -> Best-of-N candidates: `python launch/candidates.py --config candidates_ngram`."""
+"""Best-of-N candidates, for the problems of a benchmark or for held-out sources:
+
+python launch/candidates.py --input problems.jsonl --num-candidates 256 --writer.sampler vllm --writer.model MODEL
+python launch/candidates.py --input problems.jsonl --writer.sampler mutant
+python launch/candidates.py --config candidates_ngram
+"""
 
 from codepmp_jax import presets
 from codepmp_jax.config import CandidatesConfig
@@ -7,10 +12,11 @@ from codepmp_jax.synthesis.candidates import write_candidates
 
 def main() -> None:
     """Parses, writes, sums up."""
-    config = presets.parse(CandidatesConfig, "Writes Best-of-N candidates for held-out sources.")
+    config = presets.parse(CandidatesConfig, "Writes Best-of-N candidates.")
     report = write_candidates(config)
+    remarks = "".join(f", {count} {remark}" for remark, count in report.remarks.items())
     print(
-        f"{report.num_problems} problems with {config.num_candidates} candidates each, "
+        f"{report.num_problems} problems with {report.num_candidates} candidates{remarks}; "
         f"{report.num_dropped} sources dropped -> {config.output}"
     )
 

@@ -105,10 +105,13 @@ def test_problems_are_read_in_order(tmp_path):
         "{",
         "[]",
         "",
-        json.dumps({"problem_id": "b", "prompt": "p"}),
+        json.dumps({"prompt": "p", "candidates": []}),
         json.dumps({"problem_id": "b", "candidates": []}),
         json.dumps({"problem_id": "b", "prompt": "p", "candidates": [{"text": "r"}]}),
-        json.dumps({"problem_id": "b", "prompt": "p", "candidates": ["r"]}),
+        json.dumps({"problem_id": "b", "prompt": "p", "candidates": [7]}),
+        json.dumps({"problem_id": "b", "prompt": "p", "candidates": [{"response": None}]}),
+        json.dumps({"problem_id": 7, "prompt": "p", "candidates": []}),
+        json.dumps({"problem_id": None, "prompt": "p", "candidates": []}),
         json.dumps({"problem_id": "b", "prompt": "p", "candidates": [], "more": 1}),
     ],
 )
@@ -122,3 +125,16 @@ def test_a_problem_that_stands_twice_is_refused(tmp_path):
     line = Problem("a", "p", ()).to_json()
     with pytest.raises(UserError, match=r"c\.jsonl:2: problem_id 'a' stands twice"):
         list(read_problems(lines_of(tmp_path / "c.jsonl", line, line)))
+
+
+def test_a_candidate_may_be_its_response_alone(tmp_path):
+    line = json.dumps({"problem_id": "a", "prompt": "p", "candidates": ["r", {"response": "s"}]})
+    (problem,) = read_problems(lines_of(tmp_path / "c.jsonl", line))
+    assert problem.candidates == (Candidate("r"), Candidate("s"))
+
+
+def test_missing_names_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"c\.jsonl:1: problem_id is empty"):
+        list(read_problems(lines_of(tmp_path / "c.jsonl", Problem("", "p").to_json())))
+    with pytest.raises(UserError, match=r"nowhere\.jsonl: no such file"):
+        list(read_problems(str(tmp_path / "nowhere.jsonl")))

@@ -49,6 +49,23 @@ class NgramConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True)
+class MutantConfig(Config):
+    """The embedded writer of mutants: the author's Python with a few mistakes in its syntax tree."""
+
+    num_mistakes: tuple[int, ...] = (1, 2, 3)
+    """Mistakes in a text; each text draws one of these numbers."""
+
+    def __post_init__(self) -> None:
+        require(
+            len(self.num_mistakes) > 0 and all(number > 0 for number in self.num_mistakes),
+            "mutant.num_mistakes",
+            self.num_mistakes,
+            "must be one or more positive numbers",
+            "try --writer.mutant.num-mistakes 1 2",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class SamplingConfig(Config):
     """How a model's next tokens are drawn, and where it stops."""
 
@@ -137,9 +154,10 @@ class OpenAIConfig(Config):
 class WriterConfig(Config):
     """Who writes the texts of one pass, and what it is asked."""
 
-    sampler: Literal["author", "ngram", "vllm", "openai"] = "author"
-    """`author` takes what the source's author wrote; `ngram` is the embedded weak writer; `vllm` the
-    offline engine; `openai` any OpenAI-compatible server."""
+    sampler: Literal["author", "ngram", "mutant", "vllm", "openai"] = "author"
+    """`author` takes what the source's author wrote; `ngram` is the embedded weak writer; `mutant` makes
+    mistakes in the author's Python, for problems whose tests judge them; `vllm` is the offline engine;
+    `openai` any OpenAI-compatible server."""
     model: str = ""
     """Hugging Face folder or hub name (vllm), or the name that the servers know it by (openai)."""
     revision: str | None = None
@@ -153,6 +171,7 @@ class WriterConfig(Config):
     """Take the whole reply, or its first code block (the whole reply where it has none)."""
     sampling: SamplingConfig = SamplingConfig()
     ngram: NgramConfig = NgramConfig()
+    mutant: MutantConfig = MutantConfig()
     vllm: VllmConfig = VllmConfig()
     openai: OpenAIConfig = OpenAIConfig()
 
@@ -168,7 +187,7 @@ def _check_writer(path: str, writer: WriterConfig) -> None:
         "use those names",
     )
     require(
-        writer.sampler in ("author", "ngram") or bool(writer.model),
+        writer.sampler in ("author", "ngram", "mutant") or bool(writer.model),
         f"{path}.model",
         writer.model,
         f"must be given for the sampler {writer.sampler}",
@@ -266,6 +285,13 @@ class SynthesisConfig(Config):
         )
         for name in ("describe", "chosen", "rejected"):
             _check_writer(name, getattr(self, name))
+            require(
+                getattr(self, name).sampler != "mutant",
+                f"{name}.sampler",
+                "mutant",
+                "is for launch/candidates.py: in a pair its layout would tell it from the author's",
+                "use ngram, vllm or openai",
+            )
         parts = self.worker.split("/")
         require(
             len(parts) == 2
@@ -294,27 +320,49 @@ class SynthesisConfig(Config):
 
 @dataclasses.dataclass(frozen=True)
 class CandidatesConfig(Config):
-    """Held-out SourceFile shards -> Best-of-N candidates, one problem a line."""
+    """Problems of a benchmark, or held-out SourceFile shards -> Best-of-N candidates, one problem a line."""
 
     input: str = "runs/corpus"
-    """Folder of SourceFile shards; its held-out split is used."""
+    """JSONL file of problems, as launch/evaluate.py problems writes it; or folder of SourceFile shards, whose
+    held-out split is used."""
     output: str = "runs/candidates.jsonl"
-    """JSONL file that receives the problems."""
+    """JSONL file that receives the problems with their candidates; counts come to lie beside it, in
+    NAME.writing.json."""
     num_candidates: int = 16
-    """Candidates a problem: the author's code and num_candidates - 1 texts of the writer."""
-    max_problems: int = 200
-    """Problems taken, in the order of the shards."""
+    """Candidates a problem: all the writer's for a benchmark (with the sampler `mutant`, one is the author's
+    code); for a source, the author's code and num_candidates - 1 texts of the writer."""
+    max_problems: int | None = None
+    """Most problems, from the first; all if not given."""
+    template: str = ""
+    """What a model is asked about a benchmark's problem, which is {prompt}; the task's own if not given.
+    Sources are asked about with writer.template."""
     writer: WriterConfig = WriterConfig(sampler="ngram")
+    chunk_size: int = 512
+    """Texts asked for at a time, and at least those of one problem: what a kill can cost."""
     seed: int = 0
     """Seed of the writer."""
 
     def __post_init__(self) -> None:
-        require_positive("", self, "max_problems")
+        require_positive("", self, "chunk_size")
         _check_writer("writer", self.writer)
+        require(
+            self.max_problems is None or self.max_problems > 0,
+            "max_problems",
+            self.max_problems,
+            "must be positive",
+            "leave it out for all",
+        )
+        require(
+            not self.template or "{prompt}" in self.template,
+            "template",
+            self.template,
+            "must hold {prompt}",
+            "leave it out for the task's own",
+        )
         require(
             self.num_candidates >= 2,
             "num_candidates",
             self.num_candidates,
             "must be at least 2",
-            "one is the author's code, the others are the writer's",
+            "Best-of-N needs several",
         )

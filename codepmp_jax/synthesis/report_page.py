@@ -2,58 +2,32 @@
 
 from __future__ import annotations
 
-import base64
 import collections
-import html
-import io
 import itertools
 import os
-import pathlib
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
+from codepmp_jax import html_page
+from codepmp_jax.html_page import section, table
 from codepmp_jax.synthesis.report import ALL, SIDES, UNITS
 
 _COLORS = {"chosen": "#1f5fa8", "rejected": "#c2571a"}
 _PANEL_INCHES = (5.6, 3.6)
 _DPI = 110
-# Bars and rows beyond so many are summed up or left out, and the page says so.
+# Bars beyond so many are summed up.
 _MAX_BARS = 12
-_MAX_ROWS = 100
-
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #222; background: #fff; margin: 0 auto;
-       max-width: 1180px; padding: 1.5rem; }
-h1 { font-size: 1.5rem; margin: 0 0 1rem; }
-h2 { font-size: 1.1rem; margin: 2rem 0 .6rem; border-bottom: 1px solid #e5e5e5; padding-bottom: .2rem; }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); gap: 1rem; }
-.plots img { width: 100%; }
-.tables { display: flex; flex-wrap: wrap; gap: 0 3rem; align-items: flex-start; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .2rem .9rem .2rem 0; text-align: right; border-bottom: 1px solid #eee; }
-th { font-weight: 600; border-bottom-color: #bbb; vertical-align: bottom; }
-td:first-child, th:first-child, .text { text-align: left; }
-p { margin: .4rem 0; color: #666; }
-"""
-
-Row = Sequence[Any]
 
 
 def write_page(
     report: Mapping[str, Any], path: str | os.PathLike[str], title: str = "Preference pairs"
 ) -> None:
     """Writes the page of a report (`codepmp_jax.synthesis.report.make_report`), whole or not at all."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(make_page(report, title), encoding="utf-8")
-    partial.replace(path)
+    html_page.write(path, make_page(report, title))
 
 
 def make_page(report: Mapping[str, Any], title: str) -> str:
@@ -61,55 +35,21 @@ def make_page(report: Mapping[str, Any], title: str) -> str:
     splits = {name: part for name, part in report.items() if _is_split(part)}
     throughput = report.get("throughput", [])
     sections = [
-        _section("Splits", _summary(splits, report.get("near_duplicate_rates", {}))),
-        _section("Plots", _plots(splits, throughput)),
-        _section("Sources without a pair", _drops(splits)),
-        _section("Length", _lengths(splits)),
-        _section("Origin and ends of the texts", _origins(splits)),
-        _section("Throughput", _throughput(throughput)),
+        section("Splits", _summary(splits, report.get("near_duplicate_rates", {}))),
+        section("Plots", _plots(splits, throughput)),
+        section("Sources without a pair", _drops(splits)),
+        section("Length", _lengths(splits)),
+        section("Origin and ends of the texts", _origins(splits)),
+        section("Throughput", _throughput(throughput)),
     ]
-    head = f"<title>{html.escape(title)}</title><style>{_STYLE}</style>"
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">{head}</head>\n<body>\n'
-        f"<h1>{html.escape(title)}</h1>\n{''.join(filter(None, sections))}</body></html>\n"
-    )
+    return html_page.page(title, sections)
 
 
 def _is_split(part: Any) -> bool:
     return isinstance(part, Mapping) and "pairs" in part
 
 
-def _section(title: str, content: str) -> str:
-    return f"<h2>{html.escape(title)}</h2>\n{content}\n" if content else ""
-
-
 # --- tables ---------------------------------------------------------------------------------------
-
-
-def _table(header: Row, rows: Iterable[Row], num_text: int = 1) -> str:
-    """A table whose first `num_text` columns are text; empty without rows."""
-    rows = list(rows)
-    if not rows:
-        return ""
-
-    def line(tag: str, cells: Row) -> str:
-        classes = [' class="text"' if i < num_text else "" for i in range(len(cells))]
-        written = (
-            f"<{tag}{name}>{html.escape(_show(cell))}</{tag}>"
-            for name, cell in zip(classes, cells, strict=True)
-        )
-        return f"<tr>{''.join(written)}</tr>"
-
-    lines = [line("th", header), *(line("td", row) for row in rows[:_MAX_ROWS])]
-    rest = len(rows) - _MAX_ROWS
-    note = f"<p>and {rest:,} more in report.json</p>" if rest > 0 else ""
-    return f"<div><table>\n{chr(10).join(lines)}\n</table>{note}</div>"
-
-
-def _show(cell: Any) -> str:
-    if isinstance(cell, float):
-        return f"{cell:,.1f}"
-    return "" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell)
 
 
 def _percent(share: float) -> str:
@@ -127,11 +67,11 @@ def _summary(splits: Mapping[str, Any], near_duplicate_rates: Mapping[str, float
         rows.append((name, num_sources, part["pairs"], kept, *wins))
     duplicates = [(name, _percent(rate)) for name, rate in near_duplicate_rates.items()]
     note = (
-        "<p>Longer wins: the accuracy of calling the longer response the better one, ties counted as "
-        "halves. A reward model has to do better; 50 % gives nothing away.</p>"
+        "Longer wins: the accuracy of calling the longer response the better one, ties counted as "
+        "halves. A reward model has to do better; 50 % gives nothing away."
     )
-    tables = _table(header, rows) + _table(("near-duplicates", "share"), duplicates)
-    return f'<div class="tables">{tables}</div>{note}'
+    found = html_page.tables(table(header, rows), table(("near-duplicates", "share"), duplicates))
+    return found + html_page.paragraph(note)
 
 
 def _drops(splits: Mapping[str, Any]) -> str:
@@ -140,7 +80,7 @@ def _drops(splits: Mapping[str, Any]) -> str:
     for reason, count in total.most_common():
         of_split = [part["dropped"].get(reason, 0) for part in splits.values()]
         rows.append((*_pass_and_reason(reason), *of_split, _percent(count / total.total())))
-    return _table(("pass", "reason", *splits, "share"), rows, num_text=2)
+    return table(("pass", "reason", *splits, "share"), rows, num_text=2)
 
 
 def _pass_and_reason(reason: str) -> tuple[str, str]:
@@ -163,7 +103,7 @@ def _lengths(splits: Mapping[str, Any]) -> str:
                 row += [_percent(found["longer_wins"]), _percent(found["ties"])]
                 row += [found["mean_chosen"], found["mean_rejected"]]
             rows.append(row)
-    return _table(header, rows, num_text=2)
+    return table(header, rows, num_text=2)
 
 
 def _origins(splits: Mapping[str, Any]) -> str:
@@ -174,7 +114,7 @@ def _origins(splits: Mapping[str, Any]) -> str:
             (name or "unknown", *(part[entry].get(name, 0) for part in splits.values()))
             for name, _ in total.most_common()
         ]
-        tables.append(_table((title, *splits), rows))
+        tables.append(table((title, *splits), rows))
     ends = {
         (name, reason): None
         for part in splits.values()
@@ -188,14 +128,14 @@ def _origins(splits: Mapping[str, Any]) -> str:
         )
         for name, reason in ends
     ]
-    tables.append(_table(("text", "ended by", *splits), rows, num_text=2))
-    return f'<div class="tables">{"".join(tables)}</div>' if any(tables) else ""
+    tables.append(table(("text", "ended by", *splits), rows, num_text=2))
+    return html_page.tables(*tables)
 
 
 def _throughput(rows: Sequence[Mapping[str, Any]]) -> str:
     names = ("texts", "tokens", "seconds", "texts_per_second", "tokens_per_second")
     header = ("pass", "worker", "texts", "tokens", "seconds", "texts/s", "tokens/s")
-    return _table(
+    return table(
         header, [(row["pass"], row["worker"], *(row[name] for name in names)) for row in rows], 2
     )
 
@@ -231,27 +171,18 @@ def _plots(splits: Mapping[str, Any], throughput: Sequence[Mapping[str, Any]]) -
     add("Languages", draw_counts, _total(splits, "languages"), "pairs")
     add("Licenses", draw_counts, _total(splits, "licenses"), "pairs")
     add("Throughput of each worker", draw_throughput, throughput)
-    images = "".join(
-        f'<img alt="{html.escape(title)}" src="data:image/png;base64,{_png(title, draw)}">\n'
-        for title, draw in panels
-    )
-    return f'<div class="plots">\n{images}</div>' if images else ""
+    return html_page.plots(html_page.image(title, _figure(title, draw)) for title, draw in panels)
 
 
-def _png(title: str, draw: Callable[[Axes], None]) -> str:
-    """A panel as base64 of a PNG."""
-    file = io.BytesIO()
-    # Names from the corpus are shown as they are: no formulas, and a box for what the font lacks.
-    with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+def _figure(title: str, draw: Callable[[Axes], None]) -> Figure:
+    with html_page.plain_names():
         figure = Figure(figsize=_PANEL_INCHES, dpi=_DPI, layout="constrained")
         axes = figure.subplots()
         axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_axisbelow(True)
         draw(axes)
-        figure.savefig(file, format="png", metadata={"Software": None})
-    return base64.b64encode(file.getvalue()).decode()
+    return figure
 
 
 def _add_histograms(histograms: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

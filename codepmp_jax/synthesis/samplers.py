@@ -7,6 +7,7 @@ from typing import Any
 
 from codepmp_jax.config import WriterConfig
 from codepmp_jax.records import Completion
+from codepmp_jax.synthesis.mutants import MutantSampler
 from codepmp_jax.synthesis.ngram import NgramSampler
 from codepmp_jax.synthesis.sampler import Request, Sampler
 
@@ -36,6 +37,8 @@ def make_sampler(writer: WriterConfig, corpus: str, seed: int) -> Sampler:
         return AuthorSampler()
     if writer.sampler == "ngram":
         return NgramSampler(corpus, writer.ngram, seed)
+    if writer.sampler == "mutant":
+        return MutantSampler(writer.mutant, seed)
     if writer.sampler == "openai":
         from codepmp_jax.synthesis.openai_sampler import OpenAISampler
 

@@ -231,6 +231,37 @@ def test_a_reward_model_is_refused_in_one_line(corpus, models, tmp_path):
     assert "--heads lm" in done.stderr.splitlines()[-1]
 
 
+def test_the_engine_writes_candidates_that_are_judged(models, tmp_path):
+    """A benchmark from its problems to judged candidates; a run that is cut short goes on where it was."""
+    problems, candidates, judged = (tmp_path / f"{name}.jsonl" for name in ("p", "c", "j"))
+    launch(
+        *("evaluate.py", "problems", "--task", "reasoning_gym", "--output", problems),
+        *("--puzzles.num-problems", 2, "--puzzles.num-candidates", 0),
+    )
+    command = [
+        *(str(VLLM_PYTHON), str(LAUNCH / "candidates.py")),
+        *map(str, ("--input", problems, "--output", candidates, "--num-candidates", 4)),
+        *map(str, ("--chunk-size", 8, *writer("writer", "vllm", models["strong"])[:6])),
+        *map(str, ("--writer.sampling.max-tokens", MAX_TOKENS, "--writer.vllm.dtype", "float32")),
+        *map(str, ("--writer.vllm.max-model-len", 512, "--writer.vllm.enforce-eager")),
+    ]
+    run(command)
+    written = [json.loads(line) for line in candidates.read_text().splitlines()]
+    assert [row["problem_id"] for row in written] == [
+        json.loads(line)["problem_id"] for line in problems.read_text().splitlines()
+    ]
+    texts = [candidate["response"] for row in written for candidate in row["candidates"]]
+    assert len(texts) == 4 * len(written)
+    assert sum(map(bool, texts)) > len(texts) / 2
+    launch("evaluate.py", "judge", "--input", candidates, "--output", judged)
+    verdicts = json.loads((tmp_path / "j.verdicts.json").read_text())
+    rows = [json.loads(line) for line in judged.read_text().splitlines()]
+    found = [candidate for row in rows for candidate in row["candidates"]]
+    assert len(found) == len(texts)
+    assert all(isinstance(candidate["is_correct"], bool) for candidate in found)
+    assert verdicts
+
+
 # --- the server -----------------------------------------------------------------------------------
 
 

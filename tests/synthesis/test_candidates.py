@@ -1,92 +1,64 @@
-"""Best-of-N candidates."""
+"""Which candidates an input gives, and what is reported of them."""
 
-import collections
-import dataclasses
+import json
+from typing import Any
 
 import pytest
 
-from codepmp_jax.config import CandidatesConfig, NgramConfig, WriterConfig
+from codepmp_jax.config import CandidatesConfig, WriterConfig
 from codepmp_jax.errors import UserError
-from codepmp_jax.records import Completion, Problem, read_problems
-from codepmp_jax.synthesis import candidates
-from codepmp_jax.synthesis.candidates import make_problem, write_candidates
-from codepmp_jax.synthesis.sampler import Sampler
+from codepmp_jax.records import Problem, read_problems
+from codepmp_jax.synthesis.candidates import write_candidates
+
+SOLUTION = "def f(a, b):\n    return a + b\n"
 
 
-def write(corpus, path, **settings) -> list[Problem]:
-    config = CandidatesConfig(
-        input=str(corpus), output=str(path), num_candidates=4, max_problems=30
-    )
-    write_candidates(dataclasses.replace(config, **settings))
-    return list(read_problems(str(path)))
+@pytest.fixture
+def benchmark(tmp_path):
+    """A file of problems."""
+    problems = [Problem(f"p/{n}", "Add.", (), "x", reference={"solution": SOLUTION}) for n in "ab"]
+    path = tmp_path / "p.jsonl"
+    path.write_text("".join(f"{problem.to_json()}\n" for problem in problems))
+    return path
 
 
-@pytest.fixture(scope="module")
-def problems(corpus, tmp_path_factory) -> list[Problem]:
-    return write(corpus, tmp_path_factory.mktemp("candidates") / "c.jsonl")
+def config(source, output, sampler: Any = "mutant", **settings: Any) -> CandidatesConfig:
+    writer = WriterConfig(sampler=sampler, model="" if sampler in ("mutant", "ngram") else "m")
+    values = {"num_candidates": 3, "writer": writer, **settings}
+    return CandidatesConfig(input=str(source), output=str(output / "c.jsonl"), **values)
 
 
-def test_the_authors_code_stands_once_among_different_rewrites(problems, heldout):
-    by_id = {source.source_id: source for source in heldout}
-    for problem in problems:
-        source = by_id[problem.problem_id]
-        assert problem.prompt == source.description
-        assert len({candidate.response for candidate in problem.candidates}) == 4
-        (right,) = (candidate for candidate in problem.candidates if candidate.is_correct)
-        assert right.response == source.content
-        assert {len(candidate.response) for candidate in problem.candidates} == {
-            len(source.content)
-        }
+def test_a_file_is_a_benchmark_and_a_folder_a_corpus(benchmark, corpus, tmp_path):
+    report = write_candidates(config(benchmark, tmp_path / "one"))
+    assert (report.num_problems, report.num_candidates, report.num_dropped) == (2, 6, 0)
+    report = write_candidates(config(corpus, tmp_path / "two", "ngram", max_problems=3))
+    assert (report.num_problems, report.num_candidates) == (3, 9)
+    (first, *_) = read_problems(str(tmp_path / "two" / "c.jsonl"))
+    assert first.task == ""
 
 
-def test_the_place_gives_nothing_away(problems):
-    places = collections.Counter(
-        [candidate.is_correct for candidate in problem.candidates].index(True)
-        for problem in problems
-    )
-    assert len(problems) == 30
-    assert len(places) == 4
-    assert max(places.values()) < 18
+def test_the_report_lies_beside_the_output(benchmark, tmp_path):
+    write_candidates(config(benchmark, tmp_path, seed=3))
+    report = json.loads((tmp_path / "c.writing.json").read_text())
+    assert report["num_problems"] == 2
+    assert report["remarks"] == {}
+    assert report["settings"]["writer"]["seed"] == 3
+    names = {"p.jsonl", "c.jsonl", "c.writing.json"}
+    assert {path.name for path in tmp_path.iterdir()} == names
 
 
-def test_same_settings_same_bytes(corpus, problems, tmp_path):
-    assert write(corpus, tmp_path / "again.jsonl") == problems
-    assert write(corpus, tmp_path / "other.jsonl", seed=1) != problems
-    assert not list(tmp_path.glob("*.partial"))
+@pytest.mark.parametrize("sampler", ["ngram", "author"])
+def test_writers_that_rewrite_sources_are_refused_a_benchmark(benchmark, tmp_path, sampler):
+    with pytest.raises(UserError, match=f"writer.sampler = '{sampler}': must be one of vllm"):
+        write_candidates(config(benchmark, tmp_path, sampler))
 
 
-def test_fewer_sources_than_asked_for_are_all_taken(corpus, heldout, tmp_path):
-    writer = WriterConfig(sampler="ngram", ngram=NgramConfig(rates=(1.0,)))
-    settings = {"max_problems": 10_000, "num_candidates": 2, "writer": writer}
-    found = write(corpus, tmp_path / "c.jsonl", **settings)
-    assert 0.8 * len(heldout) < len(found) <= len(heldout)
+def test_mutants_of_sources_are_refused_for_want_of_tests(corpus, tmp_path):
+    with pytest.raises(UserError, match=r"writer\.sampler = 'mutant': must be one of ngram"):
+        write_candidates(config(corpus, tmp_path))
 
 
-class Parrot(Sampler):
-    """Has one text to say."""
-
-    def __init__(self):
-        self.asked = 0
-
-    def settings(self):
-        return {}
-
-    def sample(self, requests):
-        self.asked += len(requests)
-        return [Completion(request.key, "pass") for request in requests]
-
-
-def test_a_writer_that_repeats_itself_is_given_up(heldout):
-    parrot = Parrot()
-    assert make_problem(heldout[0], parrot, CandidatesConfig(num_candidates=4)) is None
-    assert 12 <= parrot.asked < 15
-    problem = make_problem(heldout[0], parrot, CandidatesConfig(num_candidates=2))
-    assert problem is not None
-    assert len(problem.candidates) == 2
-
-
-def test_no_problem_at_all_is_a_user_error(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(candidates, "make_sampler", lambda *_: Parrot())
-    with pytest.raises(UserError, match="num_candidates = 3"):
-        write(corpus, tmp_path / "c.jsonl", num_candidates=3)
-    assert not (tmp_path / "c.jsonl").exists()
+def test_a_missing_input_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="nowhere"):
+        write_candidates(config(tmp_path / "nowhere", tmp_path, "ngram"))
+    assert not list(tmp_path.iterdir())

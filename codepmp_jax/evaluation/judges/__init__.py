@@ -1,0 +1,1 @@
+"""Judges: whether a response solves its problem. They run in processes of their own, without jax and torch."""

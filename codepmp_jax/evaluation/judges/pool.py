@@ -1,0 +1,140 @@
+"""Processes that judge, each of which is killed and replaced when it takes too long."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any
+
+from codepmp_jax.evaluation.judges.execution import TIMED_OUT
+from codepmp_jax.evaluation.judges.judgement import Judgement
+from codepmp_jax.records import Problem
+
+JUDGE_DIED = "judge died"
+# Longest start of a process; and what the end of a program may take beyond its own time.
+_START_SECONDS, _GRACE_SECONDS = 120.0, 20.0
+# All that the workers see of the environment. numpy needs no threads to judge.
+_ENVIRONMENT = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+_INHERITED = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+
+
+class _Worker:
+    """One process, started when it is first needed."""
+
+    def __init__(self, memory: int, judges: Sequence[str]):
+        self._arguments = (str(memory), *judges)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def judge(self, job: dict[str, Any]) -> Judgement:
+        """The judgement of a job, within its deadline (seconds).
+
+        Raises RuntimeError where the process does not start, or the judge itself fails.
+        """
+        if self._process is not None and self._process.poll() is not None:
+            self.close()  # it died while it had nothing to judge
+        process = self._process = self._process or self._start()
+        assert process.stdin is not None
+        try:
+            process.stdin.write(json.dumps(job).encode() + b"\n")
+            process.stdin.flush()
+            line = self._read(process, job["deadline"])
+        except BrokenPipeError:
+            line = b""
+        if not line:
+            self.close()
+            return Judgement(False, None, TIMED_OUT if line is None else JUDGE_DIED)
+        reply = json.loads(line)
+        if isinstance(reply, dict):
+            raise RuntimeError(f"the judge {job['judge']} failed:\n{reply['error']}")
+        return Judgement(*reply)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "codepmp_jax.evaluation.judges.worker", *self._arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=_ENVIRONMENT | inherited,
+        )
+        if not self._read(process, _START_SECONDS):
+            process.kill()
+            process.communicate()
+            raise RuntimeError(f"no judge started with {' '.join(self._arguments)}")
+        return process
+
+    @staticmethod
+    def _read(process: subprocess.Popen[bytes], seconds: float) -> bytes | None:
+        """The next line of a process: empty where it has ended, None where it takes longer."""
+        assert process.stdout is not None
+        ready, _, _ = select.select([process.stdout], [], [], seconds)
+        return process.stdout.readline() if ready else None
+
+    def close(self) -> None:
+        """Ends the process; the next job starts another."""
+        if self._process is None:
+            return
+        with self._process as process:
+            process.kill()
+            with contextlib.suppress(BrokenPipeError):
+                assert process.stdin is not None
+                process.stdin.close()
+        self._process = None
+
+
+class JudgePool:
+    """Judges responses, `num_workers` at a time. A context manager."""
+
+    def __init__(self, judges: Sequence[str], num_workers: int, timeout: float, memory: int):
+        """Processes for the modules `judges` of this package, with `timeout` seconds for a response and `memory`
+        bytes of address space each."""
+        self._judges = judges
+        self._timeout = timeout
+        self._memory = memory
+        self._workers: list[_Worker] = []
+        self._own = threading.local()
+        self._threads = concurrent.futures.ThreadPoolExecutor(
+            num_workers, initializer=self._add_worker
+        )
+
+    def _add_worker(self) -> None:
+        self._own.worker = _Worker(self._memory, self._judges)
+        self._workers.append(self._own.worker)
+
+    def submit(self, judge: str, problem: Problem, response: str) -> Future[Judgement]:
+        """The judgement to be of a response by one of the modules."""
+        # Programs have their deadline themselves; for the others the process's is theirs.
+        deadline = self._timeout + (_GRACE_SECONDS if judge == "programs" else 0)
+        job = {
+            "judge": judge,
+            "task": problem.task,
+            "prompt": problem.prompt,
+            "reference": problem.reference,
+            "response": response,
+            "timeout": self._timeout,
+            "deadline": deadline,
+        }
+        return self._threads.submit(lambda: self._own.worker.judge(job))
+
+    def __enter__(self) -> JudgePool:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for worker in self._workers:
+            worker.close()
+        self._threads.shutdown()

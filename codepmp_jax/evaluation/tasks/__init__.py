@@ -1,0 +1,1 @@
+"""Benchmarks: how the rows of each become problems."""

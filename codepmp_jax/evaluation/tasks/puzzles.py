@@ -1,0 +1,172 @@
+"""reasoning-gym (arXiv 2505.24760): puzzles of arithmetic and logic, made from a seed.
+
+Beside a right answer stand wrong ones like it: other numbers, other roles of the same people, and else the answers
+of other puzzles of the generator. The generator's scorer has refused each of them.
+"""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import random
+import re
+from collections.abc import Iterator
+
+from codepmp_jax.config import ProblemsConfig
+from codepmp_jax.errors import UserError, require
+from codepmp_jax.evaluation.judges.judgement import CORRECT, WRONG
+from codepmp_jax.evaluation.judges.puzzles import Puzzle, make_puzzle
+from codepmp_jax.evaluation.tasks.benchmark import Benchmark
+from codepmp_jax.records import Candidate, Problem, content_id
+
+_SENTENCE = "The answer is {answer}."
+# Puzzles asked for, as a multiple of those needed; and wrong answers tried for one.
+_SPARE, _TRIES = 4, 200
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+# Roles of knights_knaves, a pair a world.
+_ROLES = re.compile(
+    r"\b(an? )?(knight|knave|hero|villain|angel|devil|altruist|egoist|sage|fool|pioneer|laggard|saint|sinner)\b"
+)
+_OPPOSITE = {
+    role: other
+    for pair in (
+        *(("knight", "knave"), ("hero", "villain"), ("angel", "devil"), ("altruist", "egoist")),
+        *(("sage", "fool"), ("pioneer", "laggard"), ("saint", "sinner")),
+    )
+    for role, other in (pair, pair[::-1])
+}
+
+
+def make_problems(
+    config: ProblemsConfig, passed_over: collections.Counter[str]
+) -> Iterator[Problem]:
+    """The puzzles of each generator in turn.
+
+    A puzzle without a right answer, or with too few wrong ones (whatever one likes follows from premises that
+    contradict each other), is passed over for the next, and counted in `passed_over` by generator. Raises
+    UserError where there is no such generator, or most of its puzzles are of no use.
+    """
+    settings = config.puzzles
+    for generator in settings.datasets:
+        num_made = 0
+        for index in range(_size(config)):
+            if num_made == settings.num_problems:
+                break
+            puzzle = _make(config, generator, index)
+            candidates = _candidates(config, generator, index, puzzle)
+            if candidates is None:
+                passed_over[generator] += 1
+                continue
+            num_made += 1
+            yield Problem(
+                f"{generator}/{settings.seed}/{index}",
+                puzzle.question,
+                candidates,
+                task="reasoning_gym",
+                subset=generator,
+                reference={
+                    "generator": generator,
+                    "seed": settings.seed,
+                    "size": _size(config),
+                    "index": index,
+                },
+            )
+        require(
+            num_made == settings.num_problems,
+            "puzzles.num_candidates",
+            settings.num_candidates,
+            f"is more than most puzzles of {generator} have right and wrong answers of one form",
+            "ask for fewer, for 0 (none), or leave the generator out",
+        )
+
+
+def _size(config: ProblemsConfig) -> int:
+    """Puzzles that a generator is asked for: some may be passed over."""
+    return _SPARE * config.puzzles.num_problems
+
+
+def _make(config: ProblemsConfig, generator: str, index: int) -> Puzzle:
+    try:
+        return make_puzzle(generator, config.puzzles.seed, _size(config), index)
+    except ValueError as error:
+        raise UserError(
+            f"puzzles.datasets = {config.puzzles.datasets!r}: reasoning-gym makes no {generator!r} ({error}). "
+            "Remedy: give names of its gallery, e.g. chain_sum knights_knaves."
+        ) from error
+
+
+def _candidates(
+    config: ProblemsConfig, generator: str, index: int, puzzle: Puzzle
+) -> tuple[Candidate, ...] | None:
+    """The right answer and wrong ones, each in a sentence, shuffled; None where there are too few."""
+    settings = config.puzzles
+    num_wrong = settings.num_candidates - 1
+    if num_wrong < 0:
+        return ()
+    rng = random.Random(int(content_id(generator, str(settings.seed), str(index)), 16))
+    others = (
+        _make(config, generator, other).answer
+        for other in rng.sample(range(_size(config)), min(_size(config), _TRIES))
+    )
+    wrong: dict[str, None] = {}
+    for answer in itertools.islice(itertools.chain(_changes(puzzle.answer, rng), others), _TRIES):
+        if len(wrong) == num_wrong:
+            break
+        if answer and answer != puzzle.answer and not puzzle.is_solved_by(answer):
+            wrong[answer] = None
+    if not puzzle.answer or len(wrong) < num_wrong:
+        return None
+    candidates = [
+        Candidate(
+            _SENTENCE.format(answer=answer.rstrip(".")),
+            is_correct=answer == puzzle.answer,
+            verdict=CORRECT if answer == puzzle.answer else WRONG,
+        )
+        for answer in (puzzle.answer, *wrong)
+    ]
+    rng.shuffle(candidates)
+    return tuple(candidates)
+
+
+def _changes(answer: str, rng: random.Random) -> Iterator[str]:
+    """Wrong answers in the form of a right one: a number changed (without end), or roles exchanged."""
+    if _ROLES.search(answer):
+        people = len(_ROLES.findall(answer))
+        worlds = list(itertools.product((False, True), repeat=people))[1:]
+        rng.shuffle(worlds)
+        for world in worlds:
+            turned = iter(world)
+            yield _ROLES.sub(lambda found, t=turned: _turn(found) if next(t) else found[0], answer)
+    elif _NUMBER.fullmatch(answer):
+        while True:
+            yield _change_number(answer, rng)
+
+
+def _turn(found: re.Match[str]) -> str:
+    """The opposite role, with its article where the role has one."""
+    role = _OPPOSITE[found[2]]
+    article = "an " if role[0] in "aeiou" else "a "
+    return f"{article if found[1] else ''}{role}"
+
+
+def _change_number(answer: str, rng: random.Random) -> str:
+    """Off by a little, off by ten, with two digits exchanged, or of the other sign."""
+    digits = list(answer.lstrip("-"))
+    sign = "-" if answer.startswith("-") else ""
+    kind = rng.randrange(4)
+    if kind == 0 and answer.strip("0.-"):
+        return "".join(digits) if sign else f"-{answer}"
+    if kind == 1 and len(digits) > 1 and "." not in digits:
+        first = rng.randrange(len(digits) - 1)
+        digits[first : first + 2] = digits[first : first + 2][::-1]
+        return f"{sign}{int(''.join(digits))}"
+    _, dot, decimals = answer.partition(".")
+    step = rng.choice((1, 2, 3, 10)) * rng.choice((-1, 1))
+    return f"{float(answer) + step:.{len(decimals)}f}" if dot else str(int(answer) + step)
+
+
+BENCHMARK = Benchmark(
+    "reasoning_gym",
+    judge="puzzles",
+    reference=("generator", "seed", "size", "index"),
+)

@@ -1,0 +1,172 @@
+"""Problems of a benchmark -> the same with candidates: a language model's responses, or the author's code among its
+mutants. Nobody has judged them yet: launch/evaluate.py judge does.
+
+A request that a model fails on is sent once more, and then kept as an empty candidate, which is wrong; its verdict
+says why. So every problem has num_candidates candidates, whatever happens.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+from codepmp_jax import shards
+from codepmp_jax.config import CandidatesConfig
+from codepmp_jax.config.tasks import SAMPLING_TEMPLATES
+from codepmp_jax.errors import require
+from codepmp_jax.journal import Journal
+from codepmp_jax.progress import progress
+from codepmp_jax.records import Candidate, Completion, Problem, SourceFile, read_problems
+from codepmp_jax.synthesis.mutants import normal_form
+from codepmp_jax.synthesis.passes import sample
+from codepmp_jax.synthesis.rewrites import different_texts, shuffle
+from codepmp_jax.synthesis.sampler import Request, Sampler
+
+SAMPLERS = ("vllm", "openai", "mutant")
+# Mutants asked for, as a multiple of those needed: a short function has few different ones.
+_PATIENCE = 40
+CUT_OFF, NOT_WRITTEN = "cut off", "not written: "
+
+
+def fingerprint(config: CandidatesConfig) -> str:
+    """Id of the problems."""
+    return shards.sha256_of(config.input)
+
+
+def write(config: CandidatesConfig, journal: Journal, sampler: Sampler) -> int:
+    """Writes the problems that the journal lacks; 0, as none is ever dropped.
+
+    Raises UserError naming the problem that nothing can be written for.
+    """
+    problems = list(itertools.islice(read_problems(config.input), config.max_problems))
+    require(bool(problems), config.input, 0, "holds no problem", "give a file of problems")
+    for problem in problems:
+        _check(problem, config)
+    count = config.num_candidates
+    size = max(1, config.chunk_size // count)
+    with progress(
+        total=len(problems) * count,
+        initial=journal.num_lines * count,
+        desc="candidates",
+        unit="text",
+    ) as bar:
+        for start in range(journal.num_lines, len(problems), size):
+            chunk = problems[start : start + size]
+            if config.writer.sampler == "mutant":
+                written = [_mutants(problem, sampler, config) for problem in chunk]
+            else:
+                written = _responses(chunk, sampler, config)
+            journal.append(problem.to_json() for problem in written)
+            bar.update(len(chunk) * count)
+    return 0
+
+
+def _check(problem: Problem, config: CandidatesConfig) -> None:
+    where = f"{config.input}: problem {problem.problem_id!r}"
+    if config.writer.sampler == "mutant":
+        require(
+            isinstance(problem.reference.get("solution"), str),
+            f"{where}: reference",
+            sorted(problem.reference),
+            "must hold the solution that mutants are made of",
+            "take a benchmark of programs (humaneval, mbpp), or --writer.sampler vllm",
+        )
+    else:
+        require(
+            bool(config.template) or problem.task in SAMPLING_TEMPLATES,
+            f"{where}: task",
+            problem.task,
+            f"must be one of {', '.join(SAMPLING_TEMPLATES)}, which have a template",
+            "say with --template what a model is to be asked",
+        )
+
+
+# --- language models ------------------------------------------------------------------------------
+
+
+def _responses(
+    problems: Sequence[Problem], sampler: Sampler, config: CandidatesConfig
+) -> list[Problem]:
+    """The problems with the candidates that a model writes, all of them asked for together."""
+    shown = [with_options(problem) for problem in problems]
+    requests = [
+        make_request(problem, config, number)
+        for problem in shown
+        for number in range(config.num_candidates)
+    ]
+    completions = sample(sampler, requests)
+    failed = [place for place, completion in enumerate(completions) if completion.failure]
+    if failed and sampler.retries:
+        again = sample(sampler, [requests[place] for place in failed], are_retries=True)
+        for place, completion in zip(failed, again, strict=True):
+            completions[place] = completion
+    candidates = map(_candidate, completions)
+    return [
+        dataclasses.replace(
+            problem, candidates=tuple(itertools.islice(candidates, config.num_candidates))
+        )
+        for problem in shown
+    ]
+
+
+def _candidate(completion: Completion) -> Candidate:
+    if completion.failure:
+        return Candidate("", is_correct=False, verdict=f"{NOT_WRITTEN}{completion.failure}")
+    return Candidate(
+        completion.text, verdict=CUT_OFF if completion.finish_reason == "length" else ""
+    )
+
+
+def with_options(problem: Problem) -> Problem:
+    """The problem with its options, where it has some, in its prompt: `A. ...`, one a line."""
+    options = problem.reference.get("options")
+    if not options:
+        return problem
+    lines = [f"{chr(ord('A') + place)}. {option}" for place, option in enumerate(options)]
+    return dataclasses.replace(problem, prompt="\n".join([f"{problem.prompt}\n", *lines]))
+
+
+def make_request(problem: Problem, config: CandidatesConfig, number: int) -> Request:
+    """The request for a candidate of a problem."""
+    template = config.template or SAMPLING_TEMPLATES.get(problem.task, "")
+    source = SourceFile(
+        *(problem.problem_id, str(problem.reference.get("solution", "")), problem.prompt),
+        *(problem.problem_id, "function", "python", problem.task, "", ""),
+        line=1,
+    )
+    return Request(
+        f"{problem.problem_id}/{number}",
+        template.replace("{prompt}", problem.prompt),
+        problem.prompt,
+        source,
+    )
+
+
+# --- mutants --------------------------------------------------------------------------------------
+
+
+def _mutants(problem: Problem, sampler: Sampler, config: CandidatesConfig) -> Problem:
+    """The problem with the author's code among mutants of it, shuffled, all laid out alike."""
+    where = f"{config.input}: problem {problem.problem_id!r}"
+    try:
+        author = normal_form(problem.reference["solution"])
+    except SyntaxError as error:
+        require(False, f"{where}: solution", str(error), "must be Python", "leave the problem out")
+        raise
+    needed = config.num_candidates - 1
+    texts = different_texts(
+        sampler,
+        lambda number: make_request(problem, config, number),
+        *(author, needed, _PATIENCE),
+    )
+    require(
+        len(texts) == needed,
+        "num_candidates",
+        config.num_candidates,
+        f"is more than there are different mutants of {problem.problem_id} ({len(texts)}), and its own code",
+        "ask for fewer candidates, or for more mistakes in each (--writer.mutant.num-mistakes 1 2 3 4)",
+    )
+    candidates = [Candidate(text) for text in (author, *texts)]
+    shuffle(candidates, config.seed, problem.problem_id)
+    return dataclasses.replace(problem, candidates=tuple(candidates))

@@ -1,0 +1,219 @@
+"""Programs that try to pass without passing: each is held, judged wrong, and leaves nothing behind."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from codepmp_jax.evaluation.judges import execution, pool
+from codepmp_jax.evaluation.judges.pool import JudgePool
+from codepmp_jax.records import Problem
+
+PROBLEM = Problem(
+    "add",
+    'def add(a, b):\n    """The sum."""\n',
+    task="humaneval",
+    reference={
+        "entry_point": "add",
+        "test": "import math\n\ndef check(candidate):\n"
+        "    assert candidate(1, 2) == 3\n"
+        "    assert math.isclose(abs(candidate(1, -3)), 2)\n",
+    },
+)
+HONEST = "def add(a, b):\n    return a + b\n"
+WRONG = "def add(a, b):\n    return 7\n"
+# Always equal, whatever it is compared with.
+AGREEABLE = (
+    "    __eq__ = __lt__ = __gt__ = __le__ = __ge__ = lambda s, o: True\n    __hash__ = None\n"
+)
+
+NEVER_ENDS = {
+    "endless loop": "while True: pass",
+    "endless sleep": "import time\ntime.sleep(1e6)",
+    "output without end": "while True: print('x' * 100_000)",
+    "errors without end": "import sys\nwhile True: sys.stderr.write('x' * 100_000)",
+    "catches everything": "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
+}
+REFUSED = {
+    "fork": "import os\n[os.fork() for _ in range(6)]",
+    "fork by another name": "import posix\n[posix.fork() for _ in range(6)]",
+    "unaudited fork": "import _posixsubprocess\n_posixsubprocess.fork_exec()",
+    "subprocess": "import subprocess\nsubprocess.Popen(['sleep', '77.5'])",
+    "multiprocessing": "import multiprocessing\np = multiprocessing.get_context('spawn').Process()\np.start()",
+    "shell": "import os\nos.system('sleep 77.5')",
+    "kills its parent": "import os\nos.kill(os.getppid(), 9)",
+    "kills its parent's group": "import os\nos.killpg(os.getpgid(os.getppid()), 9)",
+    "kills its parent by a handle": "import os, signal\nsignal.pidfd_send_signal(os.pidfd_open(os.getppid()), 9)",
+    "socket": "import socket\nsocket.create_connection(('localhost', 9))",
+    "writes elsewhere": "open({outside!r}, 'w')",
+    "writes elsewhere by a link": "import os\nos.symlink('/', 'root')",
+    "deletes": "import os\nos.remove({outside!r})",
+    "deletes a tree": "import shutil\nshutil.rmtree(__import__('os').path.dirname({outside!r}))",
+    "truncates": "import os\nos.truncate({outside!r}, 0)",
+    "raises its limits": "import resource\nresource.setrlimit(resource.RLIMIT_CPU, (99, 99))",
+    "foreign memory": "import ctypes\nctypes.string_at(id(1), 8)",
+    "reads its own memory": "open('/proc/self/mem', 'rb')",
+    "looks for objects": "import gc\ngc.get_objects()",
+    "looks into threads": "import sys\nsys._current_frames()",
+    "traces the tests": "import sys\nsys.settrace(lambda *a: None)",
+    "opens its report": "open(3, 'wb')",
+}
+ENDS_EARLY = {
+    "os._exit": "import os\nos._exit(0)",
+    "sys.exit": "import sys\nsys.exit(0)",
+    "SystemExit": "raise SystemExit",
+    "exit in the function": "def add(a, b):\n    import os\n    os._exit(0)",
+    "SystemExit in the function": "def add(a, b):\n    raise SystemExit(0)",
+    "interrupt": "raise KeyboardInterrupt",
+    "ends its thread": "import _thread\n_thread.exit()",
+    "crashes": "import signal\nsignal.raise_signal(signal.SIGSEGV)",
+    "reports for itself": "import os\nfor n in range(3, 64):\n    try: os.write(n, b'correct')\n    except OSError: pass\nos._exit(0)",
+    "fills the report": "import os\nwhile True: os.write(3, b'x' * 65536)",
+    "echoes what it finds": "import os\nfor n in range(3, 64):\n    try:\n        os.set_blocking(n, False)\n"
+    "        d = os.read(n, 999)\n    except OSError: d = b'x'\n    try: os.write(3, d)\n    except OSError: pass\nos._exit(0)",
+}
+OTHER = {
+    "memory": ("x = bytearray(1 << 40)", "raised MemoryError"),
+    "memory bit by bit": ("x = []\nwhile True: x.append(bytearray(1 << 24))", "raised MemoryError"),
+    "a large file": ("f = open('x', 'wb')\nwhile True: f.write(bytes(1 << 20))", "raised OSError"),
+    "ignores signals": ("import signal\nsignal.signal(15, signal.SIG_IGN)", "raised ValueError"),
+    "waits for input": ("input()", "raised EOFError"),
+    "recursion": ("def add(a, b): return add(a, b)", "raised RecursionError"),
+    "error of its own": ("class E(Exception): pass\nraise E", "raised Exception"),
+    "no code": ("def add(a, b) return", "not parsable"),
+    "null": ("x = '\0'", "not parsable"),
+    "agrees with everything": (
+        f"class A:\n{AGREEABLE}\ndef add(a, b): return A()",
+        execution.NOT_PLAIN,
+    ),
+    "agrees as a number": (
+        f"class A(int):\n{AGREEABLE}\ndef add(a, b): return A(7)",
+        execution.NOT_PLAIN,
+    ),
+    "agrees by its class": (
+        f"class A:\n{AGREEABLE}\n    __class__ = int\nadd = lambda a, b: A()",
+        execution.NOT_PLAIN,
+    ),
+    "is a class": (
+        f"class add:\n{AGREEABLE}\n    def __init__(self, *a): pass",
+        execution.NOT_PLAIN,
+    ),
+    "agrees within a list": (
+        f"class A:\n{AGREEABLE}\ndef add(a, b): return [A()]",
+        execution.NOT_PLAIN,
+    ),
+    "another AssertionError": (
+        f"import builtins\nbuiltins.AssertionError = int\n{WRONG}",
+        "tampered",
+    ),
+    "another abs": (f"import builtins\nbuiltins.abs = lambda x: 2\n{WRONG}", "tampered"),
+    "another isclose": (f"import math\nmath.isclose = lambda *a: True\n{WRONG}", "tampered"),
+    "another check": (f"def check(candidate): pass\n{WRONG}", "wrong answer"),
+    "another check in the function": (
+        "def add(a, b):\n    globals()['check'] = lambda c: None\n    return 7",
+        "wrong answer",
+    ),
+    "optimized": (f"import os, sys\nos.environ['PYTHONOPTIMIZE'] = '2'\n{WRONG}", "wrong answer"),
+    "another os.write": (f"import os\nos.write = lambda *a: 1\n{WRONG}", "wrong answer"),
+}
+
+
+@pytest.fixture(scope="module")
+def judges():
+    with JudgePool(["programs"], 1, timeout=1.0, memory=512 << 20) as judges:
+        yield judges
+
+
+@pytest.fixture
+def verdict(judges, tmp_path):
+    """The verdict on a program, after which nothing of it is left and the judge works on."""
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    temporary = pathlib.Path(os.environ.get("TMPDIR", "/tmp"))
+
+    def judge(code: str) -> str:
+        code = code.replace("{outside!r}", repr(str(outside)))
+        before = set(temporary.glob("candidate-*"))
+        found = judges.submit("programs", PROBLEM, code).result()
+        (worker,) = judges._workers
+        assert children(worker._process.pid) == []
+        assert set(temporary.glob("candidate-*")) <= before
+        assert outside.read_text() == "mine"
+        assert found.is_correct == (found.verdict == "correct")
+        return found.verdict
+
+    yield judge
+    assert list(tmp_path.iterdir()) == [outside]
+
+
+def children(pid: int) -> list[str]:
+    return pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        HONEST,
+        f"Here it is:\n```python\n{HONEST}```\nIt adds.",
+        f"```\n{HONEST}",
+        "    return a + b\n",
+        f"from __future__ import annotations\n{HONEST}",
+        f"import subprocess, multiprocessing, socket, ctypes, threading\n{HONEST}",
+        f"print('x' * 1000)\nopen('note', 'w').write('x')\nassert open('note').read() == 'x'\n{HONEST}",
+        f"import collections\nP = collections.namedtuple('P', 'x y')\n{HONEST}",
+        f"def check(x): raise ValueError\n{HONEST}",
+        "add = lambda a, b: a + b",
+    ],
+)
+def test_right_programs_are_correct(verdict, code):
+    assert verdict(code) == "correct"
+
+
+@pytest.mark.parametrize("name", NEVER_ENDS)
+def test_programs_without_end_time_out(verdict, name):
+    assert verdict(NEVER_ENDS[name]) == "timed out"
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_reaches_outside_is_refused(verdict, name):
+    assert verdict(f"{REFUSED[name]}\n{HONEST}") == "raised PermissionError"
+
+
+@pytest.mark.parametrize("name", ENDS_EARLY)
+def test_no_end_but_that_of_the_tests_counts(verdict, name):
+    assert verdict(ENDS_EARLY[name]) == "exited before the tests ended"
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_other_attacks(verdict, name):
+    code, expected = OTHER[name]
+    assert verdict(code).startswith(expected)
+
+
+def test_python_without_assertions_judges_alike(monkeypatch):
+    monkeypatch.setitem(pool._ENVIRONMENT, "PYTHONOPTIMIZE", "2")
+    with JudgePool(["programs"], 1, timeout=5.0, memory=512 << 20) as judges:
+        assert judges.submit("programs", PROBLEM, WRONG).result().verdict == "wrong answer"
+        assert judges.submit("programs", PROBLEM, HONEST).result().is_correct
+
+
+def test_a_daemon_that_got_away_is_killed():
+    """A grandchild in a session of its own, whose parents have ended: what the audit hook would refuse."""
+    script = (
+        "import os, subprocess, sys, time\n"
+        "from codepmp_jax.evaluation.judges import execution\n"
+        "execution.adopt_orphans()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    os.setsid()\n"
+        "    daemon = 'import time; time.sleep(77.25)'\n"
+        "    subprocess.Popen([sys.executable, '-c', daemon], start_new_session=True)\n"
+        "    os._exit(0)\n"
+        "time.sleep(0.3)\n"
+        "execution.kill_descendants(child)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    run = subprocess.run(["pgrep", "-f", r"^\S+ -c import time; time.sleep.77.25.$"], check=False)
+    assert run.returncode == 1

@@ -1,0 +1,321 @@
+"""Benchmarks in the schema of their authors -> problems."""
+
+import json
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from codepmp_jax.config import ProblemsConfig, PuzzlesConfig
+from codepmp_jax.errors import UserError
+from codepmp_jax.evaluation import problems as module
+from codepmp_jax.evaluation.problems import read_benchmark, run
+from codepmp_jax.records import Candidate, Problem, read_problems
+
+ROWS: dict[str, list[dict[str, Any]]] = {
+    "gsm8k": [
+        {"question": "Natalia sold clips?", "answer": "48/2 = <<48/2=24>>24\n#### 72"},
+        {"question": "And Weng?", "answer": "Much.\n#### 1,234"},
+        {"question": "And Tim?", "answer": "He lost.\n#### -3"},
+    ],
+    "math": [
+        {
+            "problem": "What is $1+1$?",
+            "level": "Level 1",
+            "type": "Algebra",
+            "solution": r"It is $\boxed{1}$, no, $\boxed{\frac{4}{2}}$.",
+        },
+        {"problem": "And?", "level": "Level 5", "type": "Geometry", "solution": r"\boxed{x}"},
+    ],
+    "math500": [
+        {
+            "problem": "Convert $(0,3)$.",
+            "solution": r"So \boxed{\left( 3, \frac{\pi}{2} \right)}",
+            "answer": r"\left( 3, \frac{\pi}{2} \right)",
+            "subject": "Precalculus",
+            "level": 2,
+            "unique_id": "test/precalculus/807.json",
+        }
+    ],
+    "reclor": [
+        {
+            "context": "In a business whose owners work, wages fall. ",
+            "question": "Which follows?",
+            "answers": ["one", "two", "three", "four"],
+            "label": 2,
+            "id_string": "val_0",
+        }
+    ],
+    "logiqa2": [
+        {
+            "id": 2920,
+            "answer": 3,
+            "text": "One seminar had 18 participants.",
+            "question": "What can be concluded?",
+            "options": ["one", "two", "three", "four"],
+            "type": {"Sufficient Conditional Reasoning": True},
+        }
+    ],
+    "humaneval": [
+        {
+            "task_id": "HumanEval/0",
+            "prompt": "import math\n\n\ndef f(x):\n    '''Doubles.'''\n",
+            "entry_point": "f",
+            "canonical_solution": "    return 2 * x\n",
+            "test": "def check(candidate):\n    assert candidate(1) == 2\n",
+        }
+    ],
+    "mbpp": [
+        {
+            "task_id": 2,
+            "text": "Write a function to double.",
+            "code": "def f(x):\r\n    return 2 * x",
+            "test_list": ["assert f(1) == 2", "assert f(2) == 4"],
+            "test_setup_code": "",
+            "challenge_test_list": [],
+        },
+        {
+            "source_file": "x.ipynb",
+            "task_id": 3,
+            "prompt": "Write a function to halve.",
+            "code": "def g(x):\n    return x / 2",
+            "test_imports": ["import math"],
+            "test_list": ["assert math.isclose(g(1), 0.5)"],
+        },
+    ],
+}
+EXPECTED = {
+    "gsm8k": Problem("gsm8k/1", "And Weng?", (), "gsm8k", "", {"answer": "1234"}),
+    "math": Problem("math/0", "What is $1+1$?", (), "math", "level 1", {"answer": r"\frac{4}{2}"}),
+    "math500": Problem(
+        "math500/test/precalculus/807.json",
+        "Convert $(0,3)$.",
+        (),
+        "math500",
+        "level 2",
+        {"answer": r"\left( 3, \frac{\pi}{2} \right)"},
+    ),
+    "reclor": Problem(
+        "reclor/val_0",
+        "In a business whose owners work, wages fall.\n\nWhich follows?",
+        (
+            Candidate("one", False, "A", "wrong answer"),
+            Candidate("two", False, "B", "wrong answer"),
+            Candidate("three", True, "C", "correct"),
+            Candidate("four", False, "D", "wrong answer"),
+        ),
+        "reclor",
+        "",
+        {"options": ["one", "two", "three", "four"], "answer": 2},
+    ),
+    "logiqa2": Problem(
+        "logiqa2/2920",
+        "One seminar had 18 participants.\n\nWhat can be concluded?",
+        (
+            Candidate("one", False, "A", "wrong answer"),
+            Candidate("two", False, "B", "wrong answer"),
+            Candidate("three", False, "C", "wrong answer"),
+            Candidate("four", True, "D", "correct"),
+        ),
+        "logiqa2",
+        "",
+        {"options": ["one", "two", "three", "four"], "answer": 3},
+    ),
+    "humaneval": Problem(
+        "HumanEval/0",
+        "import math\n\n\ndef f(x):\n    '''Doubles.'''\n",
+        (),
+        "humaneval",
+        "",
+        {
+            "entry_point": "f",
+            "solution": "def f(x):\n    '''Doubles.'''\n    return 2 * x\n",
+            "test": "def check(candidate):\n    assert candidate(1) == 2\n",
+        },
+    ),
+    "mbpp": Problem(
+        "mbpp/3",
+        "Write a function to halve.\nYour code should pass these tests:\n\n"
+        "assert math.isclose(g(1), 0.5)",
+        (),
+        "mbpp",
+        "",
+        {
+            "solution": "def g(x):\n    return x / 2",
+            "setup": "import math\n",
+            "tests": ["assert math.isclose(g(1), 0.5)"],
+        },
+    ),
+}
+
+
+def write_jsonl(path, rows) -> str:
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def read(task: str, input: object = None, **settings: Any) -> list[Problem]:
+    given = None if input is None else str(input)
+    return list(read_benchmark(ProblemsConfig(task=task, input=given, **settings)))  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("task", ROWS)
+def test_rows_of_a_file_become_problems(tmp_path, task):
+    found = read(task, write_jsonl(tmp_path / "rows.jsonl", ROWS[task]))
+    assert len(found) == len(ROWS[task])
+    assert EXPECTED[task] in found
+    assert found[0].task == task
+
+
+@pytest.mark.parametrize("task", ROWS)
+def test_parquet_and_the_folder_of_a_data_set_give_the_same(tmp_path, task, monkeypatch):
+    expected = read(task, write_jsonl(tmp_path / "rows.jsonl", ROWS[task]))
+    pq.write_table(pa.Table.from_pylist(ROWS[task]), tmp_path / "rows.parquet")
+    if task != "mbpp":  # its two forms share no table
+        assert read(task, tmp_path / "rows.parquet") == expected
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    datasets.disable_progress_bars()
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    write_jsonl(folder / "test.jsonl", ROWS[task])
+    assert read(task, folder, configurations=("default",), split="test") == expected
+
+
+def test_humaneval_comes_with_its_package():
+    found = read("humaneval")
+    assert len(found) == 164
+    assert found[0].problem_id == "HumanEval/0"
+
+
+@pytest.mark.parametrize(
+    ("task", "asked"),
+    [
+        ("gsm8k", [("openai/gsm8k", "main", "test")]),
+        (
+            "math",
+            [
+                ("EleutherAI/hendrycks_math", subject, "test")
+                for subject in (
+                    *("algebra", "counting_and_probability", "geometry", "intermediate_algebra"),
+                    *("number_theory", "prealgebra", "precalculus"),
+                )
+            ],
+        ),
+        ("math500", [("HuggingFaceH4/MATH-500", None, "test")]),
+        ("reclor", [("tasksource/reclor", None, "validation")]),
+        ("mbpp", [("google-research-datasets/mbpp", "sanitized", "test")]),
+    ],
+)
+def test_the_hub_is_asked_for_the_benchmarks_own_names(task, asked, monkeypatch):
+    calls = []
+
+    def load(name, configuration, split):
+        calls.append((name, configuration, split))
+        return ROWS[task][:1] if len(calls) == 1 else []
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    assert len(read(task)) == 1
+    assert calls == asked
+
+
+def test_logiqa_is_read_from_its_authors_repository(monkeypatch):
+    def load(name, data_files, split):
+        assert (name, split) == ("json", "train")
+        assert data_files.endswith("/csitfun/LogiQA2.0/main/logiqa/DATA/LOGIQA/test.txt")
+        return ROWS["logiqa2"]
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    assert read("logiqa2") == [EXPECTED["logiqa2"]]
+
+
+def test_a_hub_that_does_not_answer_is_one_error(monkeypatch):
+    def load(*_, **__):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    with pytest.raises(
+        UserError, match=r"openai/gsm8k cannot be loaded \(ConnectionError: no route\)"
+    ):
+        read("gsm8k")
+
+
+def changed(task: str, **values: Any) -> list[dict[str, Any]]:
+    """The task's rows with a bad second one."""
+    return [ROWS[task][0], ROWS[task][0] | {"id": 1, "id_string": "v", "unique_id": "u"} | values]
+
+
+@pytest.mark.parametrize(
+    ("rows", "task", "message"),
+    [
+        (changed("gsm8k", question=""), "gsm8k", "lacks question"),
+        (changed("gsm8k", question=7), "gsm8k", "question is no text but 7"),
+        (changed("gsm8k", answer="72"), "gsm8k", "answer does not end with #### and a number"),
+        (changed("gsm8k", answer="#### many"), "gsm8k", "answer does not end with ####"),
+        (changed("math", solution="It is 2."), "math", r"solution has no \\boxed"),
+        (changed("math", level=None), "math", "level is no identifier but None"),
+        (changed("reclor", label=4), "reclor", "label is none of 0 to 3 but 4"),
+        (changed("reclor", label=-1), "reclor", "label is none of 0 to 3 but -1"),
+        (changed("reclor", label=None), "reclor", "label is none of 0 to 3 but None"),
+        (changed("reclor", answers=[]), "reclor", "answers is no list of texts"),
+        (changed("reclor", id_string="val_0"), "reclor", "is named reclor/val_0 as row 1 is"),
+        (changed("logiqa2", id=2920), "logiqa2", "is named logiqa2/2920 as row 1 is"),
+        (changed("logiqa2", options="one"), "logiqa2", "options is no list of texts but 'one'"),
+        (changed("humaneval", entry_point="g"), "humaneval", "prompt does not define g"),
+        (changed("humaneval", test=""), "humaneval", "lacks test"),
+        (changed("mbpp", test_list=[]), "mbpp", "test_list is no list of texts"),
+        (changed("mbpp", code=None), "mbpp", "lacks code"),
+    ],
+)
+def test_a_row_of_no_use_is_one_error_that_names_it(tmp_path, rows, task, message):
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    with pytest.raises(UserError, match=rf"rows\.jsonl, row 2: {message}.*Remedy: "):
+        read(task, path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"task": "gsm8k", "input": "{folder}/nowhere.jsonl"}, "nowhere.jsonl: cannot be read"),
+        ({"task": "gsm8k", "input": "{folder}/empty.jsonl"}, "holds no problem of gsm8k"),
+        ({"task": "gsm8k", "input": "{folder}/empty.jsonl", "split": "test"}, "split = 'test'"),
+        ({"task": "reasoning_gym", "input": "x.jsonl"}, "input = 'x.jsonl'"),
+    ],
+)
+def test_other_mistakes(tmp_path, settings, message):
+    write_jsonl(tmp_path / "empty.jsonl", [])
+    if "input" in settings:
+        settings = settings | {"input": settings["input"].replace("{folder}", str(tmp_path))}
+    with pytest.raises(UserError, match=message.replace("(", r"\(")):
+        read(**settings)
+
+
+def test_the_command_writes_all_or_none(tmp_path, capsys):
+    output = tmp_path / "problems.jsonl"
+    rows = write_jsonl(tmp_path / "rows.jsonl", ROWS["math"])
+    run(ProblemsConfig(task="math", input=rows, output=str(output)))
+    assert list(read_problems(str(output))) == read("math", rows)
+    out = capsys.readouterr().out
+    assert "level 1         1                0" in out
+    assert f"2 problems -> {output}" in out
+    bad = write_jsonl(tmp_path / "bad.jsonl", changed("math", solution="?"))
+    with pytest.raises(UserError):
+        run(ProblemsConfig(task="math", input=bad, output=str(tmp_path / "other.jsonl")))
+    assert not (tmp_path / "other.jsonl").exists()
+
+
+def test_puzzles_are_made_not_read(tmp_path, capsys):
+    output = str(tmp_path / "p.jsonl")
+    puzzles = PuzzlesConfig(("propositional_logic", "chain_sum"), 30)
+    run(ProblemsConfig(task="reasoning_gym", puzzles=puzzles, output=output))
+    assert len(list(read_problems(output))) == 60
+    out = capsys.readouterr().out
+    assert "chain_sum                  30               30" in out
+    assert "passed over, for want of a right or of wrong answers: propositional_logic " in out
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r"task = 'reasoning-gym': the package is not installed"):
+        read("reasoning_gym")
