@@ -1,25 +1,17 @@
-"""Estimators over scores: pairwise accuracy, Best-of-N and its bounds, bootstrap intervals.
+"""Estimators over scores: pairwise accuracy, Best-of-N and its bounds.
 
-M candidates of a problem, N of them drawn at random without replacement, P problems or pairs.
+M candidates of a problem, N of them drawn at random without replacement, P pairs.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from codepmp_jax.errors import require
-
-
-class Interval(NamedTuple):
-    """Ends of a confidence interval."""
-
-    low: float
-    high: float
 
 
 @functools.lru_cache(maxsize=1024)
@@ -65,6 +57,15 @@ def best_of_n(rewards: Shaped[np.ndarray, "M"], correct: Bool[np.ndarray, "M"], 
     return float(_rank_weights(len(rewards), n) @ group_correct[group])
 
 
+def first_n(rewards: Shaped[np.ndarray, "M"], correct: Bool[np.ndarray, "M"], n: int) -> float:
+    """Correctness of the highest-reward candidate among the first n, ties averaged.
+
+    One subset of those that `best_of_n` averages over: what a run that draws n candidates once reports.
+    """
+    _require_n(n, len(rewards))
+    return best_of_n(rewards[:n], correct[:n], n)
+
+
 def pass_at_n(correct: Bool[np.ndarray, "M"], n: int) -> float:
     """Probability that a correct candidate is among n drawn from M: what an oracle would reach."""
     _require_n(n, len(correct))
@@ -77,29 +78,3 @@ def pair_wins(
 ) -> Float[np.ndarray, "P"]:
     """1 where chosen has the higher value, 0.5 where they tie, 0 elsewhere; the mean is the accuracy."""
     return (np.sign(chosen - rejected) + 1) / 2
-
-
-def bootstrap_interval(
-    values: Shaped[np.ndarray, "P"],
-    weights: Shaped[np.ndarray, "P"] | None = None,
-    confidence: float = 0.95,
-    num_resamples: int = 1000,
-    seed: int = 0,
-) -> Interval:
-    """Percentile bootstrap over problems or pairs of sum(values) / sum(weights).
-
-    Without `weights` that is the mean. Resamples whose weights sum to 0 are left out. Raises
-    UserError where there is nothing to resample.
-    """
-    weights = np.ones(len(values)) if weights is None else weights
-    require(bool(np.any(weights)), "values", len(values), "must not be empty", "score something")
-    generator = np.random.default_rng(seed)
-    ratios = []
-    for _ in range(num_resamples):
-        drawn = generator.integers(len(values), size=len(values))
-        total = weights[drawn].sum()
-        if total > 0:
-            ratios.append(values[drawn].sum() / total)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(ratios, [tail, 1 - tail])
-    return Interval(float(low), float(high))

@@ -6,7 +6,8 @@ import json
 import pathlib
 from typing import Any
 
-from codepmp_jax.evaluation.plots import plot_run
+from codepmp_jax.evaluation import plots
+from codepmp_jax.evaluation.run_plot import run_figure
 from codepmp_jax.evaluation.tables import format_table
 
 
@@ -23,7 +24,7 @@ def summarize(folder: pathlib.Path) -> dict[str, Any]:
     accuracy, best_of_n = read("accuracy/report.json"), read("best_of_n/report.json")
     lines = (folder / "train" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     plot = folder / "quickstart.png"
-    plot_run(plot, [json.loads(line) for line in lines], accuracy, best_of_n)
+    plots.save(plot, run_figure([json.loads(line) for line in lines], accuracy, best_of_n))
     splits = read("pairs/manifest.json")["splits"].values()
     subsets = accuracy.get("subsets", {}).items()
     rows = best_of_n["rows"]

@@ -1,15 +1,18 @@
-"""The command `launch/evaluate.py`, from shards and candidates to report and plot."""
+"""The commands `accuracy`, `best-of-n` and `report` of `launch/evaluate.py`, on scores made elsewhere."""
 
+import csv
 import json
 import pathlib
 import runpy
 
+import numpy as np
 import pytest
 
 from codepmp_jax.records import Candidate, PreferencePair, Problem, content_id
-from codepmp_jax.shards import write_manifest, write_split
+from codepmp_jax.shards import write_lines, write_manifest, write_split
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "launch" / "evaluate.py"
+MODELS = ("strong", "weak")
 
 
 @pytest.fixture
@@ -29,61 +32,187 @@ def evaluate(monkeypatch, capsys):
     return run
 
 
-def test_accuracy(tmp_path, plain_reward_model, evaluate):
+@pytest.fixture
+def files(tmp_path):
+    """Pairs, judged candidates, and scores of two models over each, in a folder."""
+    generator = np.random.default_rng(0)
     pairs = [
         PreferencePair(content_id(str(i)), "a b", "c d", "e " * i, subset=f"rate {i % 2}")
-        for i in range(1, 7)
+        for i in range(1, 21)
     ]
     shards = write_split(tmp_path / "pairs", "heldout", pairs, 2)
     write_manifest(tmp_path / "pairs", PreferencePair, {"heldout": shards}, {})
-    output = tmp_path / "out"
-    status, out, _ = evaluate(
-        *("accuracy", "--model", plain_reward_model, "--input", tmp_path / "pairs"),
-        *("--output", output, "--max-pairs", "5", "--scorer.device", "cpu"),
-    )
-    assert status == 0
-    report = json.loads((output / "report.json").read_text())
-    assert report["num_pairs"] == 5
-    assert set(report["subsets"]) == {"rate 0", "rate 1"}
-    assert report["num_truncated"] == 0
-    assert report["config"]["max_pairs"] == 5
-    lines = [json.loads(line) for line in (output / "scores.jsonl").read_text().splitlines()]
-    assert [(line["item_id"], line["index"]) for line in lines] == [
-        (pair.pair_id, index) for pair in pairs[:5] for index in (0, 1)
-    ]
-    wins = [a["reward"] > b["reward"] for a, b in zip(lines[::2], lines[1::2], strict=True)]
-    assert report["accuracy"] == pytest.approx(sum(wins) / 5)
-    names = {"accuracy.png", "report.json", "scores.jsonl"}
-    assert {path.name for path in output.iterdir()} == names
-    assert out.splitlines()[-1].startswith(f"accuracy {report['accuracy']:.1%} on 5 pairs")
-
-
-def test_best_of_n(tmp_path, plain_reward_model, evaluate):
     problems = [
-        Problem(str(i), "a", tuple(Candidate("b " * j, j == i) for j in range(1, 5)))
-        for i in range(1, 4)
+        Problem(
+            *(str(i), "a"),
+            tuple(Candidate("b", j < i % 4, "r" if j < i % 4 else f"w{j % 2}") for j in range(5)),
+            task="gsm8k",
+            subset=f"level {i % 2}",
+        )
+        for i in range(1, 13)
     ]
-    path = tmp_path / "candidates.jsonl"
-    path.write_text("".join(problem.to_json() + "\n" for problem in problems))
-    output = tmp_path / "out"
-    status, out, _ = evaluate(
-        *("best-of-n", "--model", plain_reward_model, "--input", path),
-        *("--output", output, "--scorer.device", "cpu"),
+    lines = "".join(problem.to_json() + "\n" for problem in problems)
+    (tmp_path / "candidates.jsonl").write_text(lines)
+    for model, lead in zip(MODELS, (2.0, 0.2), strict=True):
+        rows = [
+            {
+                "pair_id": pair.pair_id,
+                "index": index,
+                "score": generator.normal() + lead * (1 - index),
+            }
+            for pair in pairs
+            for index in (0, 1)
+        ]
+        write_lines(tmp_path / f"{model}_pairs.jsonl", rows)
+        rows = [
+            {
+                "problem_id": problem.problem_id,
+                "index": index,
+                "score": generator.normal() + lead * bool(candidate.is_correct),
+            }
+            for problem in problems
+            for index, candidate in enumerate(problem.candidates)
+        ]
+        write_lines(tmp_path / f"{model}_candidates.jsonl", rows)
+    return tmp_path
+
+
+def evaluate_all(evaluate, files):
+    for model in MODELS:
+        for command, option, name in (
+            ("accuracy", "--pairs", "pairs"),
+            ("best-of-n", "--candidates", "candidates"),
+        ):
+            data = files / (name if name == "pairs" else "candidates.jsonl")
+            scores = files / f"{model}_{name}.jsonl"
+            output = files / name[:4] / model
+            status, out, err = evaluate(
+                command, option, data, "--scores", scores, "--output", output
+            )
+            assert status == 0, err
+            yield model, output, out
+
+
+def read_csv(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_accuracy_best_of_n_and_report(files, evaluate):
+    for model, output, out in evaluate_all(evaluate, files):
+        report = json.loads((output / "report.json").read_text())
+        assert report["model"] == model
+        names = {path.name for path in output.iterdir()}
+        if report["kind"] == "accuracy":
+            assert names == {
+                *("report.json", "accuracy.csv", "reliability.csv", "pairs.csv", "accuracy.png"),
+            }
+            wins = [float(row["win"]) for row in read_csv(output / "pairs.csv")]
+            assert report["accuracy"] == pytest.approx(np.mean(wins))
+            assert report["config"]["split"] == "heldout"
+            assert "Lengths are in characters" in out
+            assert out.splitlines()[-1].startswith(f"accuracy {report['accuracy']:.1%} on 20 pairs")
+        else:
+            assert names == {"report.json", "best_of_n.csv", "problems.csv", "best_of_n.png"}
+            rows = read_csv(output / "problems.csv")
+            for row in report["rows"]:
+                values = [float(x["best_of_n"]) for x in rows if x["n"] == str(row["n"])]
+                assert len(values) == 12
+                assert row["best_of_n"] == pytest.approx(np.mean(values))
+            assert report["benchmark"] == "gsm8k"
+            assert "best of 4 " in out.splitlines()[-1]
+    folders = [files / name / model for name in ("pair", "cand") for model in MODELS]
+    output = files / "report"
+    status, out, err = evaluate("report", "--inputs", *folders, "--output", output)
+    assert status == 0, err
+    assert {path.name for path in output.iterdir()} == {
+        *("report.json", "report.html", "accuracy.csv", "reliability.csv", "best_of_n.csv"),
+        *("differences.csv", "accuracy_pairs.png", "best_of_n_gsm8k.png"),
+    }
+    accuracies = [json.loads((folder / "report.json").read_text()) for folder in folders[:2]]
+    (difference, *_) = read_csv(output / "differences.csv")
+    expected = accuracies[1]["accuracy"] - accuracies[0]["accuracy"]
+    assert float(difference["difference"]) == pytest.approx(expected)
+    assert (difference["model"], difference["first_model"]) == ("weak", "strong")
+    assert "weak - strong" in out
+    whole = [row for row in read_csv(output / "accuracy.csv") if row["grouping"] == "all"]
+    assert [float(row["accuracy"]) for row in whole] == [row["accuracy"] for row in accuracies]
+
+
+def test_names_of_models_are_given_in_the_order_of_the_inputs(files, evaluate):
+    list(evaluate_all(evaluate, files))
+    inputs = [files / "pair" / model for model in MODELS]
+    output = files / "report"
+    status, _, err = evaluate(
+        *("report", "--inputs", *inputs, "--names", "PMP", "RM", "--output", output),
     )
-    assert status == 0
-    report = json.loads((output / "report.json").read_text())
-    assert [row["n"] for row in report["rows"]] == [1, 2, 4]
-    assert len((output / "scores.jsonl").read_text().splitlines()) == 12
-    assert (output / "best_of_n.png").is_file()
-    assert "at N = 4 over 3 problems, random pick 25.0%" in out.splitlines()[-1]
+    assert status == 0, err
+    (group,) = json.loads((output / "report.json").read_text())["groups"]
+    assert list(group["models"]) == ["PMP", "RM"]
+
+
+def without_last_score(files):
+    path = files / "strong_pairs.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+
+
+def with_nan(files):
+    path = files / "strong_candidates.jsonl"
+    row = {"item_id": "1", "index": 0, "reward": float("nan")}
+    path.write_text(json.dumps(row) + "\n" + "".join(path.read_text().splitlines(True)[1:]))
+
+
+def with_duplicate_problem(files):
+    path = files / "candidates.jsonl"
+    path.write_text(path.read_text() + path.read_text().splitlines()[0] + "\n")
+
+
+def with_duplicate_score(files):
+    path = files / "strong_candidates.jsonl"
+    path.write_text(path.read_text() + path.read_text().splitlines()[0] + "\n")
+
+
+def without_judgement(files):
+    path = files / "candidates.jsonl"
+    path.write_text(path.read_text().replace('"is_correct": false', '"is_correct": null', 1))
+
+
+@pytest.mark.parametrize(
+    ("command", "spoil", "message"),
+    [
+        ("accuracy", without_last_score, "text 1 has no score"),
+        ("best-of-n", with_nan, "strong_candidates.jsonl:1: reward is no finite number (nan)"),
+        ("best-of-n", with_duplicate_problem, "candidates.jsonl:13: problem_id '1' stands twice"),
+        ("best-of-n", with_duplicate_score, "strong_candidates.jsonl:61: "),
+        ("best-of-n", without_judgement, "is_correct of candidate 1 = None: must be true or false"),
+    ],
+)
+def test_spoilt_files_are_one_error(files, evaluate, command, spoil, message):
+    spoil(files)
+    options = (
+        ("--pairs", files / "pairs", "--scores", files / "strong_pairs.jsonl")
+        if command == "accuracy"
+        else (
+            *("--candidates", files / "candidates.jsonl"),
+            *("--scores", files / "strong_candidates.jsonl"),
+        )
+    )
+    output = files / "out"
+    status, _, err = evaluate(command, *options, "--output", output)
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert status == 2
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert not output.exists()
 
 
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
         (["acuracy"], "did you mean accuracy?"),
-        (["best-of-n", "--input", "nowhere.jsonl"], "must be a file of candidates"),
-        (["accuracy", "--input", "nowhere"], "manifest.json: no such file"),
+        (["best-of-n", "--candidates", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["accuracy", "--pairs", "nowhere"], "nowhere"),
+        (["report", "--inputs", "nowhere"], "nowhere/report.json: no such file"),
     ],
 )
 def test_user_errors_are_one_line(evaluate, argv, message):
