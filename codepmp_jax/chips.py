@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from codepmp_jax.config import TrainConfig
+from codepmp_jax.errors import require
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,13 +157,27 @@ def chip_of(device_kind: str) -> Chip:
 
 
 def resolve(config: TrainConfig, chip: Chip) -> TrainConfig:
-    """`config` with the chip's choice where it leaves one: model.attention and model.attention_block."""
+    """`config` with the chip's choice where it leaves one: model.attention and model.attention_block.
+
+    pallas_gpu knows neither sliding windows nor soft caps: where the model has a cap, or a window that texts of
+    data.max_length leave, GPUs choose xla instead. Raises UserError where the config asks for it then.
+    """
     model = config.model
+    window = model.effective_window(config.data.max_length)
+    is_plain = window is None and model.attention_soft_cap is None
+    require(
+        is_plain or model.attention != "pallas_gpu",
+        "model.attention",
+        model.attention,
+        f"knows neither the model's sliding window ({window}) nor its soft cap ({model.attention_soft_cap})",
+        "leave it auto, or set it to xla",
+    )
+    choice = chip.attention if is_plain or chip.attention != "pallas_gpu" else "xla"
     return dataclasses.replace(
         config,
         model=dataclasses.replace(
             model,
-            attention=chip.attention if model.attention == "auto" else model.attention,
+            attention=choice if model.attention == "auto" else model.attention,
             attention_block=model.attention_block or chip.attention_block,
         ),
     )

@@ -8,6 +8,7 @@ from typing import Literal
 from codepmp_jax.config.base import Config, require_positive
 from codepmp_jax.errors import require
 
+FamilyName = Literal["qwen2", "qwen3", "llama", "mistral", "gemma2"]
 RematPolicy = Literal[
     "full",
     "save_attention",
@@ -19,11 +20,56 @@ RematPolicy = Literal[
 ]
 
 
+# What only some families know: everywhere else it must be left out.
+_FAMILIES_WITH: dict[str, tuple[FamilyName, ...]] = {
+    "sliding_window": ("mistral", "gemma2"),
+    "attention_soft_cap": ("gemma2",),
+    "logit_soft_cap": ("gemma2",),
+    "query_scale": ("gemma2",),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class RopeScalingConfig(Config):
+    """Rotary wavelengths stretched for longer texts, as Llama 3.1 does (`llama3` at Hugging Face).
+
+    Wavelengths above original_length / low_freq_factor are multiplied by factor, those below original_length /
+    high_freq_factor stay, and the frequencies between go over smoothly.
+    """
+
+    factor: float = 1.0
+    """How much the longest wavelengths are stretched; 1 leaves all as they are."""
+    low_freq_factor: float = 1.0
+    """Wavelengths that fit the original length less often than this are stretched in full."""
+    high_freq_factor: float = 4.0
+    """Wavelengths that fit the original length more often than this stay."""
+    original_length: int = 8192
+    """Tokens of the texts that the model saw before it was stretched."""
+
+    def __post_init__(self) -> None:
+        prefix = "model.rope_scaling."
+        require_positive(prefix, self, "low_freq_factor", "original_length")
+        require(
+            self.factor >= 1,
+            f"{prefix}factor",
+            self.factor,
+            "must be at least 1",
+            "1 leaves all wavelengths as they are",
+        )
+        require(
+            self.high_freq_factor > self.low_freq_factor,
+            f"{prefix}high_freq_factor",
+            self.high_freq_factor,
+            f"must be above {prefix}low_freq_factor ({self.low_freq_factor})",
+            "Llama 3.1 has 1 and 4",
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelConfig(Config):
     """A decoder with an LM head and a score head. Dimensions of the model, not of the run."""
 
-    family: Literal["qwen2"] = "qwen2"
+    family: FamilyName = "qwen2"
     """Which architecture; the families are listed in codepmp_jax/models."""
     vocab_size: int = 4096
     """Rows of the embedding; at least the tokenizer's tokens."""
@@ -41,6 +87,16 @@ class ModelConfig(Config):
     """Width of a head."""
     rope_theta: float = 1_000_000.0
     """Base of the rotary embedding's wavelengths."""
+    rope_scaling: RopeScalingConfig = RopeScalingConfig()
+    sliding_window: int | None = None
+    """Tokens of a text, its own the last, that a query of a sliding layer sees; by default all before it. In
+    mistral every layer slides, in gemma2 every other one."""
+    attention_soft_cap: float | None = None
+    """Bound c of the attention's scores, which become c * tanh(score / c); by default none (gemma2 only)."""
+    logit_soft_cap: float | None = None
+    """The same of the next-token logits; rewards have no bound (gemma2 only)."""
+    query_scale: int | None = None
+    """The attention's scores are divided by its square root; by default head_dim (gemma2 only)."""
     norm_epsilon: float = 1e-6
     """Added to the mean square in RMSNorm."""
     tie_embeddings: bool = False
@@ -70,7 +126,16 @@ class ModelConfig(Config):
             self,
             *("vocab_size", "embed_dim", "mlp_dim", "num_layers", "num_heads", "num_kv_heads"),
             *("head_dim", "rope_theta", "norm_epsilon", "init_std"),
+            *(name for name in _FAMILIES_WITH if getattr(self, name) is not None),
         )
+        for name, families in _FAMILIES_WITH.items():
+            require(
+                getattr(self, name) is None or self.family in families,
+                f"model.{name}",
+                getattr(self, name),
+                f"must be left out in the family {self.family}: it belongs to {' and '.join(families)}",
+                "leave it out, or name that family",
+            )
         require(
             self.num_heads % self.num_kv_heads == 0,
             "model.num_kv_heads",
@@ -92,3 +157,8 @@ class ModelConfig(Config):
             "must not be negative",
             "0 starts every reward at 0",
         )
+
+    def effective_window(self, max_text: int) -> int | None:
+        """The sliding window; None where texts of up to `max_text` tokens do not leave it."""
+        window = self.sliding_window
+        return None if window is None or window >= max_text else window

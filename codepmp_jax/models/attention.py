@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from codepmp_jax.config import ModelConfig
 from codepmp_jax.models.blocked import attend_blocked
 from codepmp_jax.models.families import FAMILIES
-from codepmp_jax.models.layers import Projection, rotate
+from codepmp_jax.models.layers import Projection, RMSNorm, soft_cap
 from codepmp_jax.models.pallas_gpu import attend_pallas_gpu
+from codepmp_jax.models.rotary import Rotation, rotate
 from codepmp_jax.models.segments import Options, Segments, is_interpreted, visible
 from codepmp_jax.models.splash import attend_splash
 from codepmp_jax.sharding import constrain, partition_spec
@@ -27,9 +29,30 @@ def attend_xla(
     options: Options,
 ) -> Float[Array, "B L H E"]:
     """As `attend`, with all scores of a row at once: what the other implementations must equal."""
-    mask = visible(where)[:, None]
-    output = jax.nn.dot_product_attention(query, key, value, mask=mask, implementation="xla")
+    mask = visible(where, options.window)[:, None]
+    if options.soft_cap is None:
+        output = jax.nn.dot_product_attention(
+            query, key, value, mask=mask, scale=options.scale, implementation="xla"
+        )
+    else:
+        output = _attend_capped(query, key, value, mask, options)
     return checkpoint_name(output, "attention")
+
+
+def _attend_capped(
+    query: Float[Array, "B L H E"],
+    key: Float[Array, "B L K E"],
+    value: Float[Array, "B L K E"],
+    mask: Bool[Array, "B 1 L L"],
+    options: Options,
+) -> Float[Array, "B L H E"]:
+    """As jax.nn.dot_product_attention, which knows no soft cap."""
+    groups = query.reshape(*query.shape[:2], key.shape[2], -1, query.shape[-1])
+    scores = jnp.einsum("BLKGE,BTKE->BKGLT", groups, key, preferred_element_type=jnp.float32)
+    scores = soft_cap(scores * options.scale, options.soft_cap)
+    scores = jnp.where(mask[:, None], scores, jnp.finfo(jnp.float32).min)
+    weights = jax.nn.softmax(scores).astype(value.dtype)
+    return jnp.einsum("BKGLT,BTKE->BLKGE", weights, value).reshape(query.shape)
 
 
 IMPLEMENTATIONS: dict[str, Callable[[Array, Array, Array, Segments, Options], Array]] = {
@@ -48,18 +71,26 @@ def attend(
     where: Segments,
     config: ModelConfig,
     max_text: int | None = None,
+    window: int | None = None,
 ) -> Float[Array, "B L H E"]:
     """Grouped-query attention (arXiv 2305.13245) over the keys that `where` lets a query see, scaled by
-    1/sqrt(E); softmax in float32.
+    1/sqrt(config.query_scale or E) and capped by config.attention_soft_cap; softmax in float32.
 
     `config.attention` names the implementation; its blocks of scores have `config.attention_block` queries
     and keys. `max_text` is the number of tokens of the longest text, by default L; with it, splash may need
-    one pass less. What padding gets is finite and differs between implementations. On a mesh each device
-    attends for its own rows and heads. What the backward pass needs beside the inputs has the name
-    `attention` for remat policies.
+    one pass less. With `window`, a query sees only that many tokens of its text, itself the last. What padding
+    gets is finite and differs between implementations. On a mesh each device attends for its own rows and
+    heads. What the backward pass needs beside the inputs has the name `attention` for remat policies.
     """
     implementation = IMPLEMENTATIONS[config.attention]
-    options = Options(config.attention_block, max_text, is_interpreted())
+    options = Options(
+        scale=(config.query_scale or query.shape[-1]) ** -0.5,
+        soft_cap=config.attention_soft_cap,
+        window=window,
+        block=config.attention_block,
+        max_text=max_text,
+        interpret=is_interpreted(),
+    )
 
     def local(query: Array, key: Array, value: Array, where: Segments) -> Array:
         return implementation(query, key, value, where, options)
@@ -79,15 +110,17 @@ def attend(
 
 
 class Attention(nnx.Module):
-    """Query, key and value projections, rotary positions, attention, output projection."""
+    """Query, key and value projections, norms of query and key where the family has them, rotary positions,
+    attention, output projection."""
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         dim, head_dim = config.embed_dim, config.head_dim
-        bias = FAMILIES[config.family].qkv_bias
+        family = FAMILIES[config.family]
 
         def heads(number: int, axis: str) -> Projection:
             axes = ("embed", axis, "head_dim")
-            return Projection(rngs, (dim, number, head_dim), axes, std=config.init_std, bias=bias)
+            shape = (dim, number, head_dim)
+            return Projection(rngs, shape, axes, std=config.init_std, bias=family.qkv_bias)
 
         self.query = heads(config.num_heads, "heads")
         self.key = heads(config.num_kv_heads, "kv_heads")
@@ -98,23 +131,28 @@ class Attention(nnx.Module):
             ("heads_rows", None),
             std=config.init_std,
         )
+        self.query_norm, self.key_norm = (
+            RMSNorm(head_dim, config.norm_epsilon) if family.qk_norm else None for _ in range(2)
+        )
         self.config = config
 
     def __call__(
         self,
         x: Float[Array, "B L D"],
-        positions: Int[Array, "B L"],
+        rotation: Rotation,
         where: Segments,
         max_text: int | None = None,
+        window: int | None = None,
     ) -> Float[Array, "B L D"]:
         """The attention block's addition to the residual stream. Its query, key and value have the name `qkv`
         for remat policies."""
-        theta = self.config.rope_theta
-        query = rotate(self.query(x), positions, theta)
-        key = rotate(self.key(x), positions, theta)
+        query, key = self.query(x), self.key(x)
+        if self.query_norm is not None and self.key_norm is not None:
+            query, key = self.query_norm(query), self.key_norm(key)
+        query, key = rotate(query, rotation), rotate(key, rotation)
         query = constrain(query, "batch", "length", "heads", "head_dim")
         key = constrain(key, "batch", "length", "kv_heads", "head_dim")
         value = constrain(self.value(x), "batch", "length", "kv_heads", "head_dim")
         query, key, value = (checkpoint_name(y, "qkv") for y in (query, key, value))
-        output = attend(query, key, value, where, self.config, max_text)
+        output = attend(query, key, value, where, self.config, max_text, window)
         return self.output(output.reshape(*x.shape[:-1], -1))

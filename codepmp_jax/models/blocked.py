@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float, Int
 
-from codepmp_jax.models.segments import Options, Segments, needed_blocks, pad_rows
+from codepmp_jax.models.layers import soft_cap
+from codepmp_jax.models.segments import Options, Segments, apart, needed_blocks, pad_rows
 
 DEFAULT_BLOCK = 64
 _HIDDEN = -1e30
@@ -32,7 +33,8 @@ def attend_blocked(
     dtype = query.dtype
     query, key, value = (x.astype(jnp.float32) for x in (query, key, value))
     query, key, value, where = pad_rows((query, key, value, where), block)
-    return _attend(query, key, value, where, block)[:, :length].astype(dtype)
+    options = options._replace(block=block)
+    return _attend(query, key, value, where, options)[:, :length].astype(dtype)
 
 
 class _Pairs(NamedTuple):
@@ -43,9 +45,10 @@ class _Pairs(NamedTuple):
     count: Int[Array, ""]
 
 
-def _pairs(where: Segments, block: int) -> _Pairs:
+def _pairs(where: Segments, options: Options) -> _Pairs:
     """Ascending, so that a query's own block, in which it sees at least itself, comes last."""
-    needed = needed_blocks(where, block)
+    assert options.block is not None
+    needed = needed_blocks(where, options.block, options.window)
     rows, blocks, _ = needed.shape
     size = rows * blocks * (blocks + 1) // 2
     row, query, key = jnp.nonzero(needed, size=size, fill_value=0)
@@ -74,43 +77,70 @@ def _put(x: Array, new: Array, index: Array) -> Array:
     return jax.lax.dynamic_update_index_in_dim(x, new, index, 0)
 
 
-def _seen(where: Segments, query: Array, key: Array, block: int) -> Bool[Array, "block block"]:
-    """`visible` in one pair of blocks; `where` holds a block in each row."""
-    segments, branches = where
+class _Blocks(NamedTuple):
+    """Where the tokens of every block are, as `visible` needs it."""
+
+    segments: Int[Array, "N block"]
+    branches: Int[Array, "N block"] | None
+    hidden: Int[Array, "N block"] | None
+    """As of `apart`, where a window needs it."""
+
+
+def _blocks(where: Segments, options: Options) -> _Blocks:
+    needs_hidden = where.branches is not None and options.window is not None
+    blocks = _Blocks(*where, apart(where).hidden if needs_hidden else None)
+    return jax.tree.map(lambda x: x.reshape(-1, options.block), blocks)
+
+
+def _seen(
+    blocks: _Blocks, query: Array, key: Array, window: int | None
+) -> Bool[Array, "block block"]:
+    """`visible` in one pair of blocks."""
+    segments, branches, hidden = blocks
+    block = segments.shape[1]
     places = jnp.arange(block)
     seen = query * block + places[:, None] >= key * block + places[None, :]
     seen = seen & (_at(segments, query)[:, None] == _at(segments, key)[None, :])
     if branches is not None:
         of_queries, of_keys = _at(branches, query)[:, None], _at(branches, key)[None, :]
         seen = seen & ((of_keys == 0) | (of_keys == of_queries))
+    if window is not None:
+        distances = (query - key) * block + places[:, None] - places[None, :]
+        if branches is not None and hidden is not None:
+            shared = (_at(branches, key) == 0)[None, :]
+            distances = distances - jnp.where(shared, _at(hidden, query)[:, None], 0)
+        seen = seen & (distances < window)
     return seen
 
 
 def _scores(
-    query: Float[Array, "K R E"], key: Float[Array, "K block E"], seen: Bool[Array, "block block"]
+    query: Float[Array, "K R E"],
+    key: Float[Array, "K block E"],
+    seen: Bool[Array, "block block"],
+    cap: float | None,
 ) -> Float[Array, "K R block"]:
-    scores = jnp.einsum("kre,kte->krt", query, key)
+    scores = soft_cap(jnp.einsum("kre,kte->krt", query, key), cap)
     kv_heads, _, block = scores.shape
     scores = jnp.where(seen, scores.reshape(kv_heads, -1, block, block), _HIDDEN)
     return scores.reshape(kv_heads, -1, block)
 
 
-def _output(query: Array, key: Array, value: Array, where: Segments, block: int) -> Array:
-    return _forward(query, key, value, where, block)[0]
+def _output(query: Array, key: Array, value: Array, where: Segments, options: Options) -> Array:
+    return _forward(query, key, value, where, options)[0]
 
 
-def _forward(query: Array, key: Array, value: Array, where: Segments, block: int):
-    rows, _, _, head_dim = query.shape
-    kv_heads = key.shape[2]
-    queries = _split(query * head_dim**-0.5, block, kv_heads)
+def _forward(query: Array, key: Array, value: Array, where: Segments, options: Options):
+    block, rows, kv_heads = options.block, len(query), key.shape[2]
+    assert block is not None
+    queries = _split(query * options.scale, block, kv_heads)
     keys, values = _split(key, block, kv_heads), _split(value, block, kv_heads)
-    pairs = _pairs(where, block)
-    in_blocks = jax.tree.map(lambda x: x.reshape(-1, block), where)
+    pairs, blocks = _pairs(where, options), _blocks(where, options)
 
     def step(pair: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         outputs, peaks, sums = state
         i, j = pairs.queries[pair], pairs.keys[pair]
-        scores = _scores(_at(queries, i), _at(keys, j), _seen(in_blocks, i, j, block))
+        seen = _seen(blocks, i, j, options.window)
+        scores = _scores(_at(queries, i), _at(keys, j), seen, options.soft_cap)
         old_peak = _at(peaks, i)
         peak = jnp.maximum(old_peak, scores.max(axis=-1))
         weights = jnp.exp(scores - peak[..., None])
@@ -128,25 +158,28 @@ def _forward(query: Array, key: Array, value: Array, where: Segments, block: int
     return output, (query, key, value, where, output, log_sums)
 
 
-def _backward(block: int, residuals: tuple, gradient: Array):
+def _backward(options: Options, residuals: tuple, gradient: Array):
     query, key, value, where, output, log_sums = residuals
-    rows, _, _, head_dim = query.shape
-    kv_heads = key.shape[2]
-    queries = _split(query * head_dim**-0.5, block, kv_heads)
+    block, rows, kv_heads = options.block, len(query), key.shape[2]
+    assert block is not None
+    queries = _split(query * options.scale, block, kv_heads)
     keys, values = _split(key, block, kv_heads), _split(value, block, kv_heads)
     gradients = _split(gradient, block, kv_heads)
     products = jnp.sum(gradients * _split(output, block, kv_heads), axis=-1)
-    pairs = _pairs(where, block)
-    in_blocks = jax.tree.map(lambda x: x.reshape(-1, block), where)
+    pairs, blocks = _pairs(where, options), _blocks(where, options)
 
     def step(pair: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         of_queries, of_keys, of_values = state
         i, j = pairs.queries[pair], pairs.keys[pair]
         query, key, gradient = _at(queries, i), _at(keys, j), _at(gradients, i)
-        scores = _scores(query, key, _seen(in_blocks, i, j, block))
+        scores = _scores(query, key, _seen(blocks, i, j, options.window), options.soft_cap)
         weights = jnp.exp(scores - _at(log_sums, i)[..., None])
         of_weights = jnp.einsum("kre,kte->krt", gradient, _at(values, j))
         of_scores = weights * (of_weights - _at(products, i)[..., None])
+        if options.soft_cap is not None:
+            # The derivative of tanh is 1 - tanh^2; of what is hidden it is 0, as of a score at the cap.
+            capped = jnp.maximum(scores / options.soft_cap, -1.0)
+            of_scores = of_scores * (1 - capped * capped)
         of_query = _at(of_queries, i) + jnp.einsum("krt,kte->kre", of_scores, key)
         of_key = _at(of_keys, j) + jnp.einsum("krt,kre->kte", of_scores, query)
         of_value = _at(of_values, j) + jnp.einsum("krt,kre->kte", weights, gradient)
@@ -154,7 +187,7 @@ def _backward(block: int, residuals: tuple, gradient: Array):
 
     state = (jnp.zeros_like(queries), jnp.zeros_like(keys), jnp.zeros_like(values))
     of_queries, of_keys, of_values = jax.lax.fori_loop(0, pairs.count, step, state)
-    of_query = _join(of_queries, rows, block) * head_dim**-0.5
+    of_query = _join(of_queries, rows, block) * options.scale
     return of_query, _join(of_keys, rows, block), _join(of_values, rows, block), None
 
 

@@ -6,17 +6,24 @@ F ffw, V vocab, N pairs. Of a batch: W tokens of a row, M places for pairs, C pl
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, Int
 
 from codepmp_jax.config import ModelConfig
+from codepmp_jax.errors import require
 from codepmp_jax.models.attention import Attention, Segments
+from codepmp_jax.models.families import FAMILIES
 from codepmp_jax.models.layers import Projection, RMSNorm, lookup, param
+from codepmp_jax.models.rotary import Rotation, rotation
 from codepmp_jax.sharding import constrain
+
+ACTIVATIONS = {"silu": nnx.silu, "gelu_tanh": functools.partial(nnx.gelu, approximate=True)}
 
 _policies = jax.checkpoint_policies
 
@@ -37,13 +44,14 @@ REMAT_POLICIES = {
 
 
 class Mlp(nnx.Module):
-    """SwiGLU (arXiv 2002.05202): down(silu(gate(x)) * up(x))."""
+    """A gated linear unit (arXiv 2002.05202): down(activation(gate(x)) * up(x)), activated as in the family."""
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         dim, hidden, std = config.embed_dim, config.mlp_dim, config.init_std
         self.gate = Projection(rngs, (dim, hidden), ("embed", "mlp"), std=std)
         self.up = Projection(rngs, (dim, hidden), ("embed", "mlp"), std=std)
         self.down = Projection(rngs, (hidden, dim), ("mlp_rows", None), std=std)
+        self.activation = FAMILIES[config.family].activation
 
     def __call__(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
         """The block's addition to the residual stream."""
@@ -51,39 +59,60 @@ class Mlp(nnx.Module):
             checkpoint_name(constrain(part(x), "batch", "length", "mlp"), "mlp")
             for part in (self.gate, self.up)
         )
-        return self.down(nnx.silu(gate) * up)
+        return self.down(ACTIVATIONS[self.activation](gate) * up)
 
 
 class DecoderLayer(nnx.Module):
-    """Pre-norm attention and MLP around a residual stream."""
+    """Pre-norm attention and MLP around a residual stream; what they add to it is normalised where the family
+    has such norms."""
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
-        self.attention_norm = RMSNorm(config.embed_dim, config.norm_epsilon)
+        post_norms = FAMILIES[config.family].post_norms
+        self.attention_norm = _norm(config)
         self.attention = Attention(config, rngs)
-        self.mlp_norm = RMSNorm(config.embed_dim, config.norm_epsilon)
+        self.attention_post_norm = _norm(config) if post_norms else None
+        self.mlp_norm = _norm(config)
         self.mlp = Mlp(config, rngs)
+        self.mlp_post_norm = _norm(config) if post_norms else None
 
     def __call__(
         self,
         x: Float[Array, "B L D"],
-        positions: Int[Array, "B L"],
+        rotation: Rotation,
         where: Segments,
         max_text: int | None,
+        window: int | None,
     ) -> Float[Array, "B L D"]:
         """The residual stream after this layer."""
-        x = x + self.attention(self.attention_norm(x), positions, where, max_text)
-        x = x + self.mlp(self.mlp_norm(x))
+        added = self.attention(self.attention_norm(x), rotation, where, max_text, window)
+        x = x + (added if self.attention_post_norm is None else self.attention_post_norm(added))
+        added = self.mlp(self.mlp_norm(x))
+        x = x + (added if self.mlp_post_norm is None else self.mlp_post_norm(added))
         return constrain(x, "batch", "length", None)
+
+
+def _norm(config: ModelConfig) -> RMSNorm:
+    offset = FAMILIES[config.family].norm_offset
+    return RMSNorm(config.embed_dim, config.norm_epsilon, offset)
 
 
 class Decoder(nnx.Module):
     """Embedding, scanned layers, final norm.
 
     The parameters of all layers are stacked on a leading `layers` dim, so that a model of any depth
-    compiles as one layer.
+    compiles as one layer, or as one of each kind where only some layers slide.
     """
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        """Raises UserError where the family's sliding and other layers do not take turns to the end."""
+        period = len(FAMILIES[config.family].sliding_layers)
+        require(
+            config.sliding_window is None or config.num_layers % period == 0,
+            "model.num_layers",
+            config.num_layers,
+            f"must be divisible by {period}: so many layers of {config.family} take turns at sliding",
+            "change it, or leave model.sliding_window out",
+        )
         self.embedding = param(
             rngs, (config.vocab_size, config.embed_dim), ("vocab_rows", None), config.init_std
         )
@@ -94,8 +123,17 @@ class Decoder(nnx.Module):
             return DecoderLayer(config, rngs)
 
         self.layers = stack(rngs)
-        self.norm = RMSNorm(config.embed_dim, config.norm_epsilon)
+        self.norm = _norm(config)
         self.config = config
+
+    def embed(self, tokens: Int[Array, "B L"]) -> Float[Array, "B L D"]:
+        """The residual stream before the first layer, in the compute dtype."""
+        config = self.config
+        table = constrain(self.embedding[...].astype(config.compute_dtype), "vocab", None)
+        x = constrain(lookup(config.vocab_size, table, tokens), "batch", "length", None)
+        if FAMILIES[config.family].scale_embeddings:
+            x = x * jnp.asarray(config.embed_dim**0.5, x.dtype)
+        return x
 
     def __call__(
         self,
@@ -109,14 +147,35 @@ class Decoder(nnx.Module):
         `max_text` is the number of tokens of the longest text, by default L.
         """
         config = self.config
-        table = constrain(self.embedding[...].astype(config.compute_dtype), "vocab", None)
-        x = constrain(lookup(config.vocab_size, table, tokens), "batch", "length", None)
+        turns = rotation(positions, config)
         graph, stacked = nnx.split(self.layers)
+        windows = self._windows(max_text or tokens.shape[1])
+        period = len(windows)
+        if period > 1:
+            stacked = jax.tree.map(lambda w: w.reshape(-1, period, *w.shape[1:]), stacked)
 
-        def layer(x: Array, weights: Any) -> tuple[Array, None]:
-            return nnx.merge(graph, weights)(x, positions, where, max_text), None
+        def layer(index: int, x: Array, weights: Any) -> Array:
+            # Picked within the checkpoint, which then keeps the stack and not another copy of the layer.
+            if period > 1:
+                weights = jax.tree.map(lambda w: w[index], weights)
+            return nnx.merge(graph, weights)(x, turns, where, max_text, windows[index])
 
-        if config.remat != "none":
-            layer = jax.checkpoint(layer, policy=REMAT_POLICIES[config.remat], prevent_cse=False)
-        x, _ = jax.lax.scan(layer, x, stacked)
+        def layers(x: Array, weights: Any) -> tuple[Array, None]:
+            for index in range(period):
+                step = functools.partial(layer, index)
+                if config.remat != "none":
+                    policy = REMAT_POLICIES[config.remat]
+                    step = jax.checkpoint(step, policy=policy, prevent_cse=False)
+                x = step(x, weights)
+            return x, None
+
+        x, _ = jax.lax.scan(layers, self.embed(tokens), stacked)
         return self.norm(x)
+
+    def _windows(self, max_text: int) -> list[int | None]:
+        """The windows of layers that follow one another, after which they begin again."""
+        window = self.config.effective_window(max_text)
+        if window is None:
+            return [None]
+        sliding_layers = FAMILIES[self.config.family].sliding_layers
+        return [window if slides else None for slides in sliding_layers]

@@ -19,7 +19,8 @@ def train_flops(
     tokens attend to, added up; `labels` of the LM loss. The convention: 2 per multiply-add, backward =
     2 x forward; matmuls only (projections, MLP, attention, LM head on the labels, score head). Padding,
     repetition and recomputation do not count, so an MFU from it is the share of the chips' peak that does
-    useful work, whatever the layout.
+    useful work, whatever the layout. `keys` are counted as without a sliding window: where texts are longer
+    than it, the sum is more than what is useful, by the attention to keys outside.
     """
     dim, heads = config.embed_dim, config.head_dim * config.num_heads
     projections = dim * (2 * heads + 2 * config.head_dim * config.num_kv_heads)

@@ -17,18 +17,25 @@ def param(
     return nnx.Param(std * jax.random.normal(rngs.params(), shape, jnp.float32), axes=axes)
 
 
-class RMSNorm(nnx.Module):
-    """x / rms(x) * scale, computed in float32 (arXiv 1910.07467)."""
+def soft_cap(x: Float[Array, "*B"], cap: float | None) -> Float[Array, "*B"]:
+    """cap * tanh(x / cap) (arXiv 2408.00118, section 2); x itself without a cap."""
+    return x if cap is None else cap * jnp.tanh(x / cap)
 
-    def __init__(self, dim: int, epsilon: float):
-        self.scale = nnx.Param(jnp.ones((dim,), jnp.float32), axes=(None,))
+
+class RMSNorm(nnx.Module):
+    """x / rms(x) * (offset + scale), computed in float32 (arXiv 1910.07467)."""
+
+    def __init__(self, dim: int, epsilon: float, offset: float = 0.0):
+        self.scale = nnx.Param(jnp.full((dim,), 1.0 - offset, jnp.float32), axes=(None,))
         self.epsilon = epsilon
+        self.offset = offset
 
     def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
         """Normalises the last dim; the result has x's dtype."""
         y = x.astype(jnp.float32)
         y = y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + self.epsilon)
-        return (y * self.scale[...]).astype(x.dtype)
+        scale = self.scale[...]
+        return (y * (scale + self.offset if self.offset else scale)).astype(x.dtype)
 
 
 class Projection(nnx.Module):
@@ -77,16 +84,3 @@ def _lookup_backward(num_rows: int, tokens: Array, gradient: Array) -> tuple[Arr
 
 
 lookup.defvjp(_lookup_forward, _lookup_backward)
-
-
-def rotate(
-    x: Float[Array, "B L H E"], positions: Int[Array, "B L"], theta: float
-) -> Float[Array, "B L H E"]:
-    """Rotary position embedding (arXiv 2104.09864) in Hugging Face's layout: halves, not pairs."""
-    half = x.shape[-1] // 2
-    frequencies = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angles = positions[..., None].astype(jnp.float32) * frequencies
-    sin, cos = jnp.sin(angles)[:, :, None], jnp.cos(angles)[:, :, None]
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-    return rotated.astype(x.dtype)

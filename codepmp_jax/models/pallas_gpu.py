@@ -25,14 +25,17 @@ def attend_pallas_gpu(
     options: Options,
 ) -> Float[Array, "B L H E"]:
     """As codepmp_jax.models.attention.attend. Blocks are powers of two, of 16 at least; rows are padded to
-    blocks. With branches, two calls of the kernel."""
-    length, head_dim = query.shape[1], query.shape[-1]
+    blocks. With branches, two calls of the kernel. It has neither windows nor soft caps, which
+    codepmp_jax.chips.resolve refuses."""
+    assert options.window is None
+    assert options.soft_cap is None
+    length = query.shape[1]
     block = min(options.block or DEFAULT_BLOCK, length)
     block = max(16, pl.next_power_of_2(block + 1) // 2)
     # The library's proportion: the backward kernel keeps more in registers.
     backward = max(16, block // 4)
     settings = (
-        head_dim**-0.5,
+        options.scale,
         True,  # causal
         BlockSizes(block, block, backward, backward, backward, backward),
         *("triton", None, 2, None),  # backward_pass_impl, num_warps, num_stages, grid

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from codepmp_jax.config import ModelConfig
 from codepmp_jax.models.attention import Segments
 from codepmp_jax.models.decoder import Decoder
-from codepmp_jax.models.layers import Projection
+from codepmp_jax.models.layers import Projection, soft_cap
 
 Params = dict[str, Any]
 """Nested dict of float32 arrays, keyed by module and parameter names."""
@@ -42,6 +42,7 @@ class PreferenceModel(nnx.Module):
             else Projection(rngs, (dim, config.vocab_size), ("embed", "vocab"), std=config.init_std)
         )
         self.score = Projection(rngs, (dim, 1), ("embed", None), std=config.score_init_std)
+        self.logit_soft_cap = config.logit_soft_cap
 
     def __call__(
         self,
@@ -65,9 +66,11 @@ class PreferenceModel(nnx.Module):
         return self.decoder.embedding[...].T if self.lm_head is None else self.lm_head.kernel[...]
 
     def logits(self, hidden: Float[Array, "B L D"]) -> Float[Array, "B L V"]:
-        """Next-token logits in float32, all of them at once; the loss computes them in chunks."""
+        """Next-token logits in float32, capped where the family caps them, all of them at once; the loss
+        computes them in chunks."""
         kernel = self.lm_kernel().astype(hidden.dtype)
-        return jnp.einsum("BLD,DV->BLV", hidden, kernel, preferred_element_type=jnp.float32)
+        logits = jnp.einsum("BLD,DV->BLV", hidden, kernel, preferred_element_type=jnp.float32)
+        return soft_cap(logits, self.logit_soft_cap)
 
 
 def build(config: ModelConfig, seed: int = 0) -> PreferenceModel:

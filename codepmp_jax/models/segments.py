@@ -28,6 +28,12 @@ class Segments(NamedTuple):
 class Options(NamedTuple):
     """What an implementation of attention is told beside the arrays."""
 
+    scale: float
+    """Scores are products of queries and keys times this."""
+    soft_cap: float | None = None
+    """Scores are then capped (layers.soft_cap)."""
+    window: int | None = None
+    """Tokens of its text, itself the last, that a query sees; by default all before it."""
     block: int | None = None
     """Queries and keys of a block of scores; by default the implementation's own."""
     max_text: int | None = None
@@ -39,7 +45,43 @@ class Options(NamedTuple):
 Attend = Callable[[Array, Array, Array, Segments], Array]
 
 
-def visible(where: Segments) -> Bool[Array, "B L L"]:
+class Apart(NamedTuple):
+    """Of rejected's own tokens, what stands in the row between them and what they share with chosen.
+
+    All 0 for other tokens.
+    """
+
+    before: Int[Array, "B L"]
+    """Rejected's own tokens before this one."""
+    hidden: Int[Array, "B L"]
+    """Chosen's own tokens before those: so many more tokens away in the row than in the text is what both
+    share."""
+
+
+def apart(where: Segments) -> Apart:
+    """How far branches stand apart; `where` has branches."""
+    segments, branches = where
+    assert branches is not None
+    places = jax.lax.broadcasted_iota(jnp.int32, segments.shape, 1)
+
+    def latest(starts: Array) -> Array:
+        return jax.lax.cummax(jnp.where(starts, places, -1), axis=1)
+
+    def differs(x: Array) -> Array:
+        return jnp.pad(x[:, 1:] != x[:, :-1], ((0, 0), (1, 0)), constant_values=True)
+
+    pair_starts = differs(segments)
+    starts = pair_starts | differs(branches)
+    pair = latest(pair_starts)
+    chosen, rejected = latest(starts & (branches == 1)), latest(starts & (branches == 2))
+    is_rejected = branches == 2
+    return Apart(
+        before=jnp.where(is_rejected, places - rejected, 0),
+        hidden=jnp.where(is_rejected & (chosen >= pair), rejected - chosen, 0),
+    )
+
+
+def visible(where: Segments, window: int | None = None) -> Bool[Array, "B L L"]:
     """True where a query (row) sees a key (column)."""
     segments, branches = where
     length = segments.shape[1]
@@ -48,10 +90,27 @@ def visible(where: Segments) -> Bool[Array, "B L L"]:
     if branches is not None:
         queries, keys = branches[:, :, None], branches[:, None, :]
         seen = seen & ((keys == 0) | (keys == queries))
+    if window is not None:
+        places = jnp.arange(length)
+        distances = places[:, None] - places[None, :]
+        if branches is not None:
+            shared = (branches == 0)[:, None, :]
+            distances = distances - jnp.where(shared, apart(where).hidden[:, :, None], 0)
+        seen = seen & (distances < window)
     return seen
 
 
-def needed_blocks(where: Segments, block: int) -> Bool[Array, "B Q Q"]:
+def near_blocks(where: Segments, block: int, window: int) -> Bool[Array, "B Q Q"]:
+    """True where some key of a block (column) may lie in the window of some query of a block (row)."""
+    places = jnp.arange(where.segments.shape[1] // block)
+    nearest = ((places[:, None] - places[None, :] - 1) * block + 1)[None]
+    if where.branches is not None:
+        hidden = apart(where).hidden.reshape(len(where.segments), -1, block)
+        nearest = nearest - hidden.max(axis=-1)[:, :, None]
+    return nearest < window
+
+
+def needed_blocks(where: Segments, block: int, window: int | None = None) -> Bool[Array, "B Q Q"]:
     """True where some query of a block (row) may see some key of a block (column), and on the diagonal.
 
     `block` divides L; Q = L / block. Compares only what segments a block spans, so that it costs little:
@@ -69,6 +128,8 @@ def needed_blocks(where: Segments, block: int) -> Bool[Array, "B Q Q"]:
         needed = needed & ~(rejected[:, :, None] & chosen[:, None, :])
     places = jnp.arange(segments.shape[1])
     needed = needed & (places[None, :] < places[:, None])
+    if window is not None:
+        needed = needed & near_blocks(where, block, window)
     return needed | (places[None, :] == places[:, None])
 
 

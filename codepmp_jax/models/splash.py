@@ -15,10 +15,13 @@ from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_kernel im
 from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_mask_info import MaskInfo
 from jaxtyping import Array, Bool, Float, Int
 
+from codepmp_jax.errors import require
 from codepmp_jax.models.segments import (
     Options,
     Segments,
+    apart,
     attend_by_branch,
+    near_blocks,
     needed_blocks,
     pad_rows,
 )
@@ -36,23 +39,43 @@ def attend_splash(
 ) -> Float[Array, "B L H E"]:
     """As codepmp_jax.models.attention.attend. Blocks are multiples of 128 tokens; rows are padded to blocks.
 
-    With branches, one call suffices where TokenMask fits 32 bits (texts of up to 1024 tokens with blocks of
-    up to 2048); longer texts take two.
+    With branches, one call suffices where there is no window and TokenMask fits 32 bits (texts of up to 1024
+    tokens with blocks of up to 2048); otherwise it takes two.
     """
     length = query.shape[1]
+    window = options.window
     block = min(options.block or DEFAULT_BLOCK, length)
     block += -block % LANES
-    mask = None
-    if where.branches is not None:
-        mask = TokenMask.of_texts(options.max_text or length, block)
-
-    def call(query: Array, key: Array, value: Array, where: Segments) -> Array:
-        return _call(query, key, value, where, mask, block, options.interpret)
-
     query, key, value, where = pad_rows((query, key, value, where), block)
-    if mask is None:
-        return attend_by_branch(call, query, key, value, where)[:, :length]
-    return call(query, key, value, where)[:, :length]
+    mask = _mask(where, options.max_text or length, block, window)
+    codes, segments = mask.encode(where)
+    if where.branches is None or isinstance(mask, TokenMask):
+        needed = needed_blocks(where, block, window)
+        return _call(query, key, value, codes, segments, needed, mask, block, options)[:, :length]
+
+    def call(query: Array, key: Array, value: Array, one_branch: Segments) -> Array:
+        needed = needed_blocks(one_branch, block)
+        if window is not None:
+            needed = needed & near_blocks(where, block, window)
+        return _call(query, key, value, codes, one_branch.segments, needed, mask, block, options)
+
+    return attend_by_branch(call, query, key, value, where)[:, :length]
+
+
+@dataclasses.dataclass(frozen=True)
+class PlaceMask:
+    """Causality, and a window in texts that lie in one piece; the code is the query's place."""
+
+    window: int | None = None
+
+    def encode(self, where: Segments) -> tuple[Int[Array, "B L"], Int[Array, "B L"]]:
+        """The code of each token, and the segments to use with it."""
+        return _places(where), where.segments
+
+    def __call__(self, codes: Array, keys: Array) -> Array:
+        """True where a query may see the key at a place, if their segments are the same."""
+        seen = keys <= codes
+        return seen if self.window is None else seen & (codes - keys < self.window)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,35 +103,18 @@ class TokenMask:
         return cls(max_distance, place_bits, branch_bits)
 
     def encode(self, where: Segments) -> tuple[Int[Array, "B L"], Int[Array, "B L"]]:
-        """The code of each token, and the segments to use with it."""
-        segments, branches = where
-        assert branches is not None
-        shape = segments.shape
-        places = jax.lax.broadcasted_iota(jnp.int32, shape, 1)
-
-        def latest(starts: Array) -> Array:
-            return jax.lax.cummax(jnp.where(starts, places, -1), axis=1)
-
-        def differs(x: Array) -> Array:
-            return jnp.pad(x[:, 1:] != x[:, :-1], ((0, 0), (1, 0)), constant_values=True)
-
-        pair_starts = differs(segments)
-        starts = pair_starts | differs(branches)
-        pair = latest(pair_starts)
-        chosen, rejected = latest(starts & (branches == 1)), latest(starts & (branches == 2))
-        is_rejected = branches == 2
-        before = jnp.where(is_rejected, places - rejected, 0)
-        hidden = jnp.where(is_rejected & (chosen >= pair), rejected - chosen, 0)
+        """As of PlaceMask."""
+        before, hidden = apart(where)
         # A text too long for the bits shares nothing: rejected's is then a segment of its own.
         alone = hidden >= 1 << self.branch_bits
         hidden = jnp.where(alone, 0, hidden)
-        code = jnp.arange(segments.size, dtype=jnp.int32).reshape(shape) % (1 << self.place_bits)
+        code = _places(where) % (1 << self.place_bits)
         code = code | before << self.place_bits
         code = code | hidden << (self.place_bits + self.branch_bits)
-        return code, jnp.where(alone, -segments, segments)
+        return code, jnp.where(alone, -where.segments, where.segments)
 
     def __call__(self, codes: Array, keys: Array) -> Array:
-        """True where a query may see the key at a place, if their segments are the same."""
+        """As of PlaceMask."""
         distance = (codes - keys) & ((1 << self.place_bits) - 1)
         before = jax.lax.shift_right_logical(codes, self.place_bits) & ((1 << self.branch_bits) - 1)
         hidden = jax.lax.shift_right_logical(codes, self.place_bits + self.branch_bits)
@@ -116,9 +122,61 @@ class TokenMask:
         return seen & (distance < self.max_distance)
 
 
-def causal(queries: Array, keys: Array) -> Array:
-    """The mask without branches."""
-    return keys <= queries
+@dataclasses.dataclass(frozen=True)
+class WindowMask:
+    """Causality and a window with branches, of which a call sees only one, from 32 bits a query.
+
+    The code holds the query's place as TokenMask's does, and how many of chosen's hidden tokens lie within the
+    window: so many places farther it reaches back.
+    """
+
+    window: int
+    place_bits: int
+    hidden_bits: int
+
+    @classmethod
+    def of_texts(cls, max_text: int, block: int, window: int) -> WindowMask:
+        """The mask for pairs of texts of up to `max_text` tokens. Raises UserError where 32 bits do not suffice."""
+        place_bits = (2 * max_text + block - 3).bit_length()
+        hidden_bits = (max_text - 1).bit_length()
+        require(
+            place_bits + hidden_bits <= 32,
+            "data.max_length",
+            max_text,
+            "must be at most 32768 with a sliding window in the layout shared",
+            "set data.layout to packed",
+        )
+        return cls(window, place_bits, hidden_bits)
+
+    def encode(self, where: Segments) -> tuple[Int[Array, "B L"], Int[Array, "B L"]]:
+        """As of PlaceMask."""
+        before, hidden = apart(where)
+        # What does not fit the bits shares nothing, and has nothing to reach.
+        reaches = (before < self.window - 1) & (hidden < 1 << self.hidden_bits)
+        code = _places(where) % (1 << self.place_bits)
+        return code | jnp.where(reaches, hidden, 0) << self.place_bits, where.segments
+
+    def __call__(self, codes: Array, keys: Array) -> Array:
+        """As of PlaceMask."""
+        distance = (codes - keys) & ((1 << self.place_bits) - 1)
+        return distance < self.window + jax.lax.shift_right_logical(codes, self.place_bits)
+
+
+Mask = PlaceMask | TokenMask | WindowMask
+
+
+def _mask(where: Segments, max_text: int, block: int, window: int | None) -> Mask:
+    if where.branches is None:
+        return PlaceMask(window)
+    if window is not None:
+        return WindowMask.of_texts(max_text, block, window)
+    return TokenMask.of_texts(max_text, block) or PlaceMask()
+
+
+def _places(where: Segments) -> Int[Array, "B L"]:
+    """Each token's place, rows lying end to end."""
+    shape = where.segments.shape
+    return jnp.arange(where.segments.size, dtype=jnp.int32).reshape(shape)
 
 
 def _next_needed(needed: Bool[Array, "B Q Q"], axis: int) -> Int[Array, "B Q Q"]:
@@ -157,18 +215,15 @@ def _call(
     query: Float[Array, "B L H E"],
     key: Float[Array, "B L K E"],
     value: Float[Array, "B L K E"],
-    where: Segments,
-    mask: TokenMask | None,
+    codes: Int[Array, "B L"],
+    segments: Int[Array, "B L"],
+    needed: Bool[Array, "B Q Q"],
+    mask: Mask,
     block: int,
-    interpret: bool,
+    options: Options,
 ) -> Float[Array, "B L H E"]:
     """The kernels over all rows as one sequence of B * L tokens, of which blocks of other rows are skipped."""
     rows, length, _, head_dim = query.shape
-    needed = needed_blocks(where, block)
-    if mask is None:
-        codes, segments = jnp.arange(rows * length, dtype=jnp.int32), where.segments
-    else:
-        codes, segments = mask.encode(where)
     by_query, by_key = _mask_infos(needed, codes.reshape(-1))
     kernel = SplashAttentionKernel(
         by_query,
@@ -185,17 +240,17 @@ def _call(
         is_mqa=False,
         save_residuals=False,
         mask_value=DEFAULT_MASK_VALUE,
-        attn_logits_soft_cap=None,
+        attn_logits_soft_cap=options.soft_cap,
         residual_checkpoint_name="attention",
-        mask_function=causal if mask is None else mask,
-        interpret=interpret,
+        mask_function=mask,
+        interpret=options.interpret,
     )
 
     def heads_first(x: Array) -> Array:
         return x.reshape(rows * length, -1, head_dim).transpose(1, 0, 2)
 
-    # In float32, since bfloat16 would round 1 / sqrt(E) by up to 0.4 %.
-    scaled = (query.astype(jnp.float32) * head_dim**-0.5).astype(query.dtype)
+    # In float32, since bfloat16 would round the scale by up to 0.4 %.
+    scaled = (query.astype(jnp.float32) * options.scale).astype(query.dtype)
     ids = segments.reshape(-1)
     output = kernel(
         heads_first(scaled), heads_first(key), heads_first(value), segment_ids=SegmentIds(ids, ids)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from codepmp_jax.config import LossConfig
+from codepmp_jax.models.layers import soft_cap
 
 
 def pair_weights(pair_mask: Bool[Array, "B M"]) -> Float[Array, "B M"]:
@@ -52,10 +53,15 @@ def centering_losses(
 
 
 def token_nll(
-    hidden: Float[Array, "B C D"], kernel: Float[Array, "D V"], labels: Int[Array, "B C"]
+    hidden: Float[Array, "B C D"],
+    kernel: Float[Array, "D V"],
+    labels: Int[Array, "B C"],
+    cap: float | None = None,
 ) -> Float[Array, "B C"]:
-    """-log p(label) after every hidden state, in float32, from logits that exist all at once."""
+    """-log p(label) after every hidden state, in float32, from logits that exist all at once; `cap` is their soft
+    cap."""
     logits = jnp.einsum("BCD,DV->BCV", hidden, kernel, preferred_element_type=jnp.float32)
+    logits = soft_cap(logits, cap)
     gold = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
     return jax.nn.logsumexp(logits, axis=-1) - gold
 
@@ -66,8 +72,9 @@ def lm_loss(
     labels: Int[Array, "B C"],
     weights: Float[Array, "B C"],
     chunk: int,
+    cap: float | None = None,
 ) -> Float[Array, ""]:
-    """Weighted sum of the labels' losses; hidden[b, c] predicts labels[b, c].
+    """Weighted sum of the labels' losses; hidden[b, c] predicts labels[b, c]. `cap` is the logits' soft cap.
 
     The logits exist for `chunk` labels of a row at a time, in the backward pass too.
     """
@@ -81,7 +88,7 @@ def lm_loss(
     @jax.checkpoint
     def add(total: Array, part: tuple[Array, Array, Array]) -> tuple[Array, None]:
         hidden, labels, weights = part
-        return total + jnp.sum(token_nll(hidden, kernel, labels) * weights), None
+        return total + jnp.sum(token_nll(hidden, kernel, labels, cap) * weights), None
 
     parts = (chunks(hidden), chunks(labels), chunks(weights))
     return jax.lax.scan(add, jnp.float32(0), parts)[0]

@@ -1,5 +1,6 @@
 """Every implementation of attention against the materialised one, and that one against a loop over queries."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -12,9 +13,10 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.sharding import AxisType, Mesh, NamedSharding
 
 from codepmp_jax.config import ModelConfig
+from codepmp_jax.errors import UserError
 from codepmp_jax.models.attention import attend
 from codepmp_jax.models.segments import Segments, needed_blocks, visible
-from codepmp_jax.models.splash import TokenMask
+from codepmp_jax.models.splash import PlaceMask, TokenMask, WindowMask
 from codepmp_jax.sharding import MESH_AXES, make_mesh, partition_spec
 
 # Tokens of a row, query heads, kv heads, head dim. Not a multiple of any block below.
@@ -64,6 +66,14 @@ def plain_rows() -> Segments:
 
 LAYOUTS = pytest.mark.parametrize("where", [plain_rows(), shared_rows()], ids=["plain", "shared"])
 
+# Within a branch and a block of keys, and over both.
+WINDOWS = (5, 37)
+
+
+def capped(config: ModelConfig) -> ModelConfig:
+    """With another scale of the scores, and a cap that bends most of them."""
+    return dataclasses.replace(config, family="gemma2", attention_soft_cap=1.5, query_scale=7)
+
 
 def inputs(where: Segments) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Query, key and value; large at padding."""
@@ -77,7 +87,12 @@ def inputs(where: Segments) -> tuple[jax.Array, jax.Array, jax.Array]:
     return query, key, value
 
 
-def run(config: ModelConfig, where: Segments, max_text: int | None = None) -> list[np.ndarray]:
+def run(
+    config: ModelConfig,
+    where: Segments,
+    max_text: int | None = None,
+    window: int | None = None,
+) -> list[np.ndarray]:
     """Attention's output and its gradients of query, key and value, from random gradients at real tokens."""
     arrays = inputs(where)
     gradient = jax.random.normal(jax.random.key(1), arrays[0].shape)
@@ -85,7 +100,9 @@ def run(config: ModelConfig, where: Segments, max_text: int | None = None) -> li
 
     @jax.jit
     def outputs(where: Segments, gradient: jax.Array, *arrays: jax.Array):
-        attention = functools.partial(attend, where=where, config=config, max_text=max_text)
+        attention = functools.partial(
+            attend, where=where, config=config, max_text=max_text, window=window
+        )
         output, pullback = jax.vjp(attention, *arrays)
         return output, *pullback(gradient)
 
@@ -102,21 +119,32 @@ def assert_equal(results: list[np.ndarray], expected: list[np.ndarray], where: S
 
 
 @LAYOUTS
-def test_xla_equals_a_loop_over_queries(where: Segments) -> None:
+@pytest.mark.parametrize(
+    ("config", "window"),
+    [(XLA, None), (capped(XLA), None), *((capped(XLA), window) for window in WINDOWS)],
+    ids=["plain", "capped", *map(str, WINDOWS)],
+)
+def test_xla_equals_a_loop_over_queries(
+    config: ModelConfig, window: int | None, where: Segments
+) -> None:
     query, key, value = (np.asarray(x, np.float64) for x in inputs(where))
-    output = np.asarray(attend(*inputs(where), where, XLA))
+    output = np.asarray(attend(*inputs(where), where, config, window=window))
     segments = np.asarray(where.segments)
     branches = np.zeros_like(segments) if where.branches is None else np.asarray(where.branches)
+    cap = config.attention_soft_cap
     for row, place in zip(*np.nonzero(segments), strict=True):
+        # The query's text up to itself, of which it sees the end.
         keys = [
             k
             for k in range(place + 1)
             if segments[row, k] == segments[row, place]
             and branches[row, k] in (0, branches[row, place])
-        ]
+        ][-(window or LENGTH) :]
         for head in range(HEADS):
             kv_head = head // (HEADS // KV_HEADS)
-            scores = key[row, keys, kv_head] @ query[row, place, head] / np.sqrt(HEAD_DIM)
+            scores = key[row, keys, kv_head] @ query[row, place, head]
+            scores = scores / np.sqrt(config.query_scale or HEAD_DIM)
+            scores = scores if cap is None else cap * np.tanh(scores / cap)
             weights = np.exp(scores - scores.max())
             wanted = weights @ value[row, keys, kv_head] / weights.sum()
             np.testing.assert_allclose(output[row, place, head], wanted, rtol=0, atol=1e-5)
@@ -132,6 +160,16 @@ def test_implementations_equal_xla(
     config: ModelConfig, max_text: int | None, where: Segments
 ) -> None:
     assert_equal(run(config, where, max_text), run(XLA, where), where)
+
+
+@LAYOUTS
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("config", [BLOCKED, SPLASH], ids=lambda config: config.attention)
+def test_windows_and_soft_caps_equal_xla(
+    config: ModelConfig, window: int | None, where: Segments
+) -> None:
+    expected = run(capped(XLA), where, window=window)
+    assert_equal(run(capped(config), where, window=window), expected, where)
 
 
 def test_shared_rows_equal_the_two_texts() -> None:
@@ -167,6 +205,31 @@ def test_eight_devices_equal_one(config: ModelConfig) -> None:
     with jax.set_mesh(make_mesh((2, 2, 2))):
         results = run(config, where)
     assert_equal(results, run(XLA, where), where)
+
+
+@pytest.mark.parametrize("config", [BLOCKED, SPLASH], ids=lambda config: config.attention)
+def test_eight_devices_equal_one_with_windows(config: ModelConfig) -> None:
+    where = shared_rows()
+    with jax.set_mesh(make_mesh((2, 2, 2))):
+        results = run(capped(config), where, window=37)
+    assert_equal(results, run(capped(XLA), where, window=37), where)
+
+
+@pytest.mark.parametrize("window", [1, 9, 40])
+@pytest.mark.parametrize("block", [4, 8])
+def test_needed_blocks_of_a_window(block: int, window: int) -> None:
+    """Without branches exactly those with a visible key; with them no such block is missed."""
+    shared = segments_of((((8, 64, 40),), ((1, 20, 24), (0, 1, 1), (30, 5, 40))), 128)
+    in_blocks = (2, 128 // block, block, 128 // block, block)
+    for where in (Segments(jnp.ones((2, 128), jnp.int32)), shared):
+        seen = visible(where, window) & (where.segments > 0)[:, :, None]
+        seen = np.asarray(jnp.any(seen.reshape(in_blocks), axis=(2, 4)))
+        needed = np.asarray(needed_blocks(where, block, window))
+        assert np.all(needed | ~seen)
+        if where.branches is None:
+            np.testing.assert_array_equal(needed, seen)
+        else:
+            assert needed.sum() < needed_blocks(where, block).sum()
 
 
 @pytest.mark.parametrize("block", [1, 8, 64])
@@ -219,6 +282,45 @@ def test_token_mask_is_refused_where_bits_do_not_suffice() -> None:
     assert TokenMask.of_texts(1024, 4096) is None
 
 
+@pytest.mark.parametrize("window", [1, 700])
+def test_window_mask_equals_visible(window: int) -> None:
+    """In the blocks that kernels compute for one branch, rows lying end to end, up to the longest texts."""
+    length, block = 2200, 128
+    where = segments_of(
+        (
+            ((100, 20, 10), (0, 1024, 1024)),
+            ((1, 1023, 1023), (50, 1, 53)),
+            ((1023, 1, 1), (500, 524, 300), (0, 3, 9)),
+        ),
+        length,
+    )
+    assert where.branches is not None
+    mask = WindowMask.of_texts(1024, block, window)
+    codes, _ = mask.encode(where)
+    blocks = jnp.arange(length) // block
+    for row in range(3):
+        segments, branches = where.segments[row], where.branches[row]
+        allowed = mask(codes[row, :, None], row * length + jnp.arange(length)[None, :])
+        allowed = allowed & (segments[:, None] == segments[None, :])
+        # Between branches there is nothing, as a call sees one of them; and what is shared sees itself.
+        own = (branches[None, :] == 0) | (branches[:, None] == branches[None, :])
+        computed = (blocks[:, None] >= blocks[None, :]) & (segments > 0)[:, None] & own
+        np.testing.assert_array_equal(allowed & computed, visible(where, window)[row] & computed)
+
+
+def test_windows_in_texts_too_long_for_32_bits_are_refused() -> None:
+    assert WindowMask.of_texts(32768, 512, 4096) == WindowMask(4096, 17, 15)
+    with pytest.raises(UserError, match=r"data\.max_length = 32769: must be at most 32768"):
+        WindowMask.of_texts(32769, 512, 4096)
+
+
+def test_a_place_mask_keeps_to_its_window() -> None:
+    places = jnp.arange(9)
+    distances = places[:, None] - places[None, :]
+    seen = PlaceMask(4)(places[:, None], places[None, :])
+    np.testing.assert_array_equal(seen, (distances >= 0) & (distances < 4))
+
+
 def count_equations(jaxpr: Jaxpr, primitive: str) -> int:
     count = 0
     for equation in jaxpr.eqns:
@@ -258,11 +360,26 @@ def test_saved_attention_is_not_computed_again(
         assert saved == kernels(policies.nothing_saveable) - 1
 
 
-@pytest.mark.parametrize("where", [plain_rows(), shared_rows()], ids=["plain", "shared"])
-def test_splash_compiles_for_tpu(where: Segments, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("where", "config", "window", "calls"),
+    [
+        (plain_rows(), SPLASH, None, 1),
+        (shared_rows(), SPLASH, None, 1),
+        (shared_rows(), capped(SPLASH), 70, 2),
+    ],
+    ids=["plain", "shared", "window"],
+)
+def test_splash_compiles_for_tpu(
+    where: Segments,
+    config: ModelConfig,
+    window: int | None,
+    calls: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("TPU_SKIP_MDS_QUERY", "1")
     monkeypatch.setenv("TPU_WORKER_HOSTNAMES", "localhost")
     monkeypatch.setenv("TPU_ACCELERATOR_TYPE", "v5e-4")
+    monkeypatch.setenv("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     topology = topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x2")
     devices = np.array(topology.devices).reshape(2, 1, 2)
     mesh = Mesh(devices, MESH_AXES, axis_types=(AxisType.Auto,) * 3)
@@ -282,7 +399,8 @@ def test_splash_compiles_for_tpu(where: Segments, monkeypatch: pytest.MonkeyPatc
         jax.checkpoint, policy=jax.checkpoint_policies.save_only_these_names("attention")
     )
     def loss(query: jax.Array, key: jax.Array, value: jax.Array, where: Segments) -> jax.Array:
-        output = attend(jnp.sin(query), jnp.sin(key), jnp.sin(value), where, SPLASH)
+        arrays = jnp.sin(query), jnp.sin(key), jnp.sin(value)
+        output = attend(*arrays, where, config, window=window)
         return jnp.sum(output.astype(jnp.float32))
 
     with jax.set_mesh(mesh):
@@ -291,7 +409,7 @@ def test_splash_compiles_for_tpu(where: Segments, monkeypatch: pytest.MonkeyPatc
     # Forward, and backward for queries and for keys: what is saved is not computed again.
     text = compiled.as_text()
     assert text is not None
-    assert text.count('custom_call_target="tpu_custom_call"') == 3
+    assert text.count('custom_call_target="tpu_custom_call"') == 3 * calls
 
 
 @LAYOUTS

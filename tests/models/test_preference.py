@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
+from codepmp_jax.config import ModelConfig
 from codepmp_jax.models.preference import (
     abstract_params,
     init_params,
@@ -18,9 +19,12 @@ from codepmp_jax.models.preference import (
 from codepmp_jax.presets import load_preset
 from tests.training.reference import padded, random_pairs, tiny_config
 
-# The dimensions that Qwen published in config.json of Qwen2-1.5B and Qwen2-7B.
-QWEN2 = {
+# What was published in config.json of Qwen2-1.5B, Qwen2-7B, Llama-3.1-8B and gemma-2-9b.
+PUBLISHED = {
     "pmp_1b5": {
+        "model_type": "qwen2",
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1000000.0,
         "hidden_size": 1536,
         "intermediate_size": 8960,
         "num_hidden_layers": 28,
@@ -30,6 +34,9 @@ QWEN2 = {
         "tie_word_embeddings": True,
     },
     "pmp_7b": {
+        "model_type": "qwen2",
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1000000.0,
         "hidden_size": 3584,
         "intermediate_size": 18944,
         "num_hidden_layers": 28,
@@ -38,26 +45,65 @@ QWEN2 = {
         "vocab_size": 152064,
         "tie_word_embeddings": False,
     },
+    "pmp_llama31_8b": {
+        "model_type": "llama",
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": 128256,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 500000.0,
+        "rope_scaling": {
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8192,
+            "rope_type": "llama3",
+        },
+        "tie_word_embeddings": False,
+    },
+    "pmp_gemma2_9b": {
+        "model_type": "gemma2",
+        "hidden_size": 3584,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 42,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 256,
+        "vocab_size": 256000,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 10000.0,
+        "sliding_window": 4096,
+        "attn_logit_softcapping": 50.0,
+        "final_logit_softcapping": 30.0,
+        "query_pre_attn_scalar": 256,
+        "tie_word_embeddings": True,
+    },
 }
 
 
-@pytest.mark.parametrize("preset", QWEN2)
-def test_presets_are_qwen2_exactly(preset):
-    """Every tensor's shape and the number of parameters, plus the LM head of its own and the score."""
+@pytest.mark.parametrize("preset", PUBLISHED)
+def test_presets_are_the_published_models_exactly(preset):
+    """What config.json says, every tensor's shape and the number of parameters, plus the LM head of its own and
+    the score."""
     import torch
 
-    from codepmp_jax.conversion.qwen2 import WEIGHTS
+    from codepmp_jax.conversion.families import FAMILIES
     from codepmp_jax.conversion.weights import leaf
 
     config = load_preset(preset).model
-    published = Qwen2Config(**QWEN2[preset])
+    family = FAMILIES[config.family]
+    read = family.model_config(PUBLISHED[preset], ModelConfig(init_from=config.init_from), preset)
+    assert read == config
+    published = AutoConfig.for_model(**PUBLISHED[preset])
     with torch.device("meta"):
-        theirs = {
-            name: tuple(p.shape) for name, p in Qwen2ForCausalLM(published).named_parameters()
-        }
+        model = AutoModelForCausalLM.from_config(published)
+        theirs = {name: tuple(p.shape) for name, p in model.named_parameters()}
     ours = {}
     _, shapes, _ = abstract_params(config)
-    for weight in WEIGHTS:
+    for weight in family.WEIGHTS:
         shape = leaf(shapes, weight.path).shape
         if weight.is_stacked:
             names = [weight.name.format(layer=layer) for layer in range(shape[0])]
@@ -72,8 +118,6 @@ def test_presets_are_qwen2_exactly(preset):
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
     extra = published.hidden_size + math.prod(head)
     assert count == sum(math.prod(shape) for shape in theirs.values()) + extra
-    assert (config.rope_theta, config.norm_epsilon) == (1e6, 1e-6)
-    assert config.head_dim == published.hidden_size // published.num_attention_heads
 
 
 def test_last_token_on_either_side():
