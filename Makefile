@@ -1,5 +1,6 @@
 # make install      .venv with everything that is tested (PYTHON=... picks the interpreter)
 # make quickstart   from source code to a scored preference model (ARGS="--input FOLDER" and the like)
+# make chaos        training killed over and over against an undisturbed run (KILLS=50, ARGS="--stores local gcs")
 # make test         lint, format, types, tests (makes .venv-vllm too, for the tests with vLLM)
 
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
@@ -11,8 +12,10 @@ VLLM_BIN := .venv-vllm/bin
 VLLM_STAMP := .venv-vllm/installed
 SEQIO_BIN := .venv-seqio/bin
 SEQIO_STAMP := .venv-seqio/installed
+REWARDBENCH_BIN := .venv-rewardbench/bin
+REWARDBENCH_STAMP := .venv-rewardbench/installed
 
-.PHONY: install quickstart test
+.PHONY: install quickstart chaos test
 
 install: $(STAMP)
 
@@ -41,10 +44,20 @@ $(SEQIO_STAMP): requirements-seqio.txt setup.py | $(STAMP)
 	$(SEQIO_BIN)/python -m pip install -r requirements-seqio.txt -e .
 	touch $@
 
+# RewardBench pins its own transformers.
+$(REWARDBENCH_STAMP): requirements-rewardbench.txt | $(STAMP)
+	$(BIN)/python -m venv .venv-rewardbench
+	$(REWARDBENCH_BIN)/python -m pip install -r requirements-rewardbench.txt
+	touch $@
+
 quickstart: install
 	$(BIN)/python launch/quickstart.py $(ARGS)
 
-test: install $(VLLM_STAMP) $(SEQIO_STAMP)
+KILLS ?= 50
+chaos: install
+	$(BIN)/python benchmarks/chaos.py --kills $(KILLS) $(ARGS)
+
+test: install $(VLLM_STAMP) $(SEQIO_STAMP) $(REWARDBENCH_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright

@@ -1,36 +1,50 @@
-"""Converts between training runs and Hugging Face folders.
+"""Converts between training runs and Hugging Face folders, a piece of the model in memory at a time.
 
     python launch/convert.py to-hf --run WORKDIR --output FOLDER --verify
+    python launch/convert.py from-hf --input FOLDER --output WORKDIR
 
-The other direction is `launch/tpu_pod.py --model.init-from FOLDER`.
+`launch/tpu_pod.py --model.init-from` takes the folder, and the run; of the run each host of a pod restores its
+part.
 """
 
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Callable
 
 from codepmp_jax import presets, telemetry
-from codepmp_jax.config import ConvertConfig, TrainConfig
-from codepmp_jax.conversion.export import to_hf
+from codepmp_jax.config import ConvertConfig, FromHfConfig, TrainConfig
+from codepmp_jax.conversion.export import Check, to_hf
+from codepmp_jax.conversion.run import from_hf
 from codepmp_jax.models.preference import Params
+
+
+def make_check(dtype: str, figures: list[str]) -> Check:
+    """What compares the written folder with the run, and adds to `figures` how far they differ."""
+    # PyTorch is needed here only.
+    from codepmp_jax.conversion.verify import verify
+
+    def check(folder: pathlib.Path, run: TrainConfig, load: Callable[[], Params]) -> None:
+        errors = verify(folder, run, load, dtype)
+        figures.append(f": relative error against PyTorch {errors}")
+
+    return check
 
 
 def main() -> None:
     """Parses, converts, verifies if asked to."""
-    _, config = presets.parse_command(
-        {"to-hf": (ConvertConfig, "Converts a training run to a Hugging Face folder.")}
+    command, config = presets.parse_command(
+        {
+            "to-hf": (ConvertConfig, "Converts a training run to a Hugging Face folder."),
+            "from-hf": (FromHfConfig, "Converts a Hugging Face folder to a training run."),
+        }
     )
     telemetry.setup_logging()
+    if command == "from-hf":
+        print(from_hf(config))
+        return
     figures: list[str] = []
-
-    def check(folder: pathlib.Path, run: TrainConfig, params: Params) -> None:
-        # PyTorch is needed here only.
-        from codepmp_jax.conversion.verify import verify
-
-        errors = verify(folder, run, params, config.dtype)
-        figures.append(f": relative error against PyTorch {errors}")
-
-    folder = to_hf(config, check if config.verify else None)
+    folder = to_hf(config, make_check(config.dtype, figures) if config.verify else None)
     print(f"{folder}{''.join(figures)}")
 
 

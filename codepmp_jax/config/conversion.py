@@ -6,6 +6,7 @@ import dataclasses
 from typing import Literal
 
 from codepmp_jax.config.base import Config
+from codepmp_jax.errors import require
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,5 +25,36 @@ class ConvertConfig(Config):
     """Write a reward model, which keeps its LM head (`both`), or a causal LM without the score head, as
     engines that generate text want it (`lm`). `auto` is `lm` for a run without pair loss (loss.rm_coef 0),
     `both` for any other."""
+    chat_template: Literal["auto", "text", "conversation"] = "auto"
+    """What apply_chat_template writes: rows of data.template, as pairs of strings are trained on (`text`), or
+    the tokenizer's own template, as conversations are trained on (`conversation`). `auto` looks at the first
+    pairs of the run's data.input; where that is not at hand, it is `text`."""
     verify: bool = False
-    """Load the written folder with PyTorch and compare rewards and logits with JAX on sample texts."""
+    """Load the written folder with PyTorch and compare rewards and logits with JAX: texts of several lengths,
+    in batches of several sizes, padded on either side."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FromHfConfig(Config):
+    """Hugging Face folder -> training run, from which `--model.init-from` starts."""
+
+    input: str = ""
+    """Hugging Face folder or hub name."""
+    output: str = ""
+    """Training run to write (a workdir with a checkpoint of step 0)."""
+    tie_embeddings: bool = False
+    """Keep the LM head tied to the embedding, where the folder ties it. Otherwise it becomes a matrix of its
+    own that starts as the embedding, as in the paper."""
+    score_init_std: float = 0.0
+    """Standard deviation of the score head, where the folder has none."""
+    seed: int = 0
+    """Seed of that score head."""
+
+    def __post_init__(self) -> None:
+        require(
+            self.score_init_std >= 0,
+            "score_init_std",
+            self.score_init_std,
+            "must not be negative",
+            "0 starts every reward at 0",
+        )

@@ -7,105 +7,173 @@ folder lacks the score head.
 
 from __future__ import annotations
 
+import itertools
+import logging
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import ml_dtypes
 import numpy as np
 from jax.sharding import SingleDeviceSharding
-from safetensors.numpy import save_file
 
-from codepmp_jax import presets
+from codepmp_jax import presets, storage
 from codepmp_jax.checkpoint import Checkpointer
 from codepmp_jax.config import ConvertConfig, TrainConfig
+from codepmp_jax.conversion import model_card, tokenizer_files
 from codepmp_jax.conversion.families import FAMILIES
-from codepmp_jax.conversion.weights import leaf
+from codepmp_jax.conversion.tensors import Tensor, write_tensors
+from codepmp_jax.conversion.weights import Weight, leaf
 from codepmp_jax.errors import require
 from codepmp_jax.models.preference import Params, abstract_params
 from codepmp_jax.progress import progress
-from codepmp_jax.shards import write_json
+from codepmp_jax.records import PreferencePair
+from codepmp_jax.shards import MANIFEST, ShardedDataset, write_json
 from codepmp_jax.tokenization import Tokenizer
 
-_MAX_SHARD_BYTES = 5 * 2**30
+logger = logging.getLogger("codepmp_jax")
+
+# Of float32, what is read of a weight at a time: 512 MiB.
+_BLOCK_ELEMENTS = 2**27
+# Pairs that tell whether a run was trained on conversations.
+_PEEKED_PAIRS = 64
+
+
+def _open_run(run: str, step: int | None) -> tuple[Checkpointer, int, TrainConfig]:
+    checkpointer = Checkpointer(run)
+    found = checkpointer.latest_step() if step is None else step
+    config = presets.from_json(TrainConfig, checkpointer.restore_config(found), run)
+    assert found is not None
+    return checkpointer, found, config
 
 
 def load_run(run: str, step: int | None) -> tuple[TrainConfig, int, Params]:
     """(config, step, parameters on one CPU device) of a run's checkpoint, the newest by default."""
-    checkpointer = Checkpointer(run)
-    found = checkpointer.latest_step() if step is None else step
-    config = presets.from_json(TrainConfig, checkpointer.restore_config(found), run)
+    checkpointer, found, config = _open_run(run, step)
     _, shapes, _ = abstract_params(config.model)
     device = SingleDeviceSharding(jax.devices("cpu")[0])
     abstract = jax.tree.map(
         lambda shape: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=device), shapes
     )
-    assert found is not None
     return config, found, checkpointer.restore_params(abstract, found)
 
 
-def hf_tensors(
-    config: TrainConfig, params: Params, with_score: bool = True
-) -> Iterator[tuple[str, np.ndarray]]:
-    """(Hugging Face's name, float32 tensor) of every weight, with or without the score head."""
+def _blocks(weight: Weight, array: Any, layer: int | None) -> Iterator[np.ndarray]:
+    """The rows of Hugging Face's tensor of a weight (of a layer), as many as _BLOCK_ELEMENTS at a time."""
+    at = () if layer is None else (layer,)
+    for index in weight.blocks(array.shape[len(at) :], _BLOCK_ELEMENTS):
+        yield weight.to_hf(np.asarray(array[(*at, *index)]))
+
+
+def plan_tensors(config: TrainConfig, params: Any, with_score: bool = True) -> list[Tensor]:
+    """Every weight by Hugging Face's name, with or without the score head; nothing is read of `params`.
+
+    `params` is a tree of arrays, in memory or stored (param_store).
+    """
+    tensors = []
     for weight in FAMILIES[config.model.family].WEIGHTS:
         if config.model.tie_embeddings and weight.path.startswith("lm_head"):
             continue
         if weight.path.startswith("score") and not with_score:
             continue
-        array = np.asarray(leaf(params, weight.path))
+        array = leaf(params, weight.path)
+        shape = tuple(array.shape)
         if weight.is_stacked:
-            for layer in range(len(array)):
-                yield weight.name.format(layer=layer), weight.to_hf(array[layer])
+            for layer in range(shape[0]):
+                name = weight.name.format(layer=layer)
+                blocks = _blocks(weight, array, layer)
+                tensors.append(Tensor(name, weight.hf_shape(shape[1:]), blocks))
         else:
-            yield weight.name, weight.to_hf(array)
+            blocks = _blocks(weight, array, None)
+            tensors.append(Tensor(weight.name, weight.hf_shape(shape), blocks))
+    return tensors
 
 
-def write_tensors(folder: pathlib.Path, tensors: Iterator[tuple[str, np.ndarray]]) -> None:
-    """Writes safetensors of at most 5 GiB each, one at a time in memory, and their index if several."""
-    contents: list[list[str]] = []
-    pending: dict[str, np.ndarray] = {}
-    size = total = 0
-
-    def flush() -> None:
-        save_file(pending, folder / f"{len(contents)}.partial", metadata={"format": "pt"})
-        contents.append(list(pending))
-        pending.clear()
-
-    for name, tensor in tensors:
-        if pending and size + tensor.nbytes > _MAX_SHARD_BYTES:
-            flush()
-            size = 0
-        pending[name] = tensor
-        size += tensor.nbytes
-        total += tensor.nbytes
-    flush()
-    number = len(contents)
-    weight_map = {}
-    for i, tensor_names in enumerate(contents):
-        name = "model" if number == 1 else f"model-{i + 1:05d}-of-{number:05d}"
-        (folder / f"{i}.partial").rename(folder / f"{name}.safetensors")
-        weight_map |= dict.fromkeys(tensor_names, f"{name}.safetensors")
-    if number > 1:
-        index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-        write_json(folder / "model.safetensors.index.json", index)
+def hf_tensors(
+    config: TrainConfig, params: Params, with_score: bool = True
+) -> Iterator[tuple[str, np.ndarray]]:
+    """(Hugging Face's name, whole float32 tensor) of every weight, with or without the score head."""
+    for tensor in plan_tensors(config, params, with_score):
+        yield tensor.name, np.concatenate(list(tensor.blocks))
 
 
-Check = Callable[[pathlib.Path, TrainConfig, Params], None]
+def _shown(tensors: list[Tensor]) -> Iterator[Tensor]:
+    """The same tensors, whose blocks move a progress bar by the parameters that they hold."""
+    total = sum(int(np.prod(tensor.shape)) for tensor in tensors)
+    bar = progress(total=total, desc="convert", unit="param", unit_scale=True)
+
+    def counted(blocks: Any) -> Iterator[np.ndarray]:
+        for block in blocks:
+            yield block
+            bar.update(block.size)
+            if bar.n == total:
+                bar.close()
+
+    for tensor in tensors:
+        yield tensor._replace(blocks=counted(tensor.blocks))
+
+
+def form_of_data(chat_template: str, config: TrainConfig) -> str:
+    """`text` or `conversation`: what the run's pairs are (see ConvertConfig.chat_template).
+
+    Raises UserError where `auto` finds both kinds.
+    """
+    if chat_template != "auto":
+        return chat_template
+    source = config.data.input
+    if not (storage.place(source) / MANIFEST).is_file():
+        logger.info("chat template: of text, for the run's pairs are not at hand (%s)", source)
+        return "text"
+    pairs = ShardedDataset(source, PreferencePair, "train", False, only=0)
+    first = [pair.is_conversation for pair in itertools.islice(pairs, _PEEKED_PAIRS)]
+    require(
+        len(set(first)) < 2,
+        "chat_template",
+        chat_template,
+        f"cannot be told from {source}, which holds both texts and conversations",
+        "give --chat-template text or --chat-template conversation",
+    )
+    return "conversation" if any(first) else "text"
+
+
+def require_local(path: str, value: str) -> pathlib.Path:
+    """The folder to write. Raises UserError where it is in a bucket, where it could not appear as a whole."""
+    require(
+        not storage.is_bucket(value),
+        path,
+        value,
+        "must be a folder on a disk",
+        "copy the finished folder to the bucket",
+    )
+    return pathlib.Path(value)
+
+
+def _require_room(folder: pathlib.Path, num_params: int, dtype: str) -> None:
+    need = num_params * (4 if dtype == "float32" else 2)
+    room = storage.free_bytes(folder)
+    require(
+        room is None or need <= room,
+        "output",
+        str(folder),
+        f"needs {need / 1e9:.1f} GB, but its disk has {(room or 0) / 1e9:.1f} GB left",
+        "free some, or give a folder on another disk",
+    )
+
+
+Check = Callable[[pathlib.Path, TrainConfig, Callable[[], Params]], None]
 
 
 def to_hf(convert: ConvertConfig, check: Check | None = None) -> pathlib.Path:
     """Writes the Hugging Face folder of a run, whole or not at all; returns it.
 
-    `check` sees the written folder before it gets its name, with the run's config and parameters, and
-    may raise. Raises UserError where the run has no such checkpoint, or the folder exists and was not
-    written by this function.
+    A block of a weight at a time is in memory, not the model. `check` sees the written folder before it
+    gets its name, with the run's config and what loads its parameters, and may raise. Raises UserError where
+    the run has no such checkpoint, or the folder exists and was not written by this function.
     """
     for name, value in (("run", convert.run), ("output", convert.output)):
         require(value != "", name, value, "must be given", f"add --{name} FOLDER")
-    folder = pathlib.Path(convert.output)
+    folder = require_local("output", convert.output)
     require(
         not folder.exists() or (folder / "codepmp_jax.json").is_file(),
         "output",
@@ -113,35 +181,56 @@ def to_hf(convert: ConvertConfig, check: Check | None = None) -> pathlib.Path:
         "exists and is no folder that this command wrote",
         "give a new folder",
     )
-    config, step, params = load_run(convert.run, convert.step)
-    tokenizer = Tokenizer.load(str(pathlib.Path(convert.run) / "tokenizer"))
+    checkpointer, step, config = _open_run(convert.run, convert.step)
+    _, shapes, _ = abstract_params(config.model)
+    params = checkpointer.open_params(shapes, step)
+    tokenizer = Tokenizer.load(str(storage.place(convert.run) / "tokenizer"))
+    form = form_of_data(convert.chat_template, config)
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     with_score = convert.heads == "both" or (convert.heads == "auto" and config.loss.rm_coef > 0)
-    dtype = ml_dtypes.bfloat16 if convert.dtype == "bfloat16" else np.float32
-    tensors = progress(hf_tensors(config, params, with_score), desc="convert", unit="tensor")
-    write_tensors(partial, ((name, tensor.astype(dtype)) for name, tensor in tensors))
-    hf = FAMILIES[config.model.family].hf_config(config.model, config.data.max_length)
-    if with_score:
-        hf |= {"id2label": {"0": "reward"}, "label2id": {"reward": 0}}
-    else:
-        (architecture,) = hf["architectures"]
-        hf["architectures"] = [architecture.replace("SequenceClassification", "CausalLM")]
-    hf |= {
-        "pad_token_id": tokenizer.pad_id,
-        "eos_token_id": tokenizer.eos_id,
-        "bos_token_id": None,
-        "dtype": convert.dtype,
-        "torch_dtype": convert.dtype,
+    tensors = plan_tensors(config, params, with_score)
+    _require_room(partial, sum(int(np.prod(tensor.shape)) for tensor in tensors), convert.dtype)
+    with storage.told(partial, "written"):
+        write_tensors(partial, list(_shown(tensors)), convert.dtype)
+    write_json(partial / "config.json", _hf_config(convert, config, tokenizer, with_score))
+    tokenizer_files.write(partial, tokenizer, config, form)
+    facts: dict[str, Any] = {
+        "run": convert.run,
+        "step": step,
+        "chat_template": form,
+        "config": presets.to_json(config),
     }
-    write_json(partial / "config.json", hf)
-    tokenizer.save(partial)
-    facts: dict[str, Any] = {"run": convert.run, "step": step, "config": presets.to_json(config)}
     write_json(partial / "codepmp_jax.json", facts)
+    card = model_card.write(convert, config, step, form, with_score)
+    (partial / "README.md").write_text(card, encoding="utf-8")
     if check is not None:
-        check(partial, config, params)
+        check(partial, config, lambda: load_run(convert.run, step)[2])
     if folder.exists():
         shutil.rmtree(folder)
     partial.rename(folder)
     return folder
+
+
+def _hf_config(
+    convert: ConvertConfig, config: TrainConfig, tokenizer: Tokenizer, with_score: bool
+) -> dict[str, Any]:
+    hf: dict[str, Any] = FAMILIES[config.model.family].hf_config(
+        config.model, config.data.max_length
+    )
+    if with_score:
+        # One label of a regression: pipelines and vLLM then give the reward itself, not its sigmoid.
+        hf |= {"num_labels": 1, "id2label": {"0": "reward"}, "label2id": {"reward": 0}}
+        hf |= {"problem_type": "regression"}
+    else:
+        (architecture,) = hf["architectures"]
+        hf["architectures"] = [architecture.replace("SequenceClassification", "CausalLM")]
+    bos = tokenizer.special_tokens.get("bos_token")
+    return hf | {
+        "pad_token_id": tokenizer.pad_id,
+        "eos_token_id": tokenizer.eos_id,
+        "bos_token_id": None if bos is None else tokenizer.backend.token_to_id(bos),
+        "dtype": convert.dtype,
+        "torch_dtype": convert.dtype,
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import logging
 import pathlib
@@ -12,28 +13,40 @@ from typing import Any
 import jax
 import numpy as np
 from huggingface_hub import snapshot_download
-from safetensors import safe_open
 
-from codepmp_jax import presets
+from codepmp_jax import presets, storage
 from codepmp_jax.checkpoint import Checkpointer
 from codepmp_jax.config import ModelConfig, TrainConfig
 from codepmp_jax.conversion.families import FAMILIES
-from codepmp_jax.conversion.weights import Weight, leaf
+from codepmp_jax.conversion.tensors import Tensors
+from codepmp_jax.conversion.weights import Index, Weight, bounded, leaf, nested
 from codepmp_jax.errors import UserError, require
 from codepmp_jax.models.preference import Params
 from codepmp_jax.progress import progress
 
 logger = logging.getLogger("codepmp_jax")
 
-_INDEX = "model.safetensors.index.json"
+Read = Callable[[Index], np.ndarray]
+"""Gives the part of an array of ours at an index (start and stop of every dim), in float32."""
 
 
-def _is_run(source: pathlib.Path) -> bool:
-    return (source / "checkpoints").is_dir()
+def is_run(source: str) -> bool:
+    """Whether `source` is the folder of a training run, on a disk or in a bucket."""
+    return (storage.place(source) / "checkpoints").is_dir()
 
 
-def _folder(source: str) -> pathlib.Path:
-    """The local folder of `source`; a hub name is downloaded (config, tokenizer and safetensors)."""
+def find_folder(source: str, setting: str = "model.init_from") -> pathlib.Path:
+    """The local folder of `source`; a hub name is downloaded (config, tokenizer and safetensors).
+
+    Raises UserError where there is neither, naming the setting.
+    """
+    require(
+        not storage.is_bucket(source),
+        setting,
+        source,
+        "must be a training run; a Hugging Face folder is read from a disk only",
+        "copy the folder, or convert it to a run (launch/convert.py from-hf) and copy that to the bucket",
+    )
     path = pathlib.Path(source)
     if path.is_dir():
         return path
@@ -42,44 +55,48 @@ def _folder(source: str) -> pathlib.Path:
         return pathlib.Path(snapshot_download(source, allow_patterns=patterns))
     except Exception as error:
         raise UserError(
-            f"model.init_from = {source!r}: no such folder, and the hub does not have it ({error}). "
+            f"{setting} = {source!r}: no such folder, and the hub does not have it ({error}). "
             "Remedy: give a Hugging Face folder, a hub name or a training run."
         ) from error
 
 
+def read_hf_config(folder: pathlib.Path) -> dict[str, Any]:
+    """A Hugging Face folder's config.json. Raises UserError where it is no JSON of a known family."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UserError(
+            f"{path}: no such file. Remedy: give a Hugging Face folder or a training run."
+        )
+    try:
+        hf = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not JSON ({error}). Remedy: copy the folder again.") from error
+    require(
+        hf.get("model_type") in FAMILIES,
+        f"{path}: model_type",
+        hf.get("model_type"),
+        f"must be one of {', '.join(FAMILIES)}",
+        "take a model of a known family",
+    )
+    return hf
+
+
 def resolve(config: TrainConfig) -> TrainConfig:
     """The config with the dimensions, and the tokenizer where none was named, of model.init_from."""
-    if config.model.init_from is None:
+    source = config.model.init_from
+    if source is None:
         return config
-    folder = _folder(config.model.init_from)
-    if _is_run(folder):
-        saved = presets.from_json(
-            TrainConfig, Checkpointer(str(folder)).restore_config(), str(folder)
-        )
+    if is_run(source):
+        saved = presets.from_json(TrainConfig, Checkpointer(source).restore_config(), source)
         kept = ("compute_dtype", "remat", "init_from", "init_std", "score_init_std")
         model = dataclasses.replace(
             saved.model, **{name: getattr(config.model, name) for name in kept}
         )
         tokenizer = saved.data.tokenizer
     else:
+        folder = find_folder(source)
+        hf = read_hf_config(folder)
         path = folder / "config.json"
-        if not path.is_file():
-            raise UserError(
-                f"{path}: no such file. Remedy: give a Hugging Face folder or a training run."
-            )
-        try:
-            hf = json.loads(path.read_text())
-        except json.JSONDecodeError as error:
-            raise UserError(
-                f"{path}: not JSON ({error}). Remedy: copy the folder again."
-            ) from error
-        require(
-            hf.get("model_type") in FAMILIES,
-            f"{path}: model_type",
-            hf.get("model_type"),
-            f"must be one of {', '.join(FAMILIES)}",
-            "take a model of a known family",
-        )
         try:
             model = FAMILIES[hf["model_type"]].model_config(hf, config.model, str(path))
         except KeyError as error:
@@ -96,77 +113,35 @@ def resolve(config: TrainConfig) -> TrainConfig:
         if value != before and path != "init_from"
     ]
     if changed:
-        logger.info("model as in %s: %s", folder, ", ".join(changed))
+        logger.info("model as in %s: %s", source, ", ".join(changed))
     if config.data.tokenizer == "embedded" and tokenizer != "embedded":
-        logger.info("tokenizer of %s", folder)
+        logger.info("tokenizer of %s", source)
         data = dataclasses.replace(config.data, tokenizer=tokenizer)
         config = dataclasses.replace(config, data=data)
     return dataclasses.replace(config, model=model)
 
 
-class Tensors:
-    """The tensors of a Hugging Face folder, by name; nothing is read before it is asked for."""
-
-    def __init__(self, folder: pathlib.Path):
-        """Reads the index. Raises UserError where the folder has no safetensors."""
-        self.folder = folder
-        if (folder / _INDEX).is_file():
-            self._files = json.loads((folder / _INDEX).read_text())["weight_map"]
-        elif (folder / "model.safetensors").is_file():
-            with safe_open(folder / "model.safetensors", "numpy") as file:
-                self._files = dict.fromkeys(file.keys(), "model.safetensors")
-        else:
-            raise UserError(
-                f"{folder}: has neither {_INDEX} nor model.safetensors. Remedy: save the model with "
-                "safe_serialization."
-            )
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._files
-
-    def read(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """The tensor in float32. Raises UserError where it is missing or not of `shape`."""
-        if name not in self:
-            raise UserError(
-                f"{self.folder}: lacks the tensor {name!r}. Remedy: take a complete folder."
-            )
-        with safe_open(self.folder / self._files[name], "numpy") as file:
-            tensor = file.get_tensor(name)
-        require(
-            tensor.shape == shape,
-            f"{self.folder}: shape of {name}",
-            tensor.shape,
-            f"must be {shape} by config.json",
-            "take a folder whose tensors fit its config.json",
-        )
-        return tensor.astype(np.float32)
-
-
-def _read_weight(tensors: Tensors, weight: Weight, shape: tuple[int, ...]) -> np.ndarray:
-    """Our whole array of a weight, all layers stacked."""
-    if not weight.is_stacked:
-        return weight.from_hf(tensors.read(weight.name, weight.hf_shape(shape)), shape)
-    array = np.empty(shape, np.float32)
-    for layer in range(shape[0]):
-        name = weight.name.format(layer=layer)
-        array[layer] = weight.from_hf(tensors.read(name, weight.hf_shape(shape[1:])), shape[1:])
+def _read_stacked(tensors: Tensors, weight: Weight, shape: tuple[int, ...], index: Index) -> Any:
+    """A part of our array of a weight of all layers."""
+    layers, *part = index
+    array = np.empty([each.stop - each.start for each in index], np.float32)
+    for i, layer in enumerate(range(layers.start, layers.stop)):
+        read = functools.partial(tensors.read, weight.name.format(layer=layer))
+        array[i] = weight.read_part(read, tuple(part), shape[1:])
     return array
 
 
-def _place(array: np.ndarray, abstract: Any) -> jax.Array:
-    return jax.make_array_from_callback(abstract.shape, abstract.sharding, lambda i: array[i])
-
-
-def load_folder(config: ModelConfig, abstract: Params, seed: int) -> Params:
-    """Parameters from the Hugging Face folder config.init_from, placed as `abstract` says.
+def open_folder(config: ModelConfig, shapes: Params, seed: int) -> dict[str, Read]:
+    """How to read each parameter of a model from the Hugging Face folder config.init_from, by path.
 
     An LM head that the folder lacks starts as the embedding's transpose (the base model's own, where
     it ties them; arXiv 2410.02229); a score head that it lacks is drawn from N(0, score_init_std^2).
-    Both are logged.
+    Both are logged, and so are tensors that the model has no place for. Raises UserError where the
+    folder lacks another tensor, or one has not the shape that config.json says, before any is read.
     """
     folder = pathlib.Path(str(config.init_from))
     tensors = Tensors(folder)
-    hf = json.loads((folder / "config.json").read_text())
+    hf = read_hf_config(folder)
     require(
         not config.tie_embeddings or hf.get("tie_word_embeddings", "lm_head.weight" not in tensors),
         "model.tie_embeddings",
@@ -174,29 +149,67 @@ def load_folder(config: ModelConfig, abstract: Params, seed: int) -> Params:
         f"would lose the LM head of {folder}, which is a matrix of its own",
         "leave it False",
     )
-    table = [
-        weight
-        for weight in FAMILIES[config.family].WEIGHTS
-        if not (config.tie_embeddings and weight.path.startswith("lm_head"))
-    ]
-    params: Params = {}
-    for weight in progress(table, desc=f"load {folder.name}", unit="weight"):
-        target = leaf(abstract, weight.path)
+    reads: dict[str, Read] = {}
+    used = {"lm_head.weight"}
+    for weight in FAMILIES[config.family].WEIGHTS:
+        if config.tie_embeddings and weight.path.startswith("lm_head"):
+            continue
+        shape = tuple(leaf(shapes, weight.path).shape)
         if weight.path == "lm_head/kernel" and weight.name not in tensors:
             logger.info("%s has no LM head: it starts as the embedding", folder)
-            array = tensors.read("model.embed_tokens.weight", target.shape[::-1]).T
+            name = "model.embed_tokens.weight"
+            tensors.check(name, shape[::-1])
+            reads[weight.path] = lambda index, name=name: tensors.read(name, index[::-1]).T
         elif weight.path == "score/kernel" and weight.name not in tensors:
             std = config.score_init_std
             logger.info("%s has no score head: it starts from N(0, %g^2)", folder, std)
-            array = std * np.random.default_rng(seed).standard_normal(target.shape, np.float32)
+            head = std * np.random.default_rng(seed).standard_normal(shape, np.float32)
+            reads[weight.path] = head.__getitem__
+        elif weight.is_stacked:
+            names = [weight.name.format(layer=layer) for layer in range(shape[0])]
+            for name in names:
+                tensors.check(name, weight.hf_shape(shape[1:]))
+            used.update(names)
+            reads[weight.path] = functools.partial(_read_stacked, tensors, weight, shape)
         else:
-            array = _read_weight(tensors, weight, target.shape)
-        *parents, name = weight.path.split("/")
-        node = params
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = _place(array, target)
-    return params
+            tensors.check(weight.name, weight.hf_shape(shape))
+            used.add(weight.name)
+            read = functools.partial(tensors.read, weight.name)
+            reads[weight.path] = functools.partial(
+                lambda weight, read, shape, index: weight.read_part(read, index, shape),
+                *(weight, read, shape),
+            )
+    unused = sorted(set(tensors) - used)
+    if unused:
+        logger.warning(
+            "%s: %d tensors have no place in the model and are left out: %s",
+            *(folder, len(unused), ", ".join(unused)),
+        )
+    return reads
+
+
+def load_folder(config: ModelConfig, abstract: Params, seed: int) -> Params:
+    """Parameters from the Hugging Face folder config.init_from, placed as `abstract` says.
+
+    Of each weight a host reads what its devices hold, and no more is in its memory (see open_folder).
+    """
+    reads = open_folder(config, abstract, seed)
+    folder = pathlib.Path(str(config.init_from))
+    arrays = {}
+    for path, read in progress(reads.items(), desc=f"load {folder.name}", unit="weight"):
+        target = leaf(abstract, path)
+        # Devices that hold copies of a part share what was read for the first.
+        held: dict[Any, np.ndarray] = {}
+
+        def part(index: Any, read=read, held=held, shape=target.shape) -> np.ndarray:
+            where = bounded(index, shape)
+            key = tuple((each.start, each.stop) for each in where)
+            if key not in held:
+                held[key] = read(where)
+            return held[key]
+
+        arrays[path] = jax.make_array_from_callback(target.shape, target.sharding, part)
+    return nested(arrays)
 
 
 def params_loader(config: TrainConfig) -> Callable[[Params], Params] | None:
@@ -204,6 +217,6 @@ def params_loader(config: TrainConfig) -> Callable[[Params], Params] | None:
     source = config.model.init_from
     if source is None:
         return None
-    if _is_run(pathlib.Path(source)):
+    if is_run(source):
         return lambda abstract: Checkpointer(source).restore_params(abstract)
     return lambda abstract: load_folder(config.model, abstract, config.seed)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import torch
 from flax import nnx
+from jaxtyping import Bool, Int
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
 from codepmp_jax.config import TrainConfig
-from codepmp_jax.conversion.load import Tensors
+from codepmp_jax.conversion.tensors import Tensors
 from codepmp_jax.errors import UserError
 from codepmp_jax.models.preference import (
     Params,
@@ -21,6 +25,7 @@ from codepmp_jax.models.preference import (
     last_token,
     one_text_rows,
 )
+from codepmp_jax.progress import progress
 from codepmp_jax.tokenization import Text, Tokenizer
 
 SCORE_HEAD = "score.weight"
@@ -37,65 +42,165 @@ TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
 
 
 @dataclasses.dataclass(frozen=True)
-class Verification:
-    """Relative errors: max |JAX - PyTorch| / max |JAX|, over all samples."""
+class Case:
+    """How the texts are given to PyTorch."""
 
-    rewards: float | None
-    """None for a causal LM, which has no score head."""
-    logits: float
+    batch_size: int
+    side: str
+    """Padded on the `left` or on the `right`."""
+    pad_id: int
 
     def __str__(self) -> str:
-        rewards = "" if self.rewards is None else f"{self.rewards:.1e} (rewards), "
-        return f"{rewards}{self.logits:.1e} (logits)"
+        return f"batches of {self.batch_size}, padded on the {self.side} with token {self.pad_id}"
 
 
-def relative_error(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """max |ours - theirs| / max |ours|; the absolute error where ours is all zeros."""
-    scale = float(np.max(np.abs(ours))) or 1.0
-    return float(np.max(np.abs(ours - theirs))) / scale
+@dataclasses.dataclass(frozen=True)
+class Error:
+    """The largest relative error over all cases and texts: max |JAX - PyTorch| of a text / max |JAX| of all."""
+
+    value: float
+    case: Case
+    text: int
+    """Number of the text."""
+
+    def __str__(self) -> str:
+        return f"{self.value:.1e} (text {self.text}, {self.case})"
 
 
-def verify(folder: pathlib.Path, config: TrainConfig, params: Params, dtype: str) -> Verification:
-    """Compares rewards, where there are any, and logits of a Hugging Face folder with those of the
-    parameters, in float32.
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """Relative errors over all samples and cases."""
 
-    All samples are one padded batch, as users score them. Raises UserError where they differ by more
-    than TOLERANCE of `dtype`, in which the folder was written.
-    """
-    reference = dataclasses.replace(config.model, compute_dtype="float32", attention="xla")
-    graph, _, _ = abstract_params(reference)
-    model = nnx.merge(graph, params)
-    tokenizer = Tokenizer.load(str(folder))
+    rewards: Error | None
+    """None for a causal LM, which has no score head."""
+    logits: Error
+
+    def __str__(self) -> str:
+        found = {"rewards": self.rewards, "logits": self.logits}
+        return ", ".join(f"{error.value:.1e} ({name})" for name, error in found.items() if error)
+
+
+def make_rows(tokenizer: Tokenizer, config: TrainConfig) -> list[Int[np.ndarray, " _"]]:
+    """The samples' tokens as training forms them, and one text with an EOS, if there is one, inside it."""
+    texts = [Text(sample, 0) for sample in SAMPLES]
     rows = [
         encoded.tokens[: config.data.max_length]
-        for encoded in tokenizer.encode([Text(sample, 0) for sample in SAMPLES])
+        for encoded in tokenizer.encode(texts, append_eos=config.data.append_eos)
     ]
-    tokens = np.full((len(rows), max(map(len, rows))), tokenizer.pad_id, np.int32)
-    mask = np.arange(tokens.shape[1]) < np.array([[len(row)] for row in rows])
+    if tokenizer.eos_id is not None:
+        end = np.array([tokenizer.eos_id], np.int32)
+        rows.append(np.concatenate([rows[0], end, rows[1]])[-config.data.max_length :])
+    return rows
+
+
+def cases(num_rows: int, tokenizer: Tokenizer, config: TrainConfig) -> list[Case]:
+    """Every batch size on either side, and all texts at once padded with EOS.
+
+    Texts that end in EOS are not padded with it: where they end could not be told then.
+    """
+    found = [
+        Case(size, side, tokenizer.pad_id)
+        for side in ("right", "left")
+        for size in range(1, num_rows + 1)
+    ]
+    if tokenizer.eos_id not in (None, tokenizer.pad_id) and not config.data.append_eos:
+        found += [Case(num_rows, side, tokenizer.eos_id) for side in ("right", "left")]
+    return found
+
+
+def pad(
+    rows: list[Int[np.ndarray, " _"]], side: str, pad_id: int
+) -> tuple[Int[np.ndarray, "B L"], Bool[np.ndarray, "B L"]]:
+    """(tokens, mask of the real ones [B L]) of rows padded to the longest."""
+    length = max(map(len, rows))
+    lengths = np.array([[len(row)] for row in rows])
+    places = np.arange(length)
+    mask = places < lengths if side == "right" else places >= length - lengths
+    tokens = np.full((len(rows), length), pad_id, np.int32)
     tokens[mask] = np.concatenate(rows)
+    return tokens, mask
+
+
+class _Comparison:
+    """The largest error so far against values [...] of each text."""
+
+    def __init__(self, ours: list[np.ndarray]):
+        self._ours = ours
+        self._scale = max(float(np.max(np.abs(value))) for value in ours) or 1.0
+        self.worst: Error | None = None
+
+    def add(self, case: Case, text: int, theirs: np.ndarray) -> None:
+        value = float(np.max(np.abs(self._ours[text] - theirs))) / self._scale
+        # NaN is the worst that can be.
+        if self.worst is None or not value <= self.worst.value:
+            self.worst = Error(value, case, text)
+
+
+def _ours(
+    config: TrainConfig, load: Callable[[], Params], rows: list[np.ndarray], pad_id: int
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """(reward [1], logits [L V]) of each row, by JAX in float32."""
+    reference = dataclasses.replace(config.model, compute_dtype="float32", attention="xla")
+    graph, _, _ = abstract_params(reference)
+    model = nnx.merge(graph, load())
+    tokens, mask = pad(rows, "right", pad_id)
     hidden = model(jnp.asarray(tokens), *one_text_rows(jnp.asarray(mask)))
-    rewards = model.rewards(hidden, last_token(jnp.asarray(mask))[:, None])[:, 0]
-    logits = model.logits(hidden)
+    rewards = np.asarray(model.rewards(hidden, last_token(jnp.asarray(mask))[:, None]))
+    logits = np.asarray(model.logits(hidden))
+    return list(rewards), [logits[i][mask[i]] for i in range(len(rows))]
+
+
+def _theirs(model: Any, rows: list[np.ndarray], case: Case) -> Iterator[tuple[int, np.ndarray]]:
+    """(number of the row, PyTorch's logits of it: of each token, or of the text)."""
+    model.config.pad_token_id = case.pad_id
+    for start in range(0, len(rows), case.batch_size):
+        batch = rows[start : start + case.batch_size]
+        tokens, mask = pad(batch, case.side, case.pad_id)
+        with torch.inference_mode():
+            logits = model(
+                input_ids=torch.from_numpy(tokens.astype(np.int64)),
+                attention_mask=torch.from_numpy(mask.astype(np.int64)),
+            ).logits.numpy()
+        for i in range(len(batch)):
+            yield start + i, logits[i][mask[i]] if logits.ndim == 3 else logits[i]
+
+
+def verify(
+    folder: pathlib.Path, config: TrainConfig, load: Callable[[], Params], dtype: str
+) -> Verification:
+    """Compares rewards, where there are any, and logits of a Hugging Face folder with those of the
+    run's parameters, in float32, over texts of several lengths and all `cases`.
+
+    JAX's model and PyTorch's two are in memory one after the other; `load` gives the parameters. Raises
+    UserError naming the worst case where they differ by more than TOLERANCE of `dtype`, in which the folder
+    was written.
+    """
+    tokenizer = Tokenizer.load(str(folder))
+    rows = make_rows(tokenizer, config)
+    rewards, logits = _ours(config, load, rows, tokenizer.pad_id)
+    gc.collect()
     # Each of the two models reports the other one's head as unexpected.
     transformers_logging.set_verbosity_error()
-    batch = {
-        "input_ids": torch.from_numpy(tokens.astype(np.int64)),
-        "attention_mask": torch.from_numpy(mask.astype(np.int64)),
-    }
-    with torch.inference_mode():
-        their_rewards = None
-        if SCORE_HEAD in Tensors(folder):
-            scorer = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
-            their_rewards = scorer(**batch).logits[:, 0].numpy()
-        writer = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-        their_logits = writer(**batch).logits.numpy()
-    errors = Verification(
-        None if their_rewards is None else relative_error(np.asarray(rewards), their_rewards),
-        relative_error(np.asarray(logits)[mask], their_logits[mask]),
+
+    def compare(model_class: Any, ours: list[np.ndarray]) -> Error:
+        model = model_class.from_pretrained(folder, dtype=torch.float32)
+        comparison = _Comparison(ours)
+        label = f"verify {model_class.__name__}"
+        for case in progress(cases(len(rows), tokenizer, config), desc=label, unit="case"):
+            for text, theirs in _theirs(model, rows, case):
+                comparison.add(case, text, theirs)
+        assert comparison.worst is not None
+        return comparison.worst
+
+    with_score = SCORE_HEAD in Tensors(folder)
+    found = Verification(
+        compare(AutoModelForSequenceClassification, rewards) if with_score else None,
+        compare(AutoModelForCausalLM, logits),
     )
-    if not all(e is None or e <= TOLERANCE[dtype] for e in (errors.rewards, errors.logits)):
-        raise UserError(
-            f"{folder}: differs from its run: relative error {errors}, more than "
-            f"{TOLERANCE[dtype]:.0e}. Remedy: convert again; if it stays, report it."
-        )
-    return errors
+    for name, error in (("rewards", found.rewards), ("logits", found.logits)):
+        if error is not None and not error.value <= TOLERANCE[dtype]:
+            raise UserError(
+                f"{folder}: {name} differ from the run's: relative error {error}, more than "
+                f"{TOLERANCE[dtype]:.0e}. Remedy: convert again; if it stays, report it."
+            )
+    return found

@@ -1,0 +1,107 @@
+"""The chat template that writes the rows of data.template.
+
+`apply_chat_template` of a user's and an assistant's message gives the text of a training row, and the tokens
+of one: the special tokens that the tokenizer puts around a text, and the EOS of data.append_eos, are in the
+template, for libraries tokenize its text without adding any. A system message stands before the first
+instruction, with an empty line between; several rounds are rows with an empty line between. Anything else
+raises an exception.
+"""
+
+from __future__ import annotations
+
+import re
+
+from codepmp_jax.config import DataConfig
+from codepmp_jax.tokenization import Text, Tokenizer
+
+_TEMPLATE = """\
+{%- if tools %}{{ raise_exception('This model knows no tools.') }}{% endif -%}
+{%- set state = namespace(next='user', system='', is_first=true) -%}
+{%- for message in messages -%}
+  {%- if message['content'] is not string -%}
+    {{- raise_exception('The content of a message must be a string.') -}}
+  {%- endif -%}
+  {%- if message['role'] == 'system' and loop.first -%}
+    {%- set state.system = message['content'] + '\\n\\n' -%}
+  {%- elif message['role'] != state.next -%}
+    {{- raise_exception('Messages must be of user and assistant in turn, after at most one of system.') -}}
+  {%- elif state.next == 'user' -%}
+    {{- BEFORE_ROW if state.is_first else '\\n\\n' -}}
+    {{- HEAD + state.system + message['content'] + TAIL -}}
+    {%- set state.next = 'assistant' -%}
+    {%- set state.system = '' -%}
+    {%- set state.is_first = false -%}
+  {%- else -%}
+    {{- message['content'] -}}
+    {%- set state.next = 'user' -%}
+    {%- if loop.last AND_NO_EOS -%}
+      {{- AFTER_ROW -}}
+    {%- endif -%}
+  {%- endif -%}
+{%- endfor -%}
+"""
+
+# Texts on which the template's tokens are compared with training's.
+PROBES = (
+    ("Add two numbers.", "def add(a, b):\n    return a + b\n"),
+    (" {{ x }} {% raw %} <|im_end|>", "\n\n  ünïcode 日本語 \U0001f600\r\n\tend  "),
+    ("", "x"),
+)
+
+
+def _literal(text: str) -> str:
+    """The text as a string literal of Jinja."""
+    for character, escaped in (("\\", "\\\\"), ("'", "\\'"), ("\n", "\\n"), ("\r", "\\r")):
+        text = text.replace(character, escaped)
+    return f"'{text}'"
+
+
+def _around(tokenizer: Tokenizer) -> tuple[str, str]:
+    """The special tokens that the tokenizer puts before and after a text."""
+    encoding = tokenizer.backend.encode("x", add_special_tokens=True)
+    real = [i for i, special in enumerate(encoding.special_tokens_mask) if not special]
+    return "".join(encoding.tokens[: real[0]]), "".join(encoding.tokens[real[-1] + 1 :])
+
+
+def make_template(tokenizer: Tokenizer, data: DataConfig) -> str:
+    """The Jinja template that writes the rows of `data` (see the module)."""
+    head, tail = data.template.removesuffix("{response}").split("{prompt}")
+    before, after = _around(tokenizer)
+    condition = ""
+    if data.append_eos:
+        tokenizer.require_eos()
+        eos = tokenizer.special_tokens["eos_token"]
+        if not after.endswith(eos):
+            # Training appends no second one either.
+            condition = (
+                f" and not message['content'].endswith({_literal(eos)})" if not after else ""
+            )
+            after += eos
+    parts = {
+        "BEFORE_ROW": _literal(before),
+        "AFTER_ROW": _literal(after),
+        " AND_NO_EOS": condition,
+        "HEAD": _literal(head),
+        "TAIL": _literal(tail),
+    }
+    return re.sub("|".join(parts), lambda found: parts[found[0]], _TEMPLATE)
+
+
+def is_exact(tokenizer: Tokenizer, data: DataConfig) -> bool:
+    """Whether the tokenizer's chat template gives the tokens of training rows, on PROBES.
+
+    It cannot where the tokenizer treats the beginning of a text in another way than what follows a special
+    token (SentencePiece's dummy prefix).
+    """
+    for prompt, response in PROBES:
+        rows = tokenizer.encode(
+            [tokenizer.format(prompt, response, data.template)], append_eos=data.append_eos
+        )
+        messages = [
+            {"role": "user", "content": prompt},
+            {"role": "assistant", "content": response},
+        ]
+        rendered = Text(tokenizer.render(messages), 0, add_special_tokens=False)
+        if rows[0].tokens.tolist() != tokenizer.encode([rendered])[0].tokens.tolist():
+            return False
+    return True

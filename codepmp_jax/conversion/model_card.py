@@ -1,0 +1,164 @@
+"""The README.md of a Hugging Face folder: what the model is, how its texts are formed, how it is scored."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any
+
+from huggingface_hub import ModelCardData
+
+from codepmp_jax import presets, storage
+from codepmp_jax.config import ConvertConfig, TrainConfig
+
+_SHOWN = (
+    "loss",
+    "pair_loss",
+    "lm_loss",
+    "accuracy",
+    "eval_pair_loss",
+    "eval_lm_loss",
+    "eval_accuracy",
+)
+_BEST = "eval_accuracy"
+
+
+def _rows(run: str, step: int) -> list[dict[str, Any]]:
+    """The run's metrics up to a step; none where the run has no file of them."""
+    path = storage.place(run) / "metrics.jsonl"
+    if not path.is_file():
+        return []
+    lines = path.read_text().split("\n")[:-1]
+    return [row for row in map(json.loads, lines) if row.get("step", 0) <= step]
+
+
+def base_model(source: str | None) -> str | None:
+    """The hub name at the beginning of what a run was trained from (model.init_from); None if unknown.
+
+    Runs and folders that lie between are followed by the configs that they keep.
+    """
+    seen = set()
+    while source is not None and source not in seen:
+        seen.add(source)
+        path = pathlib.Path(source)
+        for part in path.parts:
+            if part.startswith("models--"):  # the hub's own cache
+                return part.removeprefix("models--").replace("--", "/")
+        if not path.is_dir():
+            return source if source.count("/") == 1 and not path.is_absolute() else None
+        source = None
+        for name, keys in (("codepmp_jax.json", ("config", "model")), ("config.json", ("model",))):
+            if (path / name).is_file():
+                value = json.loads((path / name).read_text(encoding="utf-8"))
+                for key in keys:
+                    value = value.get(key, {})
+                source = value.get("init_from")
+                break
+    return None
+
+
+def _metrics(rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return "The run left no metrics.\n"
+    last = {name: row[name] for row in rows for name in _SHOWN if row.get(name) is not None}
+    best = max((row for row in rows if _BEST in row), key=lambda row: row[_BEST], default=None)
+    lines = ["| metric | last |", "|---|---|"]
+    lines += [f"| {name} | {last[name]:.4f} |" for name in _SHOWN if name in last]
+    text = "\n".join(lines) + "\n"
+    if best is not None:
+        text += f"\nBest {_BEST}: {best[_BEST]:.4f} at step {best['step']}.\n"
+    return text
+
+
+_SCORE = """\
+```python
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+folder = "PATH_OR_NAME"
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+messages = [
+    {"role": "user", "content": "Add two numbers."},
+    {"role": "assistant", "content": "def add(a, b):\\n    return a + b\\n"},
+]
+batch = tokenizer.apply_chat_template(messages, return_tensors="pt", return_dict=True)
+with torch.inference_mode():
+    reward = model(**batch).logits[0, 0].item()
+```
+
+The reward is the score head on the last token's hidden state, without an activation; only differences of
+rewards of the same prompt mean something. `AutoModelForCausalLM` opens the same folder as a language model.
+"""
+_GENERATE = """\
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+folder = "PATH_OR_NAME"
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForCausalLM.from_pretrained(folder).eval()
+messages = [{"role": "user", "content": "Add two numbers."}]
+batch = tokenizer.apply_chat_template(
+    messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+)
+print(tokenizer.decode(model.generate(**batch)[0]))
+```
+"""
+
+
+def _texts(config: TrainConfig, form: str) -> str:
+    data = config.data
+    if form == "conversation":
+        text = "A text is a conversation as the tokenizer's chat template writes it."
+    else:
+        text = (
+            "A text is, as a string of Python:\n\n"
+            f"    {data.template!r}\n\n"
+            "The tokenizer's chat template writes it of a user's and an assistant's message."
+        )
+    end = "The EOS token ends a text. " if data.append_eos else ""
+    return f"{text} {end}Training took texts of at most {data.max_length} tokens.\n"
+
+
+def write(
+    convert: ConvertConfig, config: TrainConfig, step: int, form: str, with_score: bool
+) -> str:
+    """The card of a run's checkpoint; `form` is what its texts are, `text` or `conversation`."""
+    base = base_model(config.model.init_from)
+    header = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="text-classification" if with_score else "text-generation",
+        tags=["reward-model", "codepmp"] if with_score else ["codepmp"],
+        base_model=base,
+    )
+    kind = "reward model with its LM head" if with_score else "language model"
+    model = config.model
+    started = f"from {base}" if base else "from random parameters"
+    if base is None and model.init_from is not None:
+        started = "from another checkpoint"
+    settings = json.dumps(presets.to_json(config), indent=2, ensure_ascii=False)
+    return f"""\
+---
+{header.to_yaml()}
+---
+
+# {pathlib.Path(convert.run).resolve().name}, step {step}
+
+A {model.family} {kind} in {convert.dtype}, trained {started} with codepmp_jax: preference model pretraining
+([CodePMP](https://arxiv.org/abs/2410.02229)), pair loss x {config.loss.rm_coef:g} + LM loss x {config.loss.lm_coef:g}.
+
+## Texts
+
+{_texts(config, form)}
+## Use
+
+{_SCORE if with_score else _GENERATE}
+## Metrics
+
+{_metrics(_rows(convert.run, step))}
+## Config
+
+```json
+{settings}
+```
+"""

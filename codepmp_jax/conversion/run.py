@@ -1,0 +1,101 @@
+"""A Hugging Face folder becomes a training run, whose hosts each restore their part of the parameters."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import pathlib
+import shutil
+from typing import Any
+
+import numpy as np
+
+from codepmp_jax import presets
+from codepmp_jax.checkpoint import Checkpointer
+from codepmp_jax.config import CheckpointConfig, FromHfConfig, TrainConfig
+from codepmp_jax.conversion.export import require_local
+from codepmp_jax.conversion.load import Read, find_folder, is_run, open_folder, resolve
+from codepmp_jax.conversion.weights import Index, leaf, nested
+from codepmp_jax.errors import UserError, require
+from codepmp_jax.models.preference import abstract_params
+from codepmp_jax.param_store import Pieces
+from codepmp_jax.progress import progress
+from codepmp_jax.shards import write_json
+from codepmp_jax.tokenization import Tokenizer
+
+
+def _saved_config(folder: pathlib.Path) -> TrainConfig:
+    """The config of the run that a folder was converted from; the defaults for one from elsewhere."""
+    path = folder / "codepmp_jax.json"
+    if not path.is_file():
+        return TrainConfig()
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))["config"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: holds no config ({error!r}). Remedy: copy it again.") from error
+    return presets.from_json(TrainConfig, saved, str(path))
+
+
+def from_hf(convert: FromHfConfig) -> pathlib.Path:
+    """Writes a training run with the folder's parameters as checkpoint 0, whole or not at all; returns it.
+
+    The run has no optimizer state: `--model.init-from` starts from it. A piece of a weight at a time is in
+    memory, not the model. Raises UserError where the folder is incomplete or of no known family, or the
+    output exists.
+    """
+    for name, value in (("input", convert.input), ("output", convert.output)):
+        require(value != "", name, value, "must be given", f"add --{name} FOLDER")
+    output = require_local("output", convert.output)
+    require(not output.exists(), "output", convert.output, "exists", "give a new folder")
+    require(
+        not is_run(convert.input),
+        "input",
+        convert.input,
+        "is a training run already",
+        "give it to --model.init-from as it is",
+    )
+    folder = find_folder(convert.input, "input")
+    tokenizer = Tokenizer.load(str(folder))
+    config = _saved_config(folder)
+    model = dataclasses.replace(
+        config.model,
+        init_from=str(folder),
+        tie_embeddings=convert.tie_embeddings,
+        score_init_std=convert.score_init_std,
+    )
+    config = resolve(dataclasses.replace(config, model=model))
+    data = dataclasses.replace(config.data, tokenizer=str(output / "tokenizer"))
+    config = dataclasses.replace(config, workdir=convert.output, data=data)
+    require(
+        tokenizer.vocab_size <= config.model.vocab_size,
+        f"{folder}: vocab_size of config.json",
+        config.model.vocab_size,
+        f"must hold the tokenizer's {tokenizer.vocab_size} tokens",
+        "take a tokenizer that belongs to the model",
+    )
+    _, shapes, _ = abstract_params(config.model)
+    reads = open_folder(config.model, shapes, convert.seed)
+    partial = output.with_name(output.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    tokenizer.save(partial / "tokenizer")
+    write_json(partial / "config.json", presets.to_json(config))
+    total = sum(int(np.prod(leaf(shapes, path).shape)) for path in reads)
+    with (
+        progress(total=total, desc="convert", unit="param", unit_scale=True) as bar,
+        contextlib.closing(Checkpointer(str(partial), CheckpointConfig())) as checkpointer,
+    ):
+
+        def pieces(path: str, read: Read) -> Pieces:
+            def shown(index: Index) -> np.ndarray:
+                piece = read(index)
+                bar.update(piece.size)
+                return piece
+
+            return Pieces(tuple(leaf(shapes, path).shape), shown)
+
+        params: Any = nested({path: pieces(path, read) for path, read in reads.items()})
+        checkpointer.require_room(params)
+        checkpointer.save(0, params, None, [], presets.to_json(config))
+    partial.rename(output)
+    return output

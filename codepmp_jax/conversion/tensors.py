@@ -1,0 +1,189 @@
+"""The safetensors of a Hugging Face folder: read by name and part, and written block by block."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from codepmp_jax.conversion.weights import Index
+from codepmp_jax.errors import UserError, require
+from codepmp_jax.shards import write_json
+
+INDEX = "model.safetensors.index.json"
+_MAX_FILE_BYTES = 5 * 10**9
+# By numpy's names: what a safetensors header calls the dtypes that are written.
+_WRITTEN = {"float32": "F32", "bfloat16": "BF16"}
+_READ = ("F64", "F32", "F16", "BF16")
+
+
+class Tensors:
+    """The tensors of a Hugging Face folder, by name; nothing is read before it is asked for."""
+
+    def __init__(self, folder: pathlib.Path):
+        """Reads the index. Raises UserError where the folder has no safetensors, or not all of its index."""
+        self.folder = folder
+        index = folder / INDEX
+        if index.is_file():
+            self._files = _weight_map(index)
+            missing = sorted(
+                name for name in set(self._files.values()) if not (folder / name).is_file()
+            )
+            require(
+                not missing,
+                str(index),
+                missing,
+                "names files that are not there",
+                "copy the folder again, with all its safetensors",
+            )
+        elif (folder / "model.safetensors").is_file():
+            with self._open("model.safetensors") as file:
+                self._files = dict.fromkeys(file.keys(), "model.safetensors")
+        else:
+            raise UserError(
+                f"{folder}: has neither {INDEX} nor model.safetensors. Remedy: save the model with "
+                "safe_serialization."
+            )
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._files
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def _open(self, name: str) -> Any:
+        path = self.folder / name
+        try:
+            return safe_open(path, "numpy")
+        except (SafetensorError, OSError) as error:
+            raise UserError(
+                f"{path}: cannot be read: {error}. Remedy: copy it again; it may be a part of the file only."
+            ) from error
+
+    @functools.cached_property
+    def _headers(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Shape and dtype of each tensor, by name."""
+        found = {}
+        for name in sorted(set(self._files.values())):
+            with self._open(name) as file:
+                for tensor in file.keys():  # noqa: SIM118 - not a dict
+                    part = file.get_slice(tensor)
+                    found[tensor] = (tuple(part.get_shape()), part.get_dtype())
+        return found
+
+    def check(self, name: str, shape: tuple[int, ...]) -> None:
+        """Raises UserError where the tensor is missing, not of `shape`, or not of floats."""
+        if name not in self or name not in self._headers:
+            raise UserError(
+                f"{self.folder}: lacks the tensor {name!r}. Remedy: take a complete folder."
+            )
+        found, dtype = self._headers[name]
+        require(
+            found == shape,
+            f"{self.folder}: shape of {name}",
+            found,
+            f"must be {shape} by config.json",
+            "take a folder whose tensors fit its config.json",
+        )
+        require(
+            dtype in _READ,
+            f"{self.folder}: dtype of {name}",
+            dtype,
+            f"must be one of {', '.join(_READ)}",
+            "take the model that is not quantized",
+        )
+
+    def read(self, name: str, index: Index) -> np.ndarray:
+        """A part of a tensor that has been checked, in float32."""
+        with self._open(self._files[name]) as file:
+            return np.asarray(file.get_slice(name)[index]).astype(np.float32)
+
+
+def _weight_map(index: pathlib.Path) -> dict[str, str]:
+    try:
+        found = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        return {str(name): str(file) for name, file in found.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{index}: is no index of safetensors ({error!r}). Remedy: copy it again."
+        ) from error
+
+
+class Tensor(NamedTuple):
+    """A tensor to be written."""
+
+    name: str
+    shape: tuple[int, ...]
+    blocks: Iterable[np.ndarray]
+    """Its rows in float32, a few at a time."""
+
+
+def plan_files(tensors: Sequence[Tensor], itemsize: int) -> list[list[Tensor]]:
+    """The tensors of each file, in order; at most _MAX_FILE_BYTES a file, but one tensor at the least."""
+    files: list[list[Tensor]] = []
+    size = 0
+    for tensor in tensors:
+        num_bytes = int(np.prod(tensor.shape)) * itemsize
+        if not files or size + num_bytes > _MAX_FILE_BYTES:
+            files.append([])
+            size = 0
+        files[-1].append(tensor)
+        size += num_bytes
+    return files
+
+
+def write_tensors(folder: pathlib.Path, tensors: Sequence[Tensor], dtype: str) -> None:
+    """Writes tensors in `dtype` (float32 or bfloat16) as safetensors, and their index if they are several.
+
+    A block at a time is in memory.
+    """
+    numpy_dtype = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    files = plan_files(tensors, numpy_dtype.itemsize)
+    weight_map = {}
+    total = 0
+    for number, content in enumerate(files, start=1):
+        part = "" if len(files) == 1 else f"-{number:05d}-of-{len(files):05d}"
+        name = f"model{part}.safetensors"
+        total += _write_file(folder / name, content, dtype, numpy_dtype)
+        weight_map |= {tensor.name: name for tensor in content}
+    if len(files) > 1:
+        index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+        write_json(folder / INDEX, index)
+
+
+def _write_file(
+    path: pathlib.Path, tensors: Sequence[Tensor], dtype: str, numpy_dtype: np.dtype
+) -> int:
+    """Writes one file, to its last byte on the disk; the bytes of its tensors.
+
+    The safetensors library writes tensors that are in memory only. The format: the header's length (8
+    bytes), the header, the tensors one after the other.
+    """
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for tensor in tensors:
+        start, end = end, end + int(np.prod(tensor.shape)) * numpy_dtype.itemsize
+        header[tensor.name] = {
+            "dtype": _WRITTEN[dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for tensor in tensors:
+            for block in tensor.blocks:
+                array = np.ascontiguousarray(block.astype(numpy_dtype, copy=False))
+                file.write(array.view(np.uint8).data)
+        assert file.tell() == 8 + len(text) + end
+        file.flush()
+        os.fsync(file.fileno())
+    return end

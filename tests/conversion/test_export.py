@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+from codepmp_jax import storage
+from codepmp_jax.config import ConvertConfig
+from codepmp_jax.conversion import export
+from codepmp_jax.errors import UserError
+from codepmp_jax.records import PreferencePair
+from codepmp_jax.shards import write_manifest, write_split
+from codepmp_jax.tokenization import Tokenizer
+from tests.conversion.runs import STEP, write_run
+from tests.conversion.test_chat_template import with_special_tokens
+from tests.training.reference import tiny_config
+
+
+def write_pairs(folder, kinds: list[bool]) -> None:
+    """Pairs that are conversations or texts."""
+    pairs = [PreferencePair(str(i), "[]", "[]", "[]", kind) for i, kind in enumerate(kinds)]
+    write_manifest(folder, PreferencePair, {"train": write_split(folder, "train", pairs, 1)}, {})
+
+
+@pytest.mark.parametrize(
+    ("kinds", "form"), [([False] * 3, "text"), ([True] * 3, "conversation"), (None, "text")]
+)
+def test_the_form_is_that_of_the_pairs(tmp_path, kinds, form):
+    if kinds is not None:
+        write_pairs(tmp_path / "pairs", kinds)
+    config = tiny_config(data__input=str(tmp_path / "pairs"))
+    assert export.form_of_data("auto", config) == form
+    assert export.form_of_data("conversation", config) == "conversation"
+
+
+def test_both_kinds_of_pairs_are_for_the_user_to_decide(tmp_path):
+    write_pairs(tmp_path / "pairs", [True, False])
+    config = tiny_config(data__input=str(tmp_path / "pairs"))
+    with pytest.raises(UserError, match="holds both texts and conversations"):
+        export.form_of_data("auto", config)
+    assert export.form_of_data("text", config) == "text"
+
+
+def test_the_config_names_the_tokens_of_the_tokenizer(tmp_path):
+    tokenizer = with_special_tokens("bos", tmp_path / "tokenizer")
+    config = tiny_config(workdir=str(tmp_path / "run"), model__vocab_size=4096)
+    write_run(config, tokenizer)
+    folder = export.to_hf(ConvertConfig(run=config.workdir, output=str(tmp_path / "hf")))
+    hf: Any = AutoConfig.from_pretrained(folder)
+    assert hf.bos_token_id == tokenizer.backend.token_to_id("<|im_start|>")
+    assert (hf.eos_token_id, hf.pad_token_id) == (tokenizer.eos_id, tokenizer.pad_id)
+    assert (hf.num_labels, hf.problem_type) == (1, "regression")
+    assert Tokenizer.load(str(folder)).special_tokens["bos_token"] == "<|im_start|>"
+    model: Any = AutoModelForSequenceClassification.from_pretrained(folder)
+    assert model.score.weight.shape == (1, 32)
+    facts = json.loads((folder / "codepmp_jax.json").read_text())
+    assert (facts["step"], facts["chat_template"]) == (STEP, "text")
+    assert "pipeline_tag: text-classification" in (folder / "README.md").read_text()
+
+
+def test_a_folder_in_a_bucket_is_refused(tmp_path):
+    with pytest.raises(UserError, match="output = 'gs://b/f': must be a folder on a disk"):
+        export.to_hf(ConvertConfig(run=str(tmp_path), output="gs://b/f"))
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(tmp_path, monkeypatch):
+    config = tiny_config(workdir=str(tmp_path / "run"), model__vocab_size=4096)
+    write_run(config)
+    monkeypatch.setattr(storage, "free_bytes", lambda folder: 10**6)
+    convert = ConvertConfig(run=config.workdir, output=str(tmp_path / "hf"))
+    with pytest.raises(UserError, match=r"needs 0\.0 GB, but its disk has 0\.0 GB left"):
+        export.to_hf(convert)
+    assert not (tmp_path / "hf").exists()
+    assert not list((tmp_path / "hf.partial").glob("*"))
