@@ -9,12 +9,10 @@ import sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from codepmp_jax import shards
 from codepmp_jax.config import ExportConfig, ImportConfig
-from codepmp_jax.data.interchange import export_pairs, extract_prompt, import_pairs
+from codepmp_jax.data.interchange import export_pairs, import_pairs
 from codepmp_jax.errors import UserError
 from codepmp_jax.records import PreferencePair, content_id
 from codepmp_jax.shards import ShardedDataset
@@ -77,32 +75,6 @@ def test_every_format_becomes_pairs_in_order(tmp_path):
     assert [pair.subset for pair in pairs] == ["easy", *[""] * 6]
     assert all(pair.pair_id == content_id(*texts(pair)) for pair in pairs)
     assert [pair.lineage for pair in pairs][5] == {"file": "rows.jsonl", "row": 6}
-
-
-def trl_extract_prompt(chosen, rejected):
-    """TRL's rule as its documentation states it, for two texts that differ somewhere in common length."""
-    index = 0
-    while chosen[index] == rejected[index]:
-        index += 1
-    index -= int(index > 0 and chosen[index - 1] == " ")
-    return chosen[:index], chosen[index:], rejected[index:]
-
-
-@given(st.text("ab "), st.text("ab "), st.text("ab "))
-def test_implicit_prompt_by_trls_rule(prompt, chosen, rejected):
-    parts = extract_prompt(f"{prompt}x{chosen}", f"{prompt}y{rejected}")
-    assert parts == trl_extract_prompt(f"{prompt}x{chosen}", f"{prompt}y{rejected}")
-    assert parts[0] + parts[1] == f"{prompt}x{chosen}"
-    assert parts[0] + parts[2] == f"{prompt}y{rejected}"
-
-
-def test_implicit_prompt_leaves_something_to_the_responses():
-    assert extract_prompt("abc", "abcd") == ("ab", "c", "cd")
-    assert extract_prompt("a ", "a b") == ("a", " ", " b")
-    assert extract_prompt("same", "same") == ("sam", "e", "e")
-    assert extract_prompt("x ", "y ") == ("", "x ", "y ")
-    assert extract_prompt("", "y") == ("", "", "y")
-    assert extract_prompt([USER], [USER, FOUR]) == ([], [USER], [USER, FOUR])
 
 
 def test_folder_of_files_is_read_in_the_order_of_names(tmp_path):

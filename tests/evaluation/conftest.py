@@ -3,7 +3,7 @@ import json
 import pytest
 import tokenizers
 import torch
-from transformers import Qwen2Config, Qwen2ForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from codepmp_jax import presets
 from codepmp_jax.config import DataConfig, ModelConfig, TrainConfig
@@ -12,11 +12,21 @@ WORDS = ["<eos>", "<pad>", "Q", "A", ":", *"abcdefghijklmnop"]
 TEMPLATE = "Q : {prompt} A : {response}"
 
 
-def write_reward_model(folder, *, max_length=64, append_eos=True, pad="<pad>", num_words=None):
-    """A tiny random reward model over WORDS, in `folder` as conversion writes it."""
+def write_reward_model(
+    folder,
+    *,
+    family="qwen2",
+    max_length=64,
+    append_eos=True,
+    pad="<pad>",
+    num_words=None,
+    **settings,
+):
+    """A tiny random reward model over WORDS, in `folder` as conversion writes it; `settings` are transformers'."""
     torch.manual_seed(0)
     vocab_size = num_words or len(WORDS)
-    config = Qwen2Config(
+    config = AutoConfig.for_model(
+        family,
         vocab_size=vocab_size,
         hidden_size=32,
         intermediate_size=64,
@@ -25,9 +35,10 @@ def write_reward_model(folder, *, max_length=64, append_eos=True, pad="<pad>", n
         num_key_value_heads=2,
         pad_token_id=WORDS.index(pad),
         initializer_range=0.3,
+        **settings,
     )
     config.num_labels = 1
-    Qwen2ForSequenceClassification(config).save_pretrained(folder)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
     vocab = {word: place for place, word in enumerate(WORDS)}
     backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocab, unk_token="p"))
     backend.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()

@@ -1,0 +1,150 @@
+"""What is scored: pairs, or problems with their candidates, and the files that hold them."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from codepmp_jax import shards
+from codepmp_jax.errors import UserError, require
+from codepmp_jax.pair_rows import MalformedRow, find_files, parse_row, read_rows
+from codepmp_jax.records import PreferencePair, Problem, content_id, read_problems
+from codepmp_jax.tokenization import Text, Tokenizer
+
+_OF_PAIRS = {"chosen", "rejected", "better", "worse"}
+_OF_PROBLEMS = {"problem_id", "candidates"}
+
+Items = Sequence[PreferencePair] | Sequence[Problem]
+
+
+def read_items(path: str, split: str = "heldout") -> Items:
+    """The pairs or problems of a file or folder; which of them it holds is recognised from its content.
+
+    Raises UserError naming file and line where it holds neither, or one that is malformed.
+    """
+    files = [] if _is_dataset(path) else find_files(path)
+    if files and files[0].suffix != ".parquet":
+        first = next(read_rows(files[0]), None)
+        keys = set(first.value) if first and isinstance(first.value, dict) else set()
+        if keys & _OF_PROBLEMS:
+            return read_candidates(path)
+        require(
+            bool(keys & _OF_PAIRS),
+            f"{files[0]}: entries of the first row",
+            sorted(keys),
+            "must be those of a problem (problem_id, prompt, candidates) or of a pair (prompt, chosen, rejected)",
+            "give candidates or pairs",
+        )
+    return read_pairs(path, split)
+
+
+def read_pairs(path: str, split: str = "heldout") -> list[PreferencePair]:
+    """The pairs of a folder of shards (its `split`), or of JSONL or Parquet files, in order; no two ids are equal.
+
+    A row's id is its `pair_id`, or else its `id`. A row without one is named by its content; of several rows
+    of the same content the second is CONTENT-2, and so on. Raises UserError naming file and line where a row
+    is malformed or an id stands twice, and where there are no pairs.
+    """
+    lines: dict[str, str] = {}
+    copies: dict[str, int] = {}
+    pairs = []
+    for where, given, pair in _shard_pairs(path, split) if _is_dataset(path) else _row_pairs(path):
+        pair_id = given or pair.pair_id
+        if given is None:
+            copies[pair_id] = copies.get(pair_id, 0) + 1
+            if copies[pair_id] > 1:
+                pair_id = f"{pair_id}-{copies[pair_id]}"
+        if pair_id in lines:
+            raise UserError(
+                f"{where}: the id {pair_id!r} stands twice, first at {lines[pair_id]}. Remedy: give every "
+                "row an id of its own, or leave the ids out."
+            )
+        lines[pair_id] = where
+        pairs.append(dataclasses.replace(pair, pair_id=pair_id))
+    require(len(pairs) > 0, "pairs", path, "must hold a pair", "give another file or split")
+    return pairs
+
+
+def read_candidates(path: str) -> list[Problem]:
+    """The problems of a candidates file (JSONL), each with at least one candidate, in order.
+
+    Raises UserError naming file and line where a line is malformed, an id stands twice, or a problem has no
+    candidates; and where there are no problems.
+    """
+    require(
+        pathlib.Path(path).is_file() and not path.endswith(".gz"),
+        "candidates",
+        path,
+        "must be a JSONL file, a problem a line",
+        "give the file that launch/candidates.py wrote",
+    )
+    problems = []
+    for number, problem in enumerate(read_problems(path), start=1):
+        texts = [problem.problem_id, problem.prompt, *(c.response for c in problem.candidates)]
+        require(
+            len(texts) > 2 and all(isinstance(text, str) for text in texts) and texts[0] != "",
+            f"{path}:{number}: problem",
+            problem.problem_id,
+            "must have an id, a prompt and at least one candidate, all of them strings",
+            "write candidates with launch/candidates.py, or leave the problem out",
+        )
+        problems.append(problem)
+    require(len(problems) > 0, "candidates", path, "must hold a problem", "give another file")
+    return problems
+
+
+def texts_of(item: PreferencePair | Problem, tokenizer: Tokenizer, template: str) -> list[Text]:
+    """Chosen and rejected of a pair, or every candidate of a problem, in the form of the training's rows."""
+    if isinstance(item, PreferencePair):
+        return list(tokenizer.format_pair(item, template))
+    return [tokenizer.format(item.prompt, c.response, template) for c in item.candidates]
+
+
+def digest(path: str, split: str = "heldout") -> str:
+    """sha256 of a file's bytes; of a folder, of the sha256 of each of its files or of the split's shards."""
+    if _is_dataset(path):
+        entries = shards.read_manifest(path, PreferencePair)["splits"][split]["shards"]
+        parts = [entry["sha256"] for entry in entries]
+    else:
+        parts = [shards.sha256_of(file) for file in find_files(path)]
+    return parts[0] if pathlib.Path(path).is_file() else content_id(*parts)
+
+
+def _is_dataset(path: str) -> bool:
+    return (pathlib.Path(path) / shards.MANIFEST).is_file()
+
+
+_Located = Iterator[tuple[str, str | None, PreferencePair]]
+"""(where it stands, the id it was given, the pair named by its content)."""
+
+
+def _shard_pairs(path: str, split: str) -> _Located:
+    dataset = shards.ShardedDataset(path, PreferencePair, split)
+    for number, pair in enumerate(dataset):
+        yield f"{path}, {split}, record {number}", None, pair
+
+
+def _row_pairs(path: str) -> _Located:
+    for file in find_files(path):
+        for row in read_rows(file):
+            where = f"{file}:{row.number}"
+            try:
+                if isinstance(row.value, MalformedRow):
+                    raise row.value
+                pair = parse_row(row.value, {"file": file.name, "row": row.number})
+                yield where, _given_id(row.value), pair
+            except MalformedRow as error:
+                raise UserError(f"{where}: {error}. Remedy: correct the row.") from error
+
+
+def _given_id(row: dict[str, Any]) -> str | None:
+    for name in ("pair_id", "id"):
+        value = row.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+            raise MalformedRow(f"{name} is neither a string nor an integer", repr(value))
+        return str(value)
+    return None

@@ -1,0 +1,109 @@
+"""`launch/evaluate.py score --backend jax` on several hosts, which go on with what one began."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import socket
+import subprocess
+
+import numpy as np
+import pytest
+
+from codepmp_jax.config import MeshConfig, ScoreConfig, ScorerConfig
+from codepmp_jax.evaluation import scoring
+from codepmp_jax.evaluation.scores import read_meta, read_scores
+from codepmp_jax.journal import Journal
+from codepmp_jax.records import Candidate, Problem
+from tests.e2e.launching import command, environment
+from tests.evaluation.test_jax_scorer import write_run
+
+NUM_HOSTS = 2
+BATCH_TOKENS = 64
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+def write_candidates(path) -> None:
+    generator = random.Random(0)
+
+    def code(least: int, most: int) -> str:
+        return " ".join(
+            generator.choices(["def", "f", "(", ")", "x"], k=generator.randint(least, most))
+        )
+
+    problems = [
+        Problem(f"p{i}", code(1, 9), tuple(Candidate(code(1, 60)) for _ in range(8)))
+        for i in range(4)
+    ]
+    path.write_text("".join(problem.to_json() + "\n" for problem in problems), encoding="utf-8")
+
+
+def score_on_hosts(*arguments: object) -> list[str]:
+    """Runs the command on every host to its good end; gives what each wrote to stdout."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        address = f"localhost:{probe.getsockname()[1]}"
+    processes = [
+        subprocess.Popen(
+            command("evaluate.py", "score", *arguments),
+            env=environment(
+                XLA_FLAGS="--xla_force_host_platform_device_count=2",
+                JAX_CPU_COLLECTIVES_IMPLEMENTATION="gloo",
+                JAX_COORDINATOR_ADDRESS=address,
+                JAX_NUM_PROCESSES=str(NUM_HOSTS),
+                JAX_PROCESS_ID=str(host),
+            ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for host in range(NUM_HOSTS)
+    ]
+    try:
+        printed = [process.communicate(timeout=300) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0] * NUM_HOSTS, printed
+    return [out for out, _ in printed]
+
+
+def test_two_hosts_go_on_with_what_one_began(tmp_path, monkeypatch):
+    run = write_run(tmp_path / "run")
+    source, output = tmp_path / "candidates.jsonl", tmp_path / "scores.jsonl"
+    write_candidates(source)
+    config = ScoreConfig(
+        *(run, "jax"),
+        input=str(source),
+        output=str(tmp_path / "alone.jsonl"),
+        scorer=ScorerConfig(batch_tokens=BATCH_TOKENS),
+        mesh=MeshConfig(fsdp=4, tensor=2),
+    )
+    scoring.run(config)
+    append = Journal.append
+
+    def append_and_die(journal, lines):
+        append(journal, lines)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "append", append_and_die)
+        with pytest.raises(Killed):
+            scoring.run(dataclasses.replace(config, output=str(output)))
+    first, second = score_on_hosts(
+        *("--model", run, "--backend", "jax", "--input", source, "--output", output),
+        *("--scorer.batch-tokens", BATCH_TOKENS, "--mesh.fsdp", 2, "--mesh.tensor", 2),
+    )
+    assert first.endswith(f"-> {output}\n")
+    assert "texts of" not in second
+    assert 0 < read_meta(output)["num_resumed"] < read_meta(output)["num_distinct"]
+    ours, theirs = read_scores(output), read_scores(tmp_path / "alone.jsonl")
+    assert [(s.item_id, s.index, s.num_tokens) for s in ours] == [
+        (s.item_id, s.index, s.num_tokens) for s in theirs
+    ]
+    rewards = np.array([score.reward for score in theirs])
+    assert rewards.std() > 0.1
+    np.testing.assert_allclose([score.reward for score in ours], rewards, rtol=1e-5, atol=1e-5)
