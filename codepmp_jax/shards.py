@@ -26,9 +26,11 @@ from typing import Any
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 import codepmp_jax
-from codepmp_jax import tfds_info
+from codepmp_jax import storage, tfds_info
+from codepmp_jax.config import DataConfig
 from codepmp_jax.errors import UserError
 from codepmp_jax.records import Record, RecordT
+from codepmp_jax.staging import Cache, Source, Staging
 
 MANIFEST = "manifest.json"
 # One record a chunk: every record can be read alone, which a global shuffle needs.
@@ -47,11 +49,7 @@ class Shard:
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Writes JSON so that the file is either the old one or the whole new one."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    storage.write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_lines(path: str | os.PathLike[str], rows: Iterable[Any]) -> None:
@@ -170,14 +168,16 @@ def read_manifest(
     directory: str | os.PathLike[str], record_type: type[Record] | None = None
 ) -> dict[str, Any]:
     """The manifest of a dataset. Raises UserError where there is none or it is of another kind."""
-    path = pathlib.Path(directory) / MANIFEST
-    if not path.is_file():
+    path = storage.place(directory) / MANIFEST
+    with storage.told(path, "read"):
+        is_there = path.is_file()
+    if not is_there:
         raise UserError(
             f"{path}: no such file. Remedy: give a folder that a finished stage wrote, "
             "or run that stage again to finish it."
         )
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(path.read_bytes())
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: not JSON ({error}). Remedy: make the dataset again.") from error
     if record_type is not None:
@@ -202,13 +202,16 @@ class ShardedDataset(Sequence):
         split: str,
         verify: bool = True,
         only: int | None = None,
+        cache: Cache | None = None,
+        in_order: bool = False,
     ):
         """Opens `split` of the dataset in `directory`, or `only` its shard of that number.
 
-        Compares each shard's size with the manifest, and with `verify` its sha256. Raises UserError
-        naming the shard that is missing or damaged, or the splits that there are.
+        Compares each shard's size with the manifest, and with `verify` its sha256. The shards of a bucket
+        are copied to `cache`, and compared there; `in_order` says that they are read one after the other.
+        Raises UserError naming the shard that is missing or damaged, or the splits that there are.
         """
-        self.directory = pathlib.Path(directory)
+        self.directory = storage.place(directory)
         self.record_type = record_type
         self.split = split
         splits = read_manifest(directory, record_type)["splits"]
@@ -220,21 +223,60 @@ class ShardedDataset(Sequence):
         entries = splits[split]["shards"]
         chosen = entries if only is None else entries[only : only + 1]
         self.shards = [Shard(**entry) for entry in chosen]
-        for shard in self.shards:
-            self._check(shard, verify)
+        self._staging = None
+        if storage.is_bucket(self.directory):
+            cache = cache or Cache(DataConfig.cache, DataConfig.cache_bytes)
+            self._check_sizes()
+            sources = [
+                Source(str(self.directory / shard.name), shard.num_bytes, shard.sha256)
+                for shard in self.shards
+            ]
+            self._staging = Staging(sources, cache, in_order, verify)
+        else:
+            for shard in self.shards:
+                self._check(shard, verify)
         self._ends = list(itertools.accumulate(shard.num_records for shard in self.shards))
         self._readers: dict[int, ArrayRecordReader] = {}
 
     def _check(self, shard: Shard, verify: bool) -> None:
-        path = self.directory / shard.name
+        path = pathlib.Path(self.directory / shard.name)
         if not path.is_file():
             raise UserError(f"{path}: shard is missing. Remedy: copy or make the dataset again.")
         size = path.stat().st_size
         if size != shard.num_bytes or (verify and sha256_of(path) != shard.sha256):
-            raise UserError(
-                f"{path}: shard is damaged: its {size} bytes are not the {shard.num_bytes} bytes "
-                f"with sha256 {shard.sha256} of the manifest. Remedy: copy or make the dataset again."
-            )
+            raise self._damaged(shard, size)
+
+    def _check_sizes(self) -> None:
+        """Of all shards by one listing of the bucket."""
+        with storage.told(self.directory, "read"):
+            there = storage.files(self.directory)
+        for shard in self.shards:
+            if shard.name not in there:
+                raise UserError(
+                    f"{self.directory / shard.name}: shard is missing. Remedy: copy or make the dataset again."
+                )
+            if there[shard.name].num_bytes != shard.num_bytes:
+                raise self._damaged(shard, there[shard.name].num_bytes)
+
+    def _damaged(self, shard: Shard, size: int) -> UserError:
+        return UserError(
+            f"{self.directory / shard.name}: shard is damaged: its {size} bytes are not the "
+            f"{shard.num_bytes} bytes with sha256 {shard.sha256} of the manifest. Remedy: copy or make the "
+            "dataset again."
+        )
+
+    def _reader(self, number: int) -> ArrayRecordReader:
+        reader = self._readers.get(number)
+        if reader is None:
+            path = self.directory / self.shards[number].name
+            if self._staging is not None:
+                path = self._staging.path(number)
+                # Not closed: another thread may be reading.
+                while len(self._readers) >= self._staging.num_open:
+                    self._readers.pop(next(iter(self._readers.copy())), None)
+            reader = ArrayRecordReader(str(path), "readahead_buffer_size:0")
+            self._readers[number] = reader
+        return reader
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -245,15 +287,14 @@ class ShardedDataset(Sequence):
         number = bisect.bisect_right(self._ends, index)
         shard = self.shards[number]
         offset = index - (self._ends[number] - shard.num_records)
-        path = self.directory / shard.name
         try:
-            if number not in self._readers:
-                self._readers[number] = ArrayRecordReader(str(path), "readahead_buffer_size:0")
-            (data,) = self._readers[number].read(offset, offset + 1)
+            (data,) = self._reader(number).read(offset, offset + 1)
             return self.record_type.from_bytes(data)
+        except UserError:
+            raise
         except (ValueError, IndexError, RuntimeError) as error:
             raise UserError(
-                f"{path}: shard is damaged at record {offset} ({error}). "
+                f"{self.directory / shard.name}: shard is damaged at record {offset} ({error}). "
                 "Remedy: copy or make the dataset again."
             ) from error
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import pathlib
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -15,9 +17,13 @@ from google.protobuf.json_format import ParseDict
 from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from codepmp_jax import storage
 from codepmp_jax.chips import chip_of
 
 logger = logging.getLogger("codepmp_jax")
+
+# Seconds between two appends to a bucket, but for those by `flush`.
+_SEND_EVERY = 60.0
 
 
 def is_main_process() -> bool:
@@ -41,26 +47,50 @@ def peak_flops() -> float | None:
 
 
 class MetricsWriter:
-    """Rows of metrics to metrics.jsonl and TensorBoard; does nothing but on process 0."""
+    """Rows of metrics to metrics.jsonl and TensorBoard; does nothing but on process 0.
 
-    def __init__(self, workdir: pathlib.Path, step: int):
+    In a bucket files cannot grow: there, what is new is sent every minute and by `flush`.
+    """
+
+    def __init__(self, workdir: str | os.PathLike[str], step: int):
         """Appends to the rows up to `step`; later ones belong to steps that will be done again."""
         self._file = self._board = None
+        self.last_step = 0
+        """The last step that had a row."""
         if not is_main_process():
             return
-        workdir.mkdir(parents=True, exist_ok=True)
-        path = workdir / "metrics.jsonl"
-        if path.exists():
-            # What follows the last newline is a row that a killed process did not finish.
-            lines = path.read_text().split("\n")[:-1]
-            kept = [line for line in lines if json.loads(line)["step"] <= step]
-            partial = path.with_name(path.name + ".partial")
-            partial.write_text("".join(f"{line}\n" for line in kept))
-            partial.replace(path)
-        self._file = path.open("a")
-        self._board = _open_board(workdir / "tensorboard")
+        self._target = storage.place(workdir)
+        self._spool = (
+            tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+            if storage.is_bucket(workdir)
+            else None
+        )
+        self._sent: dict[str, int] = {}
+        self._flushed = time.monotonic()
+        folder = pathlib.Path(self._spool.name if self._spool else workdir)
+        with storage.told(workdir, "written"):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._drop_rows_after(step)
+            self._file = (folder / "metrics.jsonl").open("a")
+            there = storage.files(self._target / "tensorboard")
+            self._board = _open_board(folder / "tensorboard", there)
         # TensorBoard forgets what an earlier process wrote of the steps from here on.
         self._add(step + 1, session_log={"status": "START"})
+
+    def _drop_rows_after(self, step: int) -> None:
+        path = self._target / "metrics.jsonl"
+        if not path.exists():
+            return
+        text = path.read_text()
+        # What follows the last newline is a row that a killed process did not finish.
+        lines = text.split("\n")[:-1]
+        steps = [json.loads(line)["step"] for line in lines]
+        self.last_step = max(steps, default=0)
+        kept = "".join(
+            f"{line}\n" for line, written in zip(lines, steps, strict=True) if written <= step
+        )
+        if kept != text:
+            storage.write_text(path, kept)
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Writes a row; it has a `step`, and its other entries are numbers or None."""
@@ -74,6 +104,28 @@ class MetricsWriter:
             if name != "step" and value is not None
         ]
         self._add(row["step"], summary={"value": values})
+        if self._spool and time.monotonic() - self._flushed > _SEND_EVERY:
+            self.flush()
+
+    def flush(self) -> None:
+        """Makes the rows outlast this process and its machine; to be called before a checkpoint is saved."""
+        if self._file is None or self._board is None:
+            return
+        self._board.flush()
+        os.fsync(self._file.fileno())
+        if self._spool:
+            self._send(pathlib.Path(self._spool.name))
+        self._flushed = time.monotonic()
+
+    def _send(self, spool: pathlib.Path) -> None:
+        """Appends what is new in each file to its object."""
+        with storage.told(self._target, "written"):
+            for path in sorted(path for path in spool.rglob("*") if path.is_file()):
+                name = path.relative_to(spool).as_posix()
+                with path.open("rb") as file:
+                    file.seek(self._sent.get(name, 0))
+                    storage.append(self._target / name, file.read())
+                    self._sent[name] = file.tell()
 
     def _add(self, step: int, **content: dict[str, Any]) -> None:
         assert self._board is not None
@@ -82,15 +134,21 @@ class MetricsWriter:
 
     def close(self) -> None:
         """Flushes both."""
-        if self._file is not None and self._board is not None:
+        if self._file is None or self._board is None:
+            return
+        try:
+            self.flush()
+        finally:
             self._file.close()
             self._board.close()
+            if self._spool:
+                self._spool.cleanup()
 
 
-def _open_board(folder: pathlib.Path) -> EventFileWriter:
-    """A new file of events. TensorBoard reads files in the order of their names, which begin with the
-    second: within the second of the newest one, the order would be that of process numbers."""
-    started = {int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*")}
+def _open_board(folder: pathlib.Path, there: Iterable[str]) -> EventFileWriter:
+    """A new file of events beside those `there`. TensorBoard reads files in the order of their names, which
+    begin with the second: within the second of the newest one, the order would be that of process numbers."""
+    started = {int(name.split(".")[3]) for name in there if name.startswith("events.out.tfevents.")}
     while int(time.time()) in started:
         time.sleep(0.05)
     return EventFileWriter(str(folder))

@@ -26,8 +26,10 @@ import jinja2.ext
 import jinja2.sandbox
 import numpy as np
 import tokenizers
+from etils import epath
 from jaxtyping import Int32
 
+from codepmp_jax import storage
 from codepmp_jax.errors import UserError
 from codepmp_jax.records import PreferencePair
 
@@ -166,16 +168,16 @@ class Tokenizer:
             )
         try:
             prompt = json.loads(pair.prompt)
-            start = self._render(prompt, add_generation_prompt=True)
+            start = self.render(prompt, add_generation_prompt=True)
             chosen, rejected = (
-                self._render(prompt + json.loads(response), add_generation_prompt=False)
+                self.render(prompt + json.loads(response), add_generation_prompt=False)
                 for response in (pair.chosen, pair.rejected)
             )
         except (ValueError, TypeError, jinja2.TemplateError) as error:
             raise UserError(f"pair {pair.pair_id}: {error}") from error
         return _after(start, chosen), _after(start, rejected)
 
-    def _render(self, messages: list[dict[str, str]], add_generation_prompt: bool) -> str:
+    def render(self, messages: list[dict[str, str]], add_generation_prompt: bool = False) -> str:
         """The chat template's text. Raises ValueError where there is no template."""
         if self.chat_template is None:
             raise ValueError(
@@ -226,26 +228,26 @@ class Tokenizer:
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes tokenizer.json and tokenizer_config.json, which AutoTokenizer opens."""
-        folder = pathlib.Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         settings = {"tokenizer_class": "PreTrainedTokenizerFast"} | self.settings
         settings |= self.special_tokens | {"pad_token": self.backend.id_to_token(self.pad_id)}
         if self.chat_template is not None:
             settings["chat_template"] = self.chat_template
-        (folder / "tokenizer.json").write_text(self.definition, encoding="utf-8")
-        (folder / "tokenizer_config.json").write_text(
-            json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        folder = storage.place(folder)
+        storage.write_text(folder / "tokenizer.json", self.definition)
+        storage.write_text(
+            folder / "tokenizer_config.json",
+            json.dumps(settings, indent=2, ensure_ascii=False) + "\n",
         )
 
 
 # --- folders --------------------------------------------------------------------------------------
 
 
-def _find(name: str) -> pathlib.Path:
+def _find(name: str) -> epath.Path:
     """The folder of a tokenizer; of a hub name, the tokenizer's files only are downloaded."""
-    folder = EMBEDDED if name == "embedded" else pathlib.Path(name)
+    folder = storage.place(EMBEDDED if name == "embedded" else name)
     if not folder.is_dir():
-        if name == "embedded" or name.count("/") > 1 or name.startswith((".", "/", "~")):
+        if name == "embedded" or name.count("/") > 1 or name.startswith((".", "/", "~", "gs:")):
             raise UserError(
                 f"data.tokenizer = {name!r}: no such folder. Remedy: give a folder with tokenizer.json, "
                 "a name on the Hugging Face hub, or 'embedded'."
@@ -253,7 +255,7 @@ def _find(name: str) -> pathlib.Path:
         from huggingface_hub import snapshot_download
 
         try:
-            folder = pathlib.Path(snapshot_download(name, allow_patterns=list(_FILES)))
+            folder = storage.place(snapshot_download(name, allow_patterns=list(_FILES)))
         except Exception as error:  # no network, no such name, no access: one answer for all
             raise UserError(
                 f"data.tokenizer = {name!r}: is no folder, and the Hugging Face hub did not give it "
@@ -268,11 +270,11 @@ def _find(name: str) -> pathlib.Path:
     return folder
 
 
-def _read(path: pathlib.Path) -> str | None:
-    return path.read_text(encoding="utf-8") if path.is_file() else None
+def _read(path: epath.Path) -> str | None:
+    return path.read_bytes().decode() if path.is_file() else None
 
 
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
+def _read_json(path: epath.Path) -> dict[str, Any]:
     try:
         return json.loads(_read(path) or "{}")
     except json.JSONDecodeError as error:

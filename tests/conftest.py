@@ -11,6 +11,38 @@ os.environ.setdefault(
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("codepmp_jax", "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def running_bucket():
+    """A server with a bucket, for all tests of a process: its libraries ask only once where it is."""
+    from tests import gcs
+
+    with gcs.running_bucket() as bucket:
+        os.environ.update(bucket.variables())
+        yield bucket
+        for name in bucket.variables():
+            os.environ.pop(name, None)
+
+
+@pytest.fixture
+def bucket(running_bucket):
+    """The bucket gs://code, empty."""
+    for name in running_bucket.names():
+        running_bucket.delete(name)
+    return running_bucket
+
+
+@pytest.fixture
+def proxy(bucket, monkeypatch):
+    """The bucket by way of a server that can misbehave."""
+    from tests import gcs
+
+    proxy = gcs.Proxy(bucket.server)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
+    yield proxy
+    proxy.close()

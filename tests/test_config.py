@@ -55,6 +55,23 @@ def test_defaults_are_valid_and_frozen(config_type):
         (config.ModelConfig, {"num_kv_heads": 3}, "model.num_kv_heads = 3: must divide"),
         (config.ModelConfig, {"head_dim": 15}, "model.head_dim = 15: must be even"),
         (config.ModelConfig, {"score_init_std": -1.0}, "model.score_init_std = -1.0: must not"),
+        (
+            config.ModelConfig,
+            {"family": "mistral", "sliding_window": 0},
+            "model.sliding_window = 0",
+        ),
+        (config.ModelConfig, {"sliding_window": 8}, "model.sliding_window = 8: must be left out"),
+        (
+            config.ModelConfig,
+            {"family": "mistral", "logit_soft_cap": 30.0},
+            "model.logit_soft_cap = 30.0: must be left out in the family mistral",
+        ),
+        (config.RopeScalingConfig, {"factor": 0.5}, r"model.rope_scaling.factor = 0.5"),
+        (
+            config.RopeScalingConfig,
+            {"low_freq_factor": 4.0},
+            r"high_freq_factor = 4.0: must be above",
+        ),
         (config.DataConfig, {"template": "{prompt}"}, "data.template = '{prompt}': must hold"),
         (config.DataConfig, {"template": "{response} {prompt}"}, "data.template"),
         (config.DataConfig, {"template": "{prompt}{response}."}, "data.template"),
@@ -109,6 +126,14 @@ def test_defaults_are_valid_and_frozen(config_type):
             r"loss.lm_micro_batch_pairs = 4: must divide global_batch_rows \(6\)",
         ),
         (config.ScorerConfig, {"batch_tokens": 0}, "scorer.batch_tokens = 0: must be positive"),
+        (config.VotesConfig, {"temperature": 0.0}, "votes.temperature = 0.0: must be positive and"),
+        (config.VotesConfig, {"num_draws": 1}, "votes.num_draws = 1: must be at least 2"),
+        (config.ResamplingConfig, {"num_resamples": 0}, "resampling.num_resamples = 0: must be"),
+        (
+            config.ReportConfig,
+            {"inputs": ("a", "b"), "names": ("x",)},
+            r"names = \['x'\]: must be as many as the inputs, 2, or none",
+        ),
     ],
 )
 def test_broken_rules_name_path_value_rule_and_remedy(config_type, settings, message):

@@ -29,6 +29,7 @@ def refused(capsys, *argv):
 def test_the_named_presets_are_there():
     assert {"corpus_stdlib", "synth_ngram", "candidates_ngram"} <= set(NAMES)
     assert {"pmp_tiny", "pmp_1b5", "pmp_7b", "rm_tiny"} <= set(NAMES)
+    assert {"pmp_llama31_8b", "pmp_gemma2_9b"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

