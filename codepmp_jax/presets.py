@@ -169,10 +169,16 @@ def parse_command(
     raise UserError(f"{script} {name}: no such command; {hint}there are {', '.join(commands)}.")
 
 
+def split_arguments() -> tuple[list[str], list[str]]:
+    """A launch script's own arguments, and what stands after `--`, which is for another command."""
+    end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    return sys.argv[1:end], sys.argv[end + 1 :]
+
+
 def run(main: Callable[[], None]) -> None:
-    """Runs a launch script's main; a UserError becomes one line on stderr and exit status 2."""
+    """Runs a launch script's main; a UserError becomes one line on stderr and its exit status."""
     try:
         main()
     except UserError as error:
         print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.status)

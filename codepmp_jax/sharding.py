@@ -131,6 +131,15 @@ def make_mesh(sizes: tuple[int, int, int], devices: Sequence[Any] | None = None)
     return Mesh(grid, MESH_AXES, axis_types=(AxisType.Auto,) * 3)
 
 
+def param_shardings(axes: Any, mesh: Mesh) -> Any:
+    """The sharding of every parameter, by its logical axes (tuples in a tree)."""
+    return jax.tree.map(
+        lambda names: NamedSharding(mesh, partition_spec(names)),
+        axes,
+        is_leaf=lambda node: isinstance(node, tuple),
+    )
+
+
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Rows over data and fsdp."""
     return NamedSharding(mesh, partition_spec(("batch",)))

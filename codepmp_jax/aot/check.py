@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import re
 import time
 from typing import Any
 
@@ -19,6 +18,7 @@ from codepmp_jax.aot.workload import Workload, measure
 from codepmp_jax.chips import Chip
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.errors import require
+from codepmp_jax.memory import advice, is_exhausted, needed_gib
 from codepmp_jax.models.flops import train_flops
 from codepmp_jax.training import optimizer as optimizers
 from codepmp_jax.training.state import abstract_state
@@ -70,7 +70,7 @@ def check(config: TrainConfig, topology_name: str, num_slices: int = 1) -> Repor
             str(error),
             "take it out",
         )
-        if "RESOURCE_EXHAUSTED" not in str(error):
+        if not is_exhausted(error):
             raise
         return Report(
             **about,
@@ -105,28 +105,6 @@ def compile_step(config: TrainConfig, mesh: jax.sharding.Mesh, options: dict[str
     step: Any = jit_train_step(config, num_steps, shardings, options)
     with jax.set_mesh(mesh):
         return step.trace(state, abstract_batch(config, mesh)).lower().compile()
-
-
-def needed_gib(message: str) -> float | None:
-    """The memory that the compiler says is needed, where it does."""
-    found = re.search(r"\(([\d.]+)G\) exceeds available|Used ([\d.]+)G of", message)
-    return float(found.group(1) or found.group(2)) if found else None
-
-
-def advice(config: TrainConfig, rows_per_part: int, sizes: tuple[int, int, int]) -> list[str]:
-    """What to change so that a step that does not fit may do so, the cheapest change first."""
-    data, fsdp, _ = sizes
-    parts = config.accumulation_steps
-    found = []
-    if config.model.remat != "full":
-        found.append("--model.remat full")
-    if rows_per_part % 2 == 0:
-        found.append(f"--accumulation-steps {2 * parts}")
-    if data % 2 == 0:
-        found.append(f"--mesh.fsdp {2 * fsdp}")
-    if config.optimizer.first_moment_dtype == "float32":
-        found.append("--optimizer.first-moment-dtype bfloat16")
-    return [*found, "a larger slice"]
 
 
 def _figures(

@@ -7,7 +7,7 @@ dataclasses into command-line overrides and strict JSON. The string under a fiel
 from codepmp_jax.config.base import Config
 from codepmp_jax.config.checkpoint import CheckpointConfig
 from codepmp_jax.config.compile_check import CompileCheckConfig
-from codepmp_jax.config.conversion import ConvertConfig
+from codepmp_jax.config.conversion import ConvertConfig, FromHfConfig
 from codepmp_jax.config.corpus import (
     CorpusConfig,
     DecontaminationConfig,
@@ -17,15 +17,29 @@ from codepmp_jax.config.corpus import (
     TokenizerConfig,
 )
 from codepmp_jax.config.data import DataConfig
-from codepmp_jax.config.evaluation import AccuracyConfig, BestOfNConfig, ReportConfig
+from codepmp_jax.config.evaluation import (
+    AccuracyConfig,
+    BestOfNConfig,
+    ReportConfig,
+    ResamplingConfig,
+    VotesConfig,
+)
 from codepmp_jax.config.interchange import ExportConfig, ImportConfig
 from codepmp_jax.config.mesh import MeshConfig
-from codepmp_jax.config.model import ModelConfig
+from codepmp_jax.config.model import ModelConfig, RopeScalingConfig
+from codepmp_jax.config.operation import (
+    ProfileConfig,
+    QueuedResourceConfig,
+    SuperviseConfig,
+    WatchdogConfig,
+    XpkConfig,
+)
 from codepmp_jax.config.quickstart import QuickstartConfig
 from codepmp_jax.config.scoring import ScoreConfig, ScorerConfig
 from codepmp_jax.config.synthesis import (
     CandidatesConfig,
     GateConfig,
+    MutantConfig,
     NgramConfig,
     OpenAIConfig,
     RayConfig,
@@ -34,7 +48,7 @@ from codepmp_jax.config.synthesis import (
     VllmConfig,
     WriterConfig,
 )
-from codepmp_jax.config.tasks import JudgeConfig, ProblemsConfig
+from codepmp_jax.config.tasks import JudgeConfig, ProblemsConfig, PuzzlesConfig
 from codepmp_jax.config.training import LossConfig, OptimizerConfig, TrainConfig
 
 __all__ = [
@@ -51,26 +65,37 @@ __all__ = [
     "DedupConfig",
     "ExportConfig",
     "FilterConfig",
+    "FromHfConfig",
     "GateConfig",
     "ImportConfig",
     "JudgeConfig",
     "LossConfig",
     "MeshConfig",
     "ModelConfig",
+    "MutantConfig",
     "NgramConfig",
     "OpenAIConfig",
     "OptimizerConfig",
     "ProblemsConfig",
+    "ProfileConfig",
+    "PuzzlesConfig",
+    "QueuedResourceConfig",
     "QuickstartConfig",
     "RayConfig",
     "ReportConfig",
+    "ResamplingConfig",
+    "RopeScalingConfig",
     "SamplingConfig",
     "ScoreConfig",
     "ScorerConfig",
     "SecretsConfig",
+    "SuperviseConfig",
     "SynthesisConfig",
     "TokenizerConfig",
     "TrainConfig",
     "VllmConfig",
+    "VotesConfig",
+    "WatchdogConfig",
     "WriterConfig",
+    "XpkConfig",
 ]

@@ -12,6 +12,7 @@ from codepmp_jax.config.checkpoint import CheckpointConfig
 from codepmp_jax.config.data import DataConfig
 from codepmp_jax.config.mesh import MeshConfig
 from codepmp_jax.config.model import ModelConfig
+from codepmp_jax.config.operation import ProfileConfig, WatchdogConfig
 from codepmp_jax.errors import require
 
 
@@ -102,13 +103,16 @@ class TrainConfig(Config):
     """One training run: PMP pretraining or RM finetuning."""
 
     workdir: str = "runs/train"
-    """Folder of the run: config.json, tokenizer/, metrics.jsonl, tensorboard/, checkpoints/."""
+    """Folder of the run, local or gs://: config.json, tokenizer/, metrics.jsonl, tensorboard/, checkpoints/,
+    goodput.json."""
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     mesh: MeshConfig = MeshConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    watchdog: WatchdogConfig = WatchdogConfig()
+    profile: ProfileConfig = ProfileConfig()
     global_batch_rows: int = 1024
     """Rows in one optimizer step, over all devices: pairs in the layout `padded`; in the others a row holds
     several pairs, and a step as many as fit."""
@@ -127,6 +131,16 @@ class TrainConfig(Config):
     """Steps between evaluations; the last step always has one."""
     eval_pairs: int = 1024
     """Held-out pairs evaluated on during training; 0 for none."""
+    on_bad_step: Literal["stop", "skip"] = "stop"
+    """What a loss or gradient that is not finite does: stop the run, or leave parameters and optimizer as they
+    were. The ids of the step's pairs are written to WORKDIR/bad_steps either way."""
+    max_bad_steps: int = 10
+    """Skipped steps of a run after which it stops (on_bad_step skip only)."""
+    spike_deviations: float = 8.0
+    """A loss so many deviations above the median of the last 128 is told as a spike."""
+    compilation_cache: bool = True
+    """Keep compiled programs in WORKDIR/compilation_cache, so that a restart need not compile; not those of CPUs.
+    Where JAX_COMPILATION_CACHE_DIR is set, all lie there."""
     seed: int = 0
     """Seed of the initialisation and of the shuffle."""
     allow_config_change: bool = False
@@ -135,11 +149,11 @@ class TrainConfig(Config):
     def __post_init__(self) -> None:
         for path, value in (("workdir", self.workdir), ("data.input", self.data.input)):
             require(
-                "://" not in value,
+                "://" not in value or value.startswith("gs://"),
                 path,
                 value,
-                "must be a path on a file system",
-                "mount the bucket (gcsfuse) and give the path",
+                "must be a path or gs://",
+                "mount the bucket and give the path",
             )
         require(0 <= self.seed < 2**32, "seed", self.seed, "must lie in [0, 2^32)", "try 0")
         require(
@@ -149,7 +163,7 @@ class TrainConfig(Config):
             "",
             self,
             *("global_batch_rows", "accumulation_steps", "num_epochs"),
-            *("log_every_steps", "eval_every_steps"),
+            *("log_every_steps", "eval_every_steps", "max_bad_steps", "spike_deviations"),
         )
         for path, value in (
             ("accumulation_steps", self.accumulation_steps),

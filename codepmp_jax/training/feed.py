@@ -27,13 +27,15 @@ def to_devices(batch: Batch, mesh: Mesh) -> Batch:
 
 
 class Fed(NamedTuple):
-    """A batch on the devices, and where this host's loader stands behind it."""
+    """What this host knows of a batch beside its arrays."""
 
-    batch: Batch
     data_state: list[dict[str, Any]]
+    """Where its loader stands behind the batch."""
     counts: dict[str, int]
+    pair_ids: list[str]
+    """Of the pairs in its rows."""
     waited: float
-    """Seconds that this host waited for the loader."""
+    """Seconds that it waited for the loader."""
 
 
 class Feed:
@@ -42,10 +44,10 @@ class Feed:
     def __init__(self, loader: PairLoader, mesh: Mesh):
         self._loader = loader
         self._mesh = mesh
-        self._next: Fed | None = None
+        self._next: tuple[Batch, Fed] | None = None
 
-    def take(self) -> Fed:
-        """The next batch."""
+    def take(self) -> tuple[Batch, Fed]:
+        """The next batch, on the devices."""
         fed = self._fetch() if self._next is None else self._next
         self._next = None
         return fed
@@ -54,9 +56,10 @@ class Feed:
         """Gets the batch after; call it once the step is on its way."""
         self._next = self._fetch()
 
-    def _fetch(self) -> Fed:
+    def _fetch(self) -> tuple[Batch, Fed]:
+        loader = self._loader
         started = time.perf_counter()
-        batch = next(self._loader)
+        batch = next(loader)
         waited = time.perf_counter() - started
-        placed = to_devices(batch, self._mesh)
-        return Fed(placed, self._loader.state(), self._loader.counts, waited)
+        fed = Fed(loader.state(), loader.counts, loader.last_pair_ids, waited)
+        return to_devices(batch, self._mesh), fed

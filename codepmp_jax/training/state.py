@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from codepmp_jax.config import ModelConfig
 from codepmp_jax.models.preference import Params, abstract_params, init_params
-from codepmp_jax.sharding import partition_spec
+from codepmp_jax.sharding import param_shardings
 
 
 class TrainState(NamedTuple):
@@ -23,23 +23,13 @@ class TrainState(NamedTuple):
     opt_state: Any
 
 
-def param_shardings(config: ModelConfig, mesh: Mesh) -> Params:
-    """The sharding of every parameter."""
-    _, _, axes = abstract_params(config)
-    return jax.tree.map(
-        lambda names: NamedSharding(mesh, partition_spec(names)),
-        axes,
-        is_leaf=lambda node: isinstance(node, tuple),
-    )
-
-
 def abstract_state(
     config: ModelConfig, optimizer: optax.GradientTransformation, mesh: Mesh
 ) -> TrainState:
     """Shapes, dtypes and shardings of the state; nothing is allocated."""
-    _, shapes, _ = abstract_params(config)
+    _, shapes, axes = abstract_params(config)
     replicated = NamedSharding(mesh, PartitionSpec())
-    shardings = param_shardings(config, mesh)
+    shardings = param_shardings(axes, mesh)
 
     def place(shape: jax.ShapeDtypeStruct, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)

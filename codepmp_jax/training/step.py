@@ -98,7 +98,8 @@ def loss_and_metrics(
             before = jnp.take_along_axis(hidden, batch.label_places[..., None], axis=1)
             kernel = constrain(model.lm_kernel().astype(hidden.dtype), None, "vocab")
             chunk = label_chunk(config, num_rows)
-            lm = lm_loss(before, kernel, batch.labels, part.tokens, chunk)
+            cap = config.model.logit_soft_cap
+            lm = lm_loss(before, kernel, batch.labels, part.tokens, chunk, cap)
         loss += config.loss.lm_coef * lm
     correct = (chosen > rejected) + 0.5 * (chosen == rejected)
     return loss, {
@@ -160,7 +161,8 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """The state after one more of num_steps steps, and the step's metrics (float32 scalars).
 
-    `grad_norm` is the norm before clipping.
+    `grad_norm` is the norm before clipping. With on_bad_step `skip`, a step whose loss or gradients are not
+    finite leaves the state as it was.
     """
     optimizer = optimizers.build(config.optimizer, num_steps)
     grads, metrics = gradients(state.params, batch, config)
@@ -170,7 +172,11 @@ def train_step(
     metrics["learning_rate"] = jnp.asarray(
         optimizers.schedule(config.optimizer, num_steps)(state.step), jnp.float32
     )
-    return TrainState(state.step + 1, params, opt_state), metrics
+    after = TrainState(state.step + 1, params, opt_state)
+    if config.on_bad_step == "skip":
+        is_good = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
+        after = jax.tree.map(lambda new, old: jnp.where(is_good, new, old), after, state)
+    return after, metrics
 
 
 def eval_step(params: Params, batch: Batch, config: TrainConfig) -> Metrics:

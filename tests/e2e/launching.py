@@ -42,11 +42,7 @@ def metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     rows = [json.loads(line) for line in text.split("\n")[:-1]]
     return [
-        {
-            name: value
-            for name, value in row.items()
-            if not name.endswith("_per_second") and name not in ("mfu", "data_wait")
-        }
+        {name: value for name, value in row.items() if not name.startswith("speed/")}
         for row in rows
     ]
 

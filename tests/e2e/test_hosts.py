@@ -6,8 +6,11 @@ import dataclasses
 import json
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
+import time
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -17,6 +20,7 @@ from codepmp_jax import presets
 from codepmp_jax.config import CheckpointConfig, DataConfig, MeshConfig, TrainConfig
 from codepmp_jax.conversion.export import load_run
 from codepmp_jax.errors import UserError
+from codepmp_jax.exit_codes import HOST_LOST, MISTAKE, RESUME
 from codepmp_jax.records import PreferencePair, content_id
 from codepmp_jax.shards import write_manifest, write_split
 from codepmp_jax.training import loop
@@ -24,7 +28,9 @@ from tests.e2e.launching import checkpoint_steps, command, environment, metrics
 from tests.training.reference import tiny_config
 
 NUM_HOSTS = 2
-NUM_STEPS = 6
+NUM_STEPS = 12
+# Seconds in which the others stop when a host is killed: of connections that break at once, and a start of Python.
+STOP_SECONDS = 30
 # Programs that compile fast rather than run fast.
 XLA_FLAGS = (
     "--xla_force_host_platform_device_count=2 "
@@ -34,7 +40,7 @@ XLA_FLAGS = (
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory) -> TrainConfig:
-    """A run of six steps, five of which are an epoch, in which no pair is dropped."""
+    """A run of two epochs of five steps and more, in which no pair is dropped."""
     folder = tmp_path_factory.mktemp("pairs")
     rng = np.random.default_rng(0)
 
@@ -54,7 +60,7 @@ def config(tmp_path_factory) -> TrainConfig:
         model__vocab_size=4096,
         model__remat="none",
         data=DataConfig(
-            input=str(folder), template="{prompt}\n{response}", max_length=32, num_streams=2
+            input=str(folder), template="{prompt}\n{response}", max_length=32, num_streams=4
         ),
         mesh=MeshConfig(fsdp=-1, tensor=2),
         checkpoint=CheckpointConfig(every_steps=2, keep=10),
@@ -70,27 +76,30 @@ def in_folder(config: TrainConfig, workdir: pathlib.Path) -> TrainConfig:
     return dataclasses.replace(config, workdir=str(workdir))
 
 
-def run_hosts(config: TrainConfig) -> list[str]:
-    """Runs every host to its good end; gives what each printed."""
-    workdir = pathlib.Path(config.workdir)
-    saved = workdir.with_suffix(".json")
-    saved.write_text(json.dumps(presets.to_json(config)), encoding="utf-8")
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        address = f"localhost:{probe.getsockname()[1]}"
-    logs = [workdir.with_suffix(f".{host}.log") for host in range(NUM_HOSTS)]
-    hosts: list[subprocess.Popen] = []
-    try:
-        for host, log in enumerate(logs):
+class Hosts:
+    """Processes of launch/tpu_pod.py, each with a config; they are killed at the end."""
+
+    def __init__(self, configs: Sequence[TrainConfig], cache: pathlib.Path):
+        workdir = pathlib.Path(configs[0].workdir)
+        with socket.socket() as probe:
+            probe.bind(("localhost", 0))
+            address = f"localhost:{probe.getsockname()[1]}"
+        self._logs = [workdir.with_suffix(f".{host}.log") for host in range(len(configs))]
+        self.processes: list[subprocess.Popen] = []
+        for host, (config, log) in enumerate(zip(configs, self._logs, strict=True)):
+            saved = log.with_suffix(".json")
+            saved.write_text(json.dumps(presets.to_json(config)), encoding="utf-8")
             variables = environment(
                 XLA_FLAGS=XLA_FLAGS,
                 JAX_CPU_COLLECTIVES_IMPLEMENTATION="gloo",
                 JAX_COORDINATOR_ADDRESS=address,
-                JAX_NUM_PROCESSES=str(NUM_HOSTS),
+                JAX_NUM_PROCESSES=str(len(configs)),
                 JAX_PROCESS_ID=str(host),
+                JAX_COMPILATION_CACHE_DIR=str(cache),
+                JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
             )
             with log.open("w") as file:
-                hosts.append(
+                self.processes.append(
                     subprocess.Popen(
                         command("tpu_pod.py", "--config", saved),
                         env=variables,
@@ -98,13 +107,42 @@ def run_hosts(config: TrainConfig) -> list[str]:
                         stderr=subprocess.STDOUT,
                     )
                 )
-        statuses = [host.wait(timeout=300) for host in hosts]
-    finally:
-        for host in hosts:
-            host.kill()
-    printed = [log.read_text(encoding="utf-8") for log in logs]
-    assert statuses == [0] * NUM_HOSTS, "\n".join(printed)
-    return printed
+
+    def __enter__(self) -> Hosts:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+    def wait_for(self, text: str) -> None:
+        """Until the first host has said this."""
+        while text not in self._logs[0].read_text(encoding="utf-8"):
+            assert self.processes[0].poll() is None, self.printed()
+            time.sleep(0.01)
+
+    def wait(self, seconds: float = 300) -> list[int]:
+        """The exit statuses, at most `seconds` later."""
+        deadline = time.monotonic() + seconds
+        return [process.wait(deadline - time.monotonic()) for process in self.processes]
+
+    def printed(self) -> list[str]:
+        """What each host said."""
+        return [log.read_text(encoding="utf-8") for log in self._logs]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> pathlib.Path:
+    """Compiled programs of the hosts."""
+    return tmp_path_factory.mktemp("programs")
+
+
+def run_hosts(config: TrainConfig, cache: pathlib.Path) -> list[str]:
+    """Runs every host to its good end; gives what each printed."""
+    with Hosts([config] * NUM_HOSTS, cache) as hosts:
+        assert hosts.wait() == [0] * NUM_HOSTS, "\n".join(hosts.printed())
+        return hosts.printed()
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +155,9 @@ def alone(config, tmp_path_factory) -> pathlib.Path:
 
 
 @pytest.fixture(scope="module")
-def printed_together(config, tmp_path_factory) -> tuple[pathlib.Path, list[str]]:
+def printed_together(config, cache, tmp_path_factory) -> tuple[pathlib.Path, list[str]]:
     workdir = tmp_path_factory.mktemp("together") / "run"
-    return workdir, run_hosts(in_folder(config, workdir))
+    return workdir, run_hosts(in_folder(config, workdir), cache)
 
 
 @pytest.fixture(scope="module")
@@ -157,15 +195,15 @@ def test_one_host_writes_and_reports(printed_together):
     assert len(list((workdir / "tensorboard").iterdir())) == 1
 
 
-def test_two_hosts_resume_what_two_saved(config, together, tmp_path):
+def test_two_hosts_resume_what_two_saved(config, cache, together, tmp_path):
     """From step 2, to the bit."""
     workdir = tmp_path / "run"
     shutil.copytree(together, workdir)
     for step in checkpoint_steps(workdir):
         if step > 2:
             shutil.rmtree(workdir / "checkpoints" / str(step))
-    first, _ = run_hosts(in_folder(config, workdir))
-    assert "at step 2 of 6" in first
+    first, _ = run_hosts(in_folder(config, workdir), cache)
+    assert f"at step 2 of {NUM_STEPS}" in first
     assert metrics(workdir) == metrics(together)
     (_, _, ours), (_, _, theirs) = (load_run(str(run), None) for run in (workdir, together))
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
@@ -182,11 +220,55 @@ def test_one_host_resumes_what_two_saved(config, together, alone, tmp_path):
     assert_same_run(workdir, alone)
 
 
+def test_a_notice_to_one_of_four_hosts_stops_all_and_one_goes_on(config, cache, alone, tmp_path):
+    """They save after the same step, and one host trains on the same pairs."""
+    config = in_folder(config, tmp_path / "run")
+    with Hosts([config] * 4, cache) as hosts:
+        hosts.wait_for("step 3: evaluating")
+        # So that the run is not over before the notice has gone round.
+        hosts.processes[1].send_signal(signal.SIGSTOP)
+        hosts.processes[2].terminate()
+        time.sleep(2)
+        hosts.processes[1].send_signal(signal.SIGCONT)
+        assert hosts.wait() == [RESUME] * 4, "\n".join(hosts.printed())
+        assert all("stopping as asked" in printed for printed in hosts.printed())
+    stopped = checkpoint_steps(tmp_path / "run")[-1]
+    assert 3 <= stopped < NUM_STEPS
+    loop.train(config)
+    assert_same_run(tmp_path / "run", alone)
+
+
+def test_when_a_host_is_killed_the_other_stops_and_both_go_on(config, cache, together, tmp_path):
+    config = in_folder(config, tmp_path / "run")
+    with Hosts([config] * NUM_HOSTS, cache) as hosts:
+        hosts.wait_for("step 3: evaluating")
+        hosts.processes[1].kill()
+        status, _ = hosts.wait(STOP_SECONDS)
+        assert status in (HOST_LOST, -signal.SIGABRT), hosts.printed()[0]
+        assert "one of them is gone" in hosts.printed()[0] or status == -signal.SIGABRT
+    run_hosts(config, cache)
+    assert metrics(tmp_path / "run") == metrics(together)
+    (_, _, ours), (_, _, theirs) = (
+        load_run(str(run), None) for run in (tmp_path / "run", together)
+    )
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_hosts_with_other_settings_are_told_so_at_the_start(config, cache, tmp_path):
+    first = in_folder(config, tmp_path / "run")
+    with Hosts([first, dataclasses.replace(first, seed=1)], cache) as hosts:
+        assert hosts.wait() == [MISTAKE] * NUM_HOSTS, "\n".join(hosts.printed())
+        for printed in hosts.printed():
+            assert "error: the hosts differ: seed = 1 on host 1, 0 on host 0" in printed
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
 def test_hosts_that_the_streams_do_not_divide_among_are_refused(config, monkeypatch, tmp_path):
     monkeypatch.setattr(jax, "process_count", lambda: 4)
     monkeypatch.setattr(jax, "device_count", lambda: 8)
+    data = dataclasses.replace(config.data, num_streams=2)
     with pytest.raises(UserError, match=r"data\.num_streams = 2"):
-        loop.train(in_folder(config, tmp_path))
+        loop.train(dataclasses.replace(in_folder(config, tmp_path), data=data))
 
 
 def test_hosts_cannot_share_pairs(config, monkeypatch, tmp_path):

@@ -19,7 +19,7 @@ import torch
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
-    PreTrainedTokenizerFast,
+    AutoTokenizer,
 )
 
 from codepmp_jax.config import DataConfig
@@ -48,15 +48,6 @@ def quickstart(tmp_path_factory) -> pathlib.Path:
 @pytest.fixture(scope="module")
 def summary(quickstart) -> dict[str, Any]:
     return json.loads((quickstart / "summary.json").read_text(encoding="utf-8"))
-
-
-def tokenizer_of(folder: str) -> Any:
-    """The folder's tokenizer as its tokenizer.json says.
-
-    AutoTokenizer reads only the vocabulary and the merges of a qwen2 folder, and splits words as Qwen2's
-    own tokenizer does, which the embedded tokenizer does not.
-    """
-    return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
 def opened(model_class: Any, folder: str) -> Any:
@@ -115,8 +106,8 @@ def test_training_starts_at_chance_and_logs_every_step(quickstart):
 
 def test_the_folder_opens_as_a_reward_model_with_the_reported_scores(quickstart, summary):
     model = opened(AutoModelForSequenceClassification, summary["hf_folder"])
-    tokenizer = tokenizer_of(summary["hf_folder"])
-    lines = (quickstart / "accuracy" / "scores.jsonl").read_text(encoding="utf-8").splitlines()
+    tokenizer: Any = AutoTokenizer.from_pretrained(summary["hf_folder"])
+    lines = (quickstart / "pair_scores.jsonl").read_text(encoding="utf-8").splitlines()
     scores = {(row["item_id"], row["index"]): row for row in map(json.loads, lines)}
     heldout = ShardedDataset(quickstart / "pairs", PreferencePair, "heldout")
     assert len(scores) == 2 * len(heldout)
@@ -132,7 +123,7 @@ def test_the_folder_opens_as_a_reward_model_with_the_reported_scores(quickstart,
 
 def test_the_folder_opens_as_a_language_model_that_has_learnt(quickstart, summary):
     model = opened(AutoModelForCausalLM, summary["hf_folder"])
-    tokenizer = tokenizer_of(summary["hf_folder"])
+    tokenizer: Any = AutoTokenizer.from_pretrained(summary["hf_folder"])
     heldout = ShardedDataset(quickstart / "pairs", PreferencePair, "heldout")
     losses = []
     for pair in (heldout[index] for index in range(4)):
@@ -212,7 +203,7 @@ def test_export_gives_back_the_conversations(conversations, tmp_path):
 def test_finetuning_starts_from_the_folder_with_its_score_head(finetuned, summary):
     """The rewards before the first update are PyTorch's, through transformers' chat template."""
     model = opened(AutoModelForSequenceClassification, summary["hf_folder"])
-    tokenizer = tokenizer_of(summary["hf_folder"])
+    tokenizer: Any = AutoTokenizer.from_pretrained(summary["hf_folder"])
 
     def reward(messages: list[dict[str, str]]) -> float:
         tokens = tokenizer.apply_chat_template(messages, return_tensors="pt", return_dict=True)

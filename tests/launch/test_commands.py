@@ -15,7 +15,18 @@ from tests.e2e.launching import command, environment
 LAUNCH = pathlib.Path(__file__).parents[2] / "launch"
 SCRIPTS = sorted(path.name for path in LAUNCH.glob("*.py"))
 # Scripts whose first argument is a command -> their commands.
-COMMANDS = {"convert.py": ["to-hf"], "evaluate.py": ["accuracy", "best-of-n"]}
+COMMANDS = {
+    "convert.py": ["to-hf", "from-hf"],
+    "evaluate.py": ["problems", "judge", "score", "accuracy", "best-of-n", "report"],
+}
+# Scripts without --output -> an option that they have.
+OPTIONS = {
+    "tpu_pod.py": "--workdir STR",
+    "compile_check.py": "--workdir STR",
+    "supervise.py": "--backoff-seconds FLOAT",
+    "queued_resources.py": "--zone STR",
+    "xpk.py": "--zone STR",
+}
 CALLS = [
     (script, *([name] if name else [])) for script in SCRIPTS for name in COMMANDS.get(script, [""])
 ]
@@ -69,11 +80,11 @@ def test_help_fits_the_screen(arguments, call, monkeypatch):
 
 @pytest.mark.parametrize("arguments", CALLS, ids=lambda arguments: "-".join(arguments))
 def test_a_typo_is_answered_with_the_nearest_option(arguments, call):
-    right = "--workdir" if arguments[0] in ("tpu_pod.py", "compile_check.py") else "--output"
-    status, out, err = call(*arguments, right.replace("o", "oo"), "somewhere")
+    right = OPTIONS.get(arguments[0], "--output STR")
+    status, out, err = call(*arguments, right.split()[0].replace("o", "oo"), "somewhere")
     assert status == 2
     assert "Perhaps you meant" in out + err
-    assert f"{right} STR" in out + err
+    assert right in out + err
     assert "Traceback" not in out + err
 
 
@@ -95,8 +106,9 @@ def test_a_preset_of_another_script_is_refused(arguments, call):
         ("import_pairs.py", "--input"),
         ("export_pairs.py", "--input"),
         ("convert.py", "to-hf", "--run"),
-        ("evaluate.py", "accuracy", "--input"),
-        ("evaluate.py", "best-of-n", "--input"),
+        ("evaluate.py", "accuracy", "--pairs"),
+        ("evaluate.py", "best-of-n", "--candidates"),
+        ("evaluate.py", "report", "--inputs"),
     ],
     ids=lambda arguments: "-".join(arguments[:-1]),
 )

@@ -1,4 +1,4 @@
-"""The authors' training step in PyTorch: Hugging Face's Qwen2, the pair loss and the LM loss."""
+"""The authors' training step in PyTorch: Hugging Face's model, the pair loss and the LM loss."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 import torch.nn.functional as F
-from transformers import Qwen2Config, Qwen2ForCausalLM, get_cosine_schedule_with_warmup
+from transformers import AutoConfig, AutoModelForCausalLM, get_cosine_schedule_with_warmup
 
 from codepmp_jax.config import DataConfig, LossConfig, ModelConfig, OptimizerConfig, TrainConfig
 from codepmp_jax.conversion.export import hf_tensors
-from codepmp_jax.conversion.qwen2 import hf_config
+from codepmp_jax.conversion.families import FAMILIES
 from codepmp_jax.data.batch import Batch, empty_batch
 from codepmp_jax.data.packing import new_state, pack
 from codepmp_jax.data.transforms import TokenizedPair, common_length
@@ -111,12 +111,13 @@ def padded(pairs: Sequence[TokenizedPair], side: str = "right", length: int = 24
 
 
 class TorchPreferenceModel(torch.nn.Module):
-    """Qwen2ForCausalLM and a score head on its final hidden states."""
+    """The family's causal LM and a score head on its final hidden states."""
 
     def __init__(self, config: TrainConfig, params) -> None:
         super().__init__()
-        settings: dict[str, Any] = hf_config(config.model, 32) | {"attn_implementation": "eager"}
-        self.lm = Qwen2ForCausalLM(Qwen2Config(**settings))
+        settings: dict[str, Any] = FAMILIES[config.model.family].hf_config(config.model, 32)
+        hf = AutoConfig.for_model(**settings, attn_implementation="eager")
+        self.lm: Any = AutoModelForCausalLM.from_config(hf)
         self.score = torch.nn.Linear(config.model.embed_dim, 1, bias=False)
         tensors = {
             name: torch.tensor(np.array(array)) for name, array in hf_tensors(config, params)
@@ -144,9 +145,11 @@ class TorchPreferenceModel(torch.nn.Module):
         ).last_hidden_state
         last = length - 1 - mask.flip(-1).long().argmax(-1)
         rewards = self.score(hidden[torch.arange(len(rows)), last])[:, 0]
-        return rewards.reshape(num_pairs, 2), self.lm.lm_head(hidden).reshape(
-            num_pairs, 2, length, -1
-        )
+        logits = self.lm.lm_head(hidden)
+        cap = getattr(self.lm.config, "final_logit_softcapping", None)
+        if cap is not None:
+            logits = cap * torch.tanh(logits / cap)
+        return rewards.reshape(num_pairs, 2), logits.reshape(num_pairs, 2, length, -1)
 
     def losses(self, batch: Padded, config: LossConfig):
         """(pair loss, LM loss), as scalars."""

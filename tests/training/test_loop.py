@@ -1,93 +1,31 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import math
+import os
 import pathlib
 import shutil
+import signal
+import time
 
 import jax
 import numpy as np
 import pytest
 
 from codepmp_jax.checkpoint import Checkpointer
-from codepmp_jax.config import CheckpointConfig, DataConfig, TrainConfig
+from codepmp_jax.config import ProfileConfig, TrainConfig
 from codepmp_jax.errors import UserError
-from codepmp_jax.records import PreferencePair, content_id
-from codepmp_jax.shards import write_manifest, write_split
+from codepmp_jax.exit_codes import RESUME
+from codepmp_jax.records import PreferencePair
+from codepmp_jax.shards import ShardedDataset, write_manifest, write_split
 from codepmp_jax.training import loop
-from codepmp_jax.training.state import abstract_state
-from tests.training.reference import tiny_config
+from codepmp_jax.training.goodput import PHASES
+from codepmp_jax.training.preemption import Preemption
+from tests.training.runs import final_state, rows
 
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory) -> str:
-    """40 training and 11 held-out pairs, some of them too long for the run."""
-    folder = tmp_path_factory.mktemp("pairs")
-    rng = np.random.default_rng(0)
-
-    def code(words: int) -> str:
-        return " ".join(rng.choice(["def", "f", "(", ")", "return", "x", "+", "1"], words))
-
-    def make(number: int) -> list[PreferencePair]:
-        rows = [(f"do {i}", code(6), code(40 if i % 7 == 3 else 6)) for i in range(number)]
-        return [PreferencePair(content_id(*row), *row) for row in rows]
-
-    splits = {
-        "train": write_split(folder, "train", make(40), 2),
-        "heldout": write_split(folder, "heldout", make(11), 1),
-    }
-    write_manifest(folder, PreferencePair, splits, {})
-    return str(folder)
-
-
-@pytest.fixture(scope="module")
-def finished(pairs, tmp_path_factory) -> TrainConfig:
-    """A run of six steps that went through."""
-    config = tiny_config(
-        workdir=str(tmp_path_factory.mktemp("finished")),
-        model__vocab_size=4096,
-        data=DataConfig(input=pairs, template="{prompt}\n{response}", max_length=32),
-        checkpoint=CheckpointConfig(every_steps=2, keep=10),
-        global_batch_rows=8,
-        num_steps=6,
-        log_every_steps=1,
-        eval_every_steps=4,
-        eval_pairs=11,
-    )
-    loop.train(config)
-    return config
-
-
-@pytest.fixture
-def copy(finished, tmp_path) -> TrainConfig:
-    """The finished run in a folder that a test may damage."""
-    workdir = tmp_path / "copy"
-    shutil.copytree(finished.workdir, workdir)
-    return dataclasses.replace(finished, workdir=str(workdir))
-
-
-def rows(config: TrainConfig) -> list[dict]:
-    """Metrics of the run, without those that measure time."""
-    text = (pathlib.Path(config.workdir) / "metrics.jsonl").read_text()
-    return [
-        {
-            name: value
-            for name, value in json.loads(line).items()
-            if "per_second" not in name and name != "data_wait"
-        }
-        for line in text.splitlines()
-    ]
-
-
-def final_state(config: TrainConfig) -> list[np.ndarray]:
-    """Parameters and optimizer state of the newest checkpoint."""
-    mesh = loop.sharding.make_mesh((1, 1, 1), jax.devices()[:1])
-    optimizer = loop.optimizers.build(config.optimizer, 6)
-    abstract = abstract_state(config.model, optimizer, mesh)
-    restored = Checkpointer(config.workdir).restore(
-        abstract.params, (abstract.step, abstract.opt_state)
-    )
-    return [np.asarray(leaf) for leaf in jax.tree.leaves((restored.params, restored.optimizer))]
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(finished, tmp_path, monkeypatch):
@@ -98,10 +36,10 @@ def test_interrupted_and_resumed_equals_uninterrupted(finished, tmp_path, monkey
 
     fetch = loop.Window.rows
 
-    def killed_at_5(window, config):
+    def killed_at_5(window, config, carried):
         if window.steps[-1][0] == 5:
             raise Killed
-        return fetch(window, config)
+        return fetch(window, config, carried)
 
     monkeypatch.setattr(loop.Window, "rows", killed_at_5)
     with pytest.raises(Killed):
@@ -113,6 +51,92 @@ def test_interrupted_and_resumed_equals_uninterrupted(finished, tmp_path, monkey
     assert rows(config) == rows(finished)
     for ours, theirs in zip(final_state(config), final_state(finished), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def assert_same(config: TrainConfig, expected: TrainConfig) -> None:
+    """The same rows, each step once, and the same state, to the bit."""
+    assert [row["step"] for row in rows(config)] == [1, 2, 3, 4, 5, 6]
+    assert rows(config) == rows(expected)
+    for ours, theirs in zip(final_state(config), final_state(expected), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_run_that_is_asked_to_stop_goes_on_as_if_it_had_not_been(finished, tmp_path, monkeypatch):
+    """After a step, in an evaluation, again in the same one, and after the last step: by SIGTERM."""
+    config = dataclasses.replace(finished, workdir=str(tmp_path), log_every_steps=3)
+    noticed = Preemption.noticed
+    steps, place = [], 0
+
+    def stopped(self):
+        if self._calls + 1 == place:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return noticed(self)
+
+    monkeypatch.setattr(Preemption, "noticed", stopped)
+    for place in (3, 4, 2, 5):  # noqa: B007
+        with pytest.raises(SystemExit) as exited:
+            loop.train(config)
+        assert exited.value.code == RESUME
+        steps.append(Checkpointer(config.workdir).latest_step())
+    monkeypatch.undo()
+    assert steps == [2, 4, 4, 6]
+    assert "eval_accuracy" not in rows(config)[-1]
+    last = loop.train(config)
+    assert last["eval_accuracy"] == rows(finished)[-1]["eval_accuracy"]
+    assert_same(config, finished)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_the_time_of_all_starts_is_accounted_for(finished, tmp_path, monkeypatch):
+    """Also that of steps that a killed process had done beyond its checkpoint."""
+    config = dataclasses.replace(finished, workdir=str(tmp_path), eval_every_steps=100)
+
+    class Killed(Exception):
+        pass
+
+    def killed(self):
+        raise Killed
+
+    write = loop.MetricsWriter.write
+    monkeypatch.setattr(
+        loop.MetricsWriter,
+        "write",
+        lambda writer, row: write(writer, row) or (row["step"] == 5 and killed(writer)),
+    )
+    began = time.time()
+    with pytest.raises(Killed):
+        loop.train(config)
+    monkeypatch.undo()
+    loop.train(config)
+    passed = time.time() - began
+    kept = json.loads((tmp_path / "goodput.json").read_text())
+    assert (kept["starts"], kept["lost_steps"]) == (2, 1)
+    assert set(kept["seconds"]) == set(PHASES)
+    assert sum(kept["seconds"].values()) == pytest.approx(passed, abs=0.5)
+    assert all(kept["seconds"][phase] > 0 for phase in PHASES if phase != "idle")
+    assert set(kept["step_seconds_at"]) == {"2", "4", "6"}
+
+
+def test_fewer_devices_go_on_with_the_same_pairs(finished, tmp_path, monkeypatch):
+    """Eight devices, then four, then one: the losses of one device but for the order of sums."""
+    config = dataclasses.replace(finished, workdir=str(tmp_path), log_every_steps=1)
+    devices = jax.devices()
+    assert len(devices) == 8
+    noticed = Preemption.noticed
+    for number in (8, 4, 1):
+        monkeypatch.setattr(jax, "devices", lambda number=number: devices[:number])
+        monkeypatch.setattr(jax, "device_count", lambda number=number: number)
+        monkeypatch.setattr(
+            Preemption,
+            "noticed",
+            lambda self, number=number: noticed(self) or (number > 1 and self._calls == 3),
+        )
+        with pytest.raises(SystemExit) if number > 1 else contextlib.nullcontext():
+            loop.train(config)
+    for row, expected in zip(rows(config), rows(finished), strict=True):
+        assert row == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    for ours, theirs in zip(final_state(config), final_state(finished), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
 def test_a_finished_run_does_nothing(copy):
@@ -128,23 +152,6 @@ def test_a_run_evaluates_and_counts_drops(finished):
     assert found[-1]["data_too_long"] > 0
 
 
-@pytest.mark.parametrize(
-    ("changes", "named"),
-    [
-        ({"seed": 1}, "seed = 1 (checkpoint: 0)"),
-        ({"model__mlp_dim": 64}, "model.mlp_dim = 64 (checkpoint: 48)"),
-        ({"data": DataConfig(max_length=32)}, "data.max_length = 32 (checkpoint: 24)"),
-    ],
-)
-def test_another_run_is_not_resumed(changes, named):
-    with pytest.raises(UserError, match="--allow-config-change") as raised:
-        loop.check_same_run(tiny_config(**changes), tiny_config(), "run")
-    assert named in str(raised.value)
-    loop.check_same_run(tiny_config(**changes, allow_config_change=True), tiny_config(), "run")
-    free = tiny_config(model__remat="none", model__attention="blocked", model__attention_block=64)
-    loop.check_same_run(free, tiny_config(), "run")
-
-
 def test_a_broken_checkpoint_is_an_error_not_a_fresh_start(copy):
     parameters = pathlib.Path(copy.workdir) / "checkpoints" / "6" / "params"
     damaged = [file for file in parameters.rglob("*") if file.stat().st_size > 1000]
@@ -152,7 +159,7 @@ def test_a_broken_checkpoint_is_an_error_not_a_fresh_start(copy):
     for file in damaged:
         if file.is_file():
             file.write_bytes(b"\0" * file.stat().st_size)
-    with pytest.raises(UserError, match="checkpoints/6: cannot be restored"):
+    with pytest.raises(UserError, match=r"checkpoints/6: params/\S+ is damaged"):
         loop.train(copy)
 
 
@@ -161,42 +168,75 @@ def test_a_missing_run_is_named(tmp_path):
         Checkpointer(str(tmp_path / "none"))
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(finished, tmp_path):
-    optimizer = dataclasses.replace(finished.optimizer, learning_rate=1e30, warmup_fraction=0.0)
-    config = dataclasses.replace(finished, optimizer=optimizer, workdir=str(tmp_path))
-    with pytest.raises(UserError, match=r"not finite, in the steps \d to \d"):
+@pytest.fixture
+def spoilt(finished, tmp_path) -> tuple[TrainConfig, str]:
+    """A run to be, one of whose pairs has an infinite loss; and that pair's id."""
+    pairs = list(ShardedDataset(finished.data.input, PreferencePair, "train"))
+    spoilt = 12
+    assert len(pairs[spoilt].rejected.split()) < 10
+    pairs[spoilt] = dataclasses.replace(pairs[spoilt], margin=math.inf)
+    folder = tmp_path / "pairs"
+    heldout = list(ShardedDataset(finished.data.input, PreferencePair, "heldout"))
+    splits = {
+        "train": write_split(folder, "train", pairs, 2),
+        "heldout": write_split(folder, "heldout", heldout, 1),
+    }
+    write_manifest(folder, PreferencePair, splits, {})
+    data = dataclasses.replace(finished.data, input=str(folder), shuffle=False)
+    config = dataclasses.replace(finished, data=data, workdir=str(tmp_path / "run"))
+    return config, pairs[spoilt].pair_id
+
+
+def bad_steps(config: TrainConfig) -> list[dict]:
+    folder = pathlib.Path(config.workdir) / "bad_steps"
+    return [json.loads(path.read_text()) for path in sorted(folder.iterdir())]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_its_pairs(spoilt):
+    config, pair_id = spoilt
+    config = dataclasses.replace(config, log_every_steps=4)
+    with pytest.raises(UserError, match=r"step 2: loss inf, .*not finite, in the steps 1 to 2"):
         loop.train(config)
+    (bad,) = bad_steps(config)
+    assert (bad["step"], bad["window"], bad["metrics"]["loss"]) == (2, [1, 2], "inf")
+    assert pair_id in bad["pair_ids"]
+    assert len(bad["pair_ids"]) == config.global_batch_rows
+    assert Checkpointer(config.workdir).latest_step() is None
 
 
-def test_a_tokenizer_larger_than_the_model_is_refused(finished, tmp_path):
-    model = dataclasses.replace(finished.model, vocab_size=104)
-    with pytest.raises(UserError, match=r"model\.vocab_size = 104"):
-        loop.train(dataclasses.replace(finished, model=model, workdir=str(tmp_path)))
+def test_bad_steps_are_skipped_up_to_a_bound(spoilt):
+    """They are counted, also over a restart, and move neither parameters nor optimizer: 2 and, in the second
+    epoch, 6."""
+    config, pair_id = spoilt
+    config = dataclasses.replace(config, on_bad_step="skip", max_bad_steps=1)
+    with pytest.raises(UserError, match=r"bad step number 2, more than max_bad_steps \(1\)"):
+        loop.train(config)
+    assert Checkpointer(config.workdir).latest_step() == 4
+    loop.train(dataclasses.replace(config, max_bad_steps=2))
+    found = rows(config)
+    assert [row["loss"] is None for row in found] == [False, True, False, False, False, True]
+    assert [row["bad_steps"] for row in found] == [0, 1, 1, 1, 1, 2]
+    assert found[1]["learning_rate"] == found[2]["learning_rate"]
+    for bad in bad_steps(config):
+        assert pair_id in bad["pair_ids"]
 
 
-def closing_run(config: TrainConfig) -> loop.Run:
-    run = loop.Run(config)
-    run.close()
-    return run
+def test_parameters_that_are_not_finite_are_not_saved(finished, tmp_path):
+    """A finite loss and gradient, whose update is too large."""
+    optimizer = dataclasses.replace(
+        finished.optimizer, learning_rate=3e38, warmup_fraction=0.0, weight_decay=100.0
+    )
+    config = dataclasses.replace(finished, optimizer=optimizer, workdir=str(tmp_path), num_steps=1)
+    with pytest.raises(UserError, match="step 1: parameters and optimizer state"):
+        loop.train(config)
+    assert Checkpointer(config.workdir).latest_step() is None
 
 
-def test_epochs_become_steps(finished, tmp_path):
-    """By what a batch takes: 6 of the 40 pairs are dropped, and 34 make 4 steps of 8."""
-    config = dataclasses.replace(finished, workdir=str(tmp_path), num_steps=None)
-    assert closing_run(config).num_steps == 4
-    assert closing_run(dataclasses.replace(config, num_epochs=2.0)).num_steps == 8
-    with pytest.raises(UserError, match="global_batch_rows = 64: must not take more pairs"):
-        loop.Run(dataclasses.replace(config, global_batch_rows=64))
-
-
-def test_measuring_takes_nothing_from_the_run(finished, tmp_path):
-    """A run that counts its steps first trains on the same pairs."""
-    config = dataclasses.replace(finished, workdir=str(tmp_path), num_steps=None, num_epochs=1.5)
-    run = closing_run(config)
-    assert run.num_steps == 6
-    assert run.batches.counts["records"] == 0
-    loop.train(config)
-    assert rows(config) == rows(finished)
+def test_chosen_steps_are_traced(finished, tmp_path):
+    profile = ProfileConfig("2:3")
+    loop.train(dataclasses.replace(finished, profile=profile, num_steps=4, workdir=str(tmp_path)))
+    (trace,) = (tmp_path / "profile").rglob("*.xplane.pb")
+    assert trace.stat().st_size > 0
 
 
 @pytest.mark.parametrize("layout", ["packed", "shared"])

@@ -267,3 +267,25 @@ def test_logits_of_a_chunk_are_of_one_device():
     assert label_chunk(config, 8) == 7
     with jax.set_mesh(make_mesh((2, 4, 1))):
         assert label_chunk(config, 8) == config.data.row_labels
+
+
+def test_a_skipped_step_leaves_the_state_and_a_good_one_is_as_ever():
+    config = tiny_config(on_bad_step="skip")
+    mesh = make_mesh((1, 1, 1), jax.devices()[:1])
+    optimizer = optimizers.build(config.optimizer, 4)
+    before = init_state(config.model, optimizer, mesh, config.seed)
+    shardings = jax.tree.map(
+        lambda leaf: leaf.sharding, abstract_state(config.model, optimizer, mesh)
+    )
+    kept = jax.device_get(before)
+    step = jit_train_step(config, 4, shardings)
+    good = batch_of(random_pairs(0), config)
+    with jax.set_mesh(mesh):
+        after, metrics = step(before, good._replace(margin=good.margin.at[0].set(jnp.inf)))
+        assert not np.isfinite(metrics["loss"])
+        jax.tree.map(np.testing.assert_array_equal, jax.device_get(after), kept)
+        skipping, _ = step(after, good)
+        stopping, _ = jit_train_step(tiny_config(), 4, shardings)(
+            init_state(config.model, optimizer, mesh, config.seed), good
+        )
+    jax.tree.map(np.testing.assert_allclose, jax.device_get(skipping), jax.device_get(stopping))

@@ -1,0 +1,74 @@
+"""What all hosts must agree on before they work together: settings, data, code. Else they would wait for one
+another forever, or train on something that nobody meant."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+import codepmp_jax
+from codepmp_jax import presets
+from codepmp_jax.checkpoint import gather
+from codepmp_jax.config import TrainConfig
+from codepmp_jax.errors import StoreError, UserError
+
+# Where a host finds and keeps the data may be its own; that they are the same is compared by the shards.
+_OWN = ("data.input", "data.cache", "data.cache_bytes")
+
+
+def code_version() -> dict[str, str]:
+    """Versions of what computes, and the sha256 of this package's sources."""
+    root = pathlib.Path(codepmp_jax.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    return {
+        "codepmp_jax": digest.hexdigest(),
+        "jax": jax.__version__,
+        "jaxlib": importlib.metadata.version("jaxlib"),
+    }
+
+
+def facts_of(config: TrainConfig, **more: Any) -> dict[str, Any]:
+    """What this host is about to do: each setting, versions, and `more`; JSON values."""
+    settings = {name: value for name, value in presets.flatten(config) if name not in _OWN}
+    return {**settings, **code_version(), **more}
+
+
+def agree(facts: Callable[[], dict[str, Any]]) -> None:
+    """Compares what `facts` gives on each host. All hosts must call it.
+
+    Raises UserError on every host: that of a host whose `facts` raised one, or one that names what
+    differs and the hosts.
+    """
+    try:
+        own: dict[str, Any] = {"facts": facts()}
+    except UserError as error:
+        if jax.process_count() == 1:
+            raise
+        own = {"error": str(error), "is_of_store": isinstance(error, StoreError)}
+    found = gather(own)
+    for host, theirs in enumerate(found):
+        if "error" in theirs:
+            kind = StoreError if theirs["is_of_store"] else UserError
+            raise kind(f"host {host}: {theirs['error']}")
+    first = found[0]["facts"]
+    differences = []
+    for name in first:
+        others = [
+            host for host, theirs in enumerate(found) if theirs["facts"].get(name) != first[name]
+        ]
+        if others:
+            value = found[others[0]]["facts"].get(name)
+            hosts = ", ".join(map(str, others[:8])) + (" and more" if len(others) > 8 else "")
+            differences.append(f"{name} = {value!r} on host {hosts}, {first[name]!r} on host 0")
+    if differences:
+        raise UserError(
+            f"the hosts differ: {'; '.join(differences)}. Remedy: give every host the same command, code "
+            "and data."
+        )

@@ -1,0 +1,162 @@
+"""The steps between two lines of the log: their metrics as rows, and whether their numbers are sound."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from typing import Any
+
+import jax
+
+from codepmp_jax import telemetry
+from codepmp_jax.checkpoint import gather
+from codepmp_jax.config import TrainConfig
+from codepmp_jax.errors import UserError
+from codepmp_jax.models.flops import train_flops
+from codepmp_jax.shards import write_json
+from codepmp_jax.telemetry import logger
+from codepmp_jax.training.feed import Fed
+from codepmp_jax.training.spikes import LossHistory
+
+
+@dataclasses.dataclass
+class Carried:
+    """What a run carries from window to window, and in its checkpoints, beside state and data."""
+
+    losses: LossHistory = dataclasses.field(default_factory=LossHistory)
+    bad_steps: int = 0
+    """Steps skipped so far."""
+    unevaluated: dict[str, Any] | None = None
+    """The row of the last step, where its evaluation was cut off and is to be done again."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return dataclasses.asdict(self) | {"losses": self.losses.to_json()}
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> Carried:
+        """What `to_json` gave."""
+        return Carried(LossHistory(value["losses"]), value["bad_steps"], value["unevaluated"])
+
+
+def total_counts(counts: list[dict[str, int]]) -> list[dict[str, int]]:
+    """The counts of all hosts together, of each of some steps."""
+    hosts = gather(counts)
+    return [
+        {name: sum(host[i][name] for host in hosts) for name in counts[i]}
+        for i in range(len(counts))
+    ]
+
+
+def write_bad_step(
+    config: TrainConfig, row: dict[str, Any], window: range, pair_ids: list[str]
+) -> str:
+    """Writes which pairs of all hosts the step of `row` trained on; the file. All hosts must call it."""
+    ids = [name for host in gather(pair_ids) for name in host]
+    path = f"{config.workdir}/bad_steps/{row['step']:08d}.json"
+    if telemetry.is_main_process():
+        metrics = {name: repr(value) for name, value in row.items()}
+        bad = {"metrics": metrics, "window": [window[0], window[-1]], "pair_ids": ids}
+        write_json(path, {"step": row["step"], **bad})
+    return path
+
+
+@dataclasses.dataclass
+class Window:
+    """The steps since the last line of the log, and how much work they were."""
+
+    before: dict[str, int]
+    """The data's counts before the first of them, of all hosts."""
+    started: float = dataclasses.field(default_factory=time.perf_counter)
+    steps: list[tuple[int, Any, Fed]] = dataclasses.field(default_factory=list)
+    after: dict[str, int] = dataclasses.field(default_factory=dict)
+    """The data's counts after the last of them, once `rows` is called."""
+
+    def add(self, step: int, metrics: Any, fed: Fed) -> None:
+        """Adds a step; `metrics` may still be on their way from the devices."""
+        self.steps.append((step, metrics, fed))
+
+    def rows(self, config: TrainConfig, carried: Carried) -> list[dict[str, Any]]:
+        """The steps' metrics as rows of metrics.jsonl; waits for the devices.
+
+        What measures time is named `speed/...`. Raises UserError naming the window's steps where a loss or
+        gradient is not finite, unless such steps are skipped and are not too many.
+        """
+        values = jax.device_get([metrics for _, metrics, _ in self.steps])
+        counts = total_counts([fed.counts for _, _, fed in self.steps])
+        self.after = counts[-1]
+        speeds = self._speeds(config)
+        rows = []
+        for (step, _, fed), metrics, before, data in zip(
+            self.steps, values, [self.before, *counts], counts, strict=False
+        ):
+            row: dict[str, Any] = {"step": step}
+            row |= {name: float(value) for name, value in metrics.items()}
+            row |= {f"data_{name}": n for name, n in data.items()}
+            row["fill"] = (data["tokens"] - before["tokens"]) / (
+                data["padded_tokens"] - before["padded_tokens"]
+            )
+            if math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"]):
+                row |= self._deviation(config, row, carried)
+            else:
+                self._bad(config, row, fed, carried)
+            if config.on_bad_step == "skip":
+                row["bad_steps"] = carried.bad_steps
+            rows.append(row | speeds)
+        return rows
+
+    def _speeds(self, config: TrainConfig) -> dict[str, float | None]:
+        seconds = time.perf_counter() - self.started
+        done = {name: n - self.before[name] for name, n in self.after.items()}
+        peak = telemetry.peak_flops()
+        flops = train_flops(
+            config.model,
+            tokens=done["useful_tokens"],
+            keys=done["useful_keys"],
+            labels=done["labels"],
+            pairs=done["pairs"],
+        )
+        return {
+            "speed/pairs_per_second": done["pairs"] / seconds,
+            "speed/tokens_per_second": done["tokens"] / seconds,
+            "speed/padded_tokens_per_second": done["padded_tokens"] / seconds,
+            "speed/data_wait": sum(fed.waited for _, _, fed in self.steps) / seconds,
+            "speed/mfu": None if peak is None else flops / seconds / peak,
+        }
+
+    def _deviation(
+        self, config: TrainConfig, row: dict[str, Any], carried: Carried
+    ) -> dict[str, float]:
+        """`loss_deviation`: how far the row's loss lies above the last ones; told where it is a spike."""
+        deviation = carried.losses.deviation(row["loss"])
+        carried.losses.add(row["loss"])
+        if deviation is None:
+            return {}
+        if deviation > config.spike_deviations:
+            logger.warning(
+                "step %d: loss spike: %.4f is %.1f deviations above the median of the last steps",
+                *(row["step"], row["loss"], deviation),
+            )
+        return {"loss_deviation": deviation}
+
+    def _bad(self, config: TrainConfig, row: dict[str, Any], fed: Fed, carried: Carried) -> None:
+        """Writes down a step whose numbers are not finite, and counts it, or raises UserError."""
+        step, window = row["step"], range(self.steps[0][0], self.steps[-1][0] + 1)
+        path = write_bad_step(config, row, window, fed.pair_ids)
+        said = (
+            f"step {step}: loss {row['loss']}, gradient norm {row['grad_norm']}: not finite, in the steps "
+            f"{window[0]} to {window[-1]}; its pairs: {path}"
+        )
+        carried.bad_steps += 1
+        if config.on_bad_step == "stop":
+            raise UserError(
+                f"{said}. Remedy: lower optimizer.learning_rate, look at the pairs of these steps, or go on "
+                "from the newest checkpoint with --on-bad-step skip."
+            )
+        if carried.bad_steps > config.max_bad_steps:
+            raise UserError(
+                f"{said}. It is the bad step number {carried.bad_steps}, more than max_bad_steps "
+                f"({config.max_bad_steps}). Remedy: lower optimizer.learning_rate, or look at the pairs."
+            )
+        logger.warning("%s; skipped, number %d of the run", said, carried.bad_steps)

@@ -1,0 +1,43 @@
+"""Trains on TPU slices of a GKE cluster, as a workload that xpk submits and GKE starts again.
+
+    python launch/xpk.py --name pmp --cluster tpus -- --config pmp_7b --workdir gs://B/pmp ...
+
+What stands after -- goes to launch/tpu_pod.py on every host. --dry-run prints what would run.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from codepmp_jax import presets, shell
+from codepmp_jax.config import XpkConfig
+from codepmp_jax.exit_codes import HOST_LOST, RESUME, STORE, STUCK
+
+
+def make_command(config: XpkConfig, options: list[str]) -> list[str]:
+    """What submits the workload."""
+    training = shlex.join(["python", "launch/tpu_pod.py", *options])
+    return [
+        *("xpk", "workload", "create", f"--workload={config.name}", f"--cluster={config.cluster}"),
+        *([f"--project={config.project}"] if config.project else []),
+        f"--zone={config.zone}",
+        f"--tpu-type={config.tpu_type}",
+        f"--num-slices={config.num_slices}",
+        f"--docker-image={config.image}",
+        f"--max-restarts={config.max_restarts}",
+        # Beside those of signals, after which xpk does so anyway; 1 is any other crash.
+        f"--restart-on-exit-codes={RESUME},{STUCK},{HOST_LOST},{STORE},1",
+        f"--termination-grace-period-seconds={config.grace_seconds}",
+        f"--command={training}",
+    ]
+
+
+def main() -> None:
+    """Parses, submits."""
+    arguments, options = presets.split_arguments()
+    config = presets.parse(XpkConfig, "Trains on a GKE cluster by xpk.", arguments)
+    print(shell.run(make_command(config, options), config.dry_run))
+
+
+if __name__ == "__main__":
+    presets.run(main)

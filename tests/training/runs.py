@@ -1,0 +1,36 @@
+"""What a training run left in its workdir."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from codepmp_jax import sharding
+from codepmp_jax.checkpoint import Checkpointer
+from codepmp_jax.config import TrainConfig
+from codepmp_jax.training import optimizer as optimizers
+from codepmp_jax.training.state import abstract_state
+
+
+def rows(config: TrainConfig) -> list[dict[str, Any]]:
+    """Metrics of the run, without those that measure time."""
+    text = (pathlib.Path(config.workdir) / "metrics.jsonl").read_text()
+    return [
+        {name: value for name, value in json.loads(line).items() if not name.startswith("speed/")}
+        for line in text.splitlines()
+    ]
+
+
+def final_state(config: TrainConfig) -> list[np.ndarray]:
+    """Parameters and optimizer state of the newest checkpoint."""
+    mesh = sharding.make_mesh((1, 1, 1), jax.devices()[:1])
+    optimizer = optimizers.build(config.optimizer, 6)
+    abstract = abstract_state(config.model, optimizer, mesh)
+    restored = Checkpointer(config.workdir).restore(
+        abstract.params, (abstract.step, abstract.opt_state)
+    )
+    return [np.asarray(leaf) for leaf in jax.tree.leaves((restored.params, restored.optimizer))]

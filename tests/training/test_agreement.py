@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import jax
+import pytest
+
+from codepmp_jax.config import DataConfig
+from codepmp_jax.errors import StoreError, UserError
+from codepmp_jax.training import agreement
+from codepmp_jax.training.agreement import agree, code_version, facts_of
+from tests.training.reference import tiny_config
+
+
+@pytest.fixture
+def with_hosts(monkeypatch):
+    """Makes this process host 0, and the given facts those of the others."""
+
+    def gather(*others: dict):
+        monkeypatch.setattr(jax, "process_count", lambda: 1 + len(others))
+        monkeypatch.setattr(agreement, "gather", lambda own: json.loads(json.dumps([own, *others])))
+
+    return gather
+
+
+def test_hosts_with_the_same_command_agree(with_hosts):
+    """Wherever each of them finds the data."""
+    config = tiny_config(compiler_options=("xla_a=1",))
+    elsewhere = dataclasses.replace(config, data=DataConfig(input="/mnt/b", max_length=24))
+    with_hosts({"facts": facts_of(elsewhere, shards=["a"])})
+    agree(lambda: facts_of(config, shards=["a"]))
+
+
+def test_what_differs_is_named_with_the_hosts(with_hosts):
+    config = tiny_config()
+    others = [dataclasses.replace(config, seed=seed) for seed in (0, 1, 1)]
+    with_hosts(
+        *({"facts": facts_of(other, shards=[str(other.seed)]) | {"jax": "9"}} for other in others)
+    )
+    with pytest.raises(UserError, match="the hosts differ") as raised:
+        agree(lambda: facts_of(config, shards=["0"]))
+    for part in (
+        "seed = 1 on host 2, 3, 0 on host 0",
+        "shards = ['1'] on host 2, 3, ['0'] on host 0",
+        f"jax = '9' on host 1, 2, 3, '{jax.__version__}' on host 0",
+    ):
+        assert part in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", [UserError, StoreError])
+def test_the_error_of_one_host_is_that_of_all(with_hosts, kind):
+    told = {"error": "pairs: no such folder.", "is_of_store": kind is StoreError}
+    with_hosts({"facts": {}}, told)
+    with pytest.raises(kind, match=r"^host 2: pairs: no such folder") as raised:
+        agree(dict)
+    assert type(raised.value) is kind
+
+
+def test_alone_a_mistake_is_told_as_it_is():
+    def wrong():
+        raise UserError("pairs: no such folder.")
+
+    with pytest.raises(UserError, match=r"^pairs: no such folder"):
+        agree(wrong)
+
+
+def test_another_source_is_another_version(monkeypatch, tmp_path):
+    before = code_version()
+    assert before == code_version()
+    (tmp_path / "__init__.py").write_text("")
+    monkeypatch.setattr(agreement.codepmp_jax, "__file__", str(tmp_path / "__init__.py"))
+    assert code_version()["codepmp_jax"] != before["codepmp_jax"]
