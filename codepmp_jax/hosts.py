@@ -46,7 +46,7 @@ def leaving_on_error() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if jax.process_count() == 1:
+        if not jax.distributed.is_initialized() or jax.process_count() == 1:
             raise
         said, status = " ".join(str(error).splitlines()), 1
         if isinstance(error, UserError):

@@ -82,15 +82,6 @@ class Run:
         self.config = config = chips.resolve(config, self.chip)
         agree(self._prepare)
         self.checkpointer = Checkpointer(config.workdir, config.checkpoint)
-        self.batches = PairLoader(
-            self.train_pairs,
-            self.tokenizer,
-            config.data,
-            batch_rows=config.global_batch_rows,
-            seed=config.seed,
-            process_index=jax.process_index(),
-            process_count=self.hosts,
-        )
         self.num_steps = self._total_steps()
         self.optimizer = optimizers.build(config.optimizer, self.num_steps)
         self.mesh = sharding.make_mesh(self.mesh_sizes)
@@ -98,7 +89,7 @@ class Run:
         self.checkpointer.require_room(self.abstract)
 
     def _prepare(self) -> dict[str, Any]:
-        """Checks what this host can check alone, and opens the data; what it is about to do."""
+        """Opens the data and checks what this host can check alone; what it is about to do."""
         config = self.config
         self.mesh_sizes = sharding.check_mesh(
             config, jax.device_count(), sharding.count_slices(jax.devices())
@@ -124,6 +115,15 @@ class Run:
         # In memory, for they are few and read again and again.
         self.heldout_pairs: list[PreferencePair] = list(
             itertools.islice(heldout or (), config.eval_pairs)
+        )
+        self.batches = PairLoader(
+            self.train_pairs,
+            self.tokenizer,
+            config.data,
+            batch_rows=config.global_batch_rows,
+            seed=config.seed,
+            process_index=jax.process_index(),
+            process_count=self.hosts,
         )
         return facts_of(
             config,

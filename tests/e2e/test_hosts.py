@@ -23,7 +23,7 @@ from codepmp_jax.errors import UserError
 from codepmp_jax.exit_codes import HOST_LOST, MISTAKE, RESUME
 from codepmp_jax.records import PreferencePair, content_id
 from codepmp_jax.shards import write_manifest, write_split
-from codepmp_jax.training import loop
+from codepmp_jax.training import agreement, loop
 from tests.e2e.launching import checkpoint_steps, command, environment, metrics
 from tests.training.reference import tiny_config
 
@@ -263,19 +263,30 @@ def test_hosts_with_other_settings_are_told_so_at_the_start(config, cache, tmp_p
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
-def test_hosts_that_the_streams_do_not_divide_among_are_refused(config, monkeypatch, tmp_path):
-    monkeypatch.setattr(jax, "process_count", lambda: 4)
-    monkeypatch.setattr(jax, "device_count", lambda: 8)
+@pytest.fixture
+def as_one_of(monkeypatch):
+    """Makes this process the first of some hosts, each with two devices, who say what it says."""
+
+    def pretend(number: int) -> None:
+        monkeypatch.setattr(jax, "process_count", lambda: number)
+        monkeypatch.setattr(jax, "device_count", lambda: 2 * number)
+        monkeypatch.setattr(agreement, "gather", lambda value: [value] * number)
+
+    return pretend
+
+
+def test_hosts_that_the_streams_do_not_divide_among_are_refused(config, as_one_of, tmp_path):
+    as_one_of(4)
     data = dataclasses.replace(config.data, num_streams=2)
     with pytest.raises(UserError, match=r"data\.num_streams = 2"):
-        loop.train(dataclasses.replace(in_folder(config, tmp_path), data=data))
+        loop.train(dataclasses.replace(in_folder(config, tmp_path / "run"), data=data))
+    assert not (tmp_path / "run").exists()
 
 
-def test_hosts_cannot_share_pairs(config, monkeypatch, tmp_path):
+def test_hosts_cannot_share_pairs(config, as_one_of, tmp_path):
     """On such a mesh each host would train on its own pairs as if the other had the same."""
-    monkeypatch.setattr(jax, "process_count", lambda: NUM_HOSTS)
+    as_one_of(NUM_HOSTS)
     wide = tiny_config(model__num_kv_heads=4, mesh=MeshConfig(data=1, fsdp=1, tensor=-1))
     wide = dataclasses.replace(wide, workdir=str(tmp_path), data=config.data)
-    monkeypatch.setattr(jax, "device_count", lambda: 4)
     with pytest.raises(UserError, match=r"mesh\.data \* mesh\.fsdp = 1: must be divisible by"):
         loop.train(wide)

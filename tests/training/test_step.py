@@ -47,7 +47,9 @@ def assert_same_run(ours, theirs, rtol):
     for mine, other in zip(ours[0], theirs[0], strict=True):
         assert mine.keys() == other.keys()
         for name in mine:
-            np.testing.assert_allclose(mine[name], other[name], rtol=rtol, atol=1e-6, err_msg=name)
+            # A mean of rewards of either sign nearly cancels: its error is that of the rewards, of about 0.1.
+            atol = 0.1 * rtol if name.startswith("reward_") else 1e-6
+            np.testing.assert_allclose(mine[name], other[name], rtol=rtol, atol=atol, err_msg=name)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=2e-5), ours[1], theirs[1]
     )

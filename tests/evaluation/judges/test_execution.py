@@ -122,7 +122,7 @@ OTHER = {
 
 @pytest.fixture(scope="module")
 def judges():
-    with JudgePool(["programs"], 1, timeout=1.0, memory=512 << 20) as judges:
+    with JudgePool(["programs"], 1, timeout=3.0, memory=512 << 20) as judges:
         yield judges
 
 
