@@ -1,7 +1,7 @@
 # make install      .venv with everything that is tested (PYTHON=... picks the interpreter)
 # make quickstart   from source code to a scored preference model (ARGS="--input FOLDER" and the like)
-# make chaos        training killed over and over against an undisturbed run (KILLS=50, ARGS="--stores local gcs")
-# make test         lint, format, types, tests (makes .venv-vllm too, for the tests with vLLM)
+# make chaos        training killed KILLS=50 times on a disk and in a bucket, against undisturbed runs
+# make test         lint, format, types, tests (makes .venv-vllm, .venv-seqio and .venv-rewardbench too)
 
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -55,7 +55,7 @@ quickstart: install
 
 KILLS ?= 50
 chaos: install
-	$(BIN)/python benchmarks/chaos.py --kills $(KILLS) $(ARGS)
+	$(BIN)/python benchmarks/chaos.py --kills $(KILLS) --write $(ARGS)
 
 test: install $(VLLM_STAMP) $(SEQIO_STAMP) $(REWARDBENCH_STAMP)
 	$(BIN)/ruff check .

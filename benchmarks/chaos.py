@@ -1,6 +1,7 @@
 """Kills training over and over, and compares what comes out with an undisturbed run, bit for bit.
 
-    python benchmarks/chaos.py --kills 50
+    make chaos KILLS=50
+    python benchmarks/chaos.py --kills 5 --stores local
 
 A small run of launch/tpu_pod.py is started again each time it was killed, by SIGTERM or SIGKILL, while it starts,
 restores, steps, evaluates or saves, drawn at random; runs follow one another until all kills are spent. In the
@@ -312,7 +313,8 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50, help="in each store")
     parser.add_argument("--steps", type=int, default=40, help="of a run")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--stores", nargs="+", choices=["local", "gcs"], default=["local"])
+    stores = ["local", "gcs"]
+    parser.add_argument("--stores", nargs="+", choices=stores, default=stores)
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/chaos"))
     parser.add_argument("--write", action="store_true", help="write the page in results/")
     options = parser.parse_args()

@@ -16,7 +16,7 @@ def test_five_kills_change_nothing(tmp_path):
     done = subprocess.run(
         [
             *(sys.executable, str(BENCHMARK), "--kills", "5", "--steps", "12", "--seed", "3"),
-            *("--output", str(tmp_path / "chaos")),
+            *("--stores", "local", "--output", str(tmp_path / "chaos")),
         ],
         env=environment(),
         capture_output=True,
