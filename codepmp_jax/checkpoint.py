@@ -34,8 +34,20 @@ from codepmp_jax.lock import Lock
 _UNFINISHED = ".orbax-checkpoint-tmp"
 # Files of Orbax that are written after the checksums; no restore needs what they say.
 _WRITTEN_LAST = ("_CHECKPOINT_METADATA", "commit_success.txt")
+# How TensorStore's errors begin when a disk or bucket fails.
+_OF_STORE = (
+    "UNAVAILABLE",
+    "DEADLINE_EXCEEDED",
+    "RESOURCE_EXHAUSTED",
+    "ABORTED",
+    "INTERNAL",
+    "UNKNOWN",
+)
 
 logger = logging.getLogger("codepmp_jax")
+# Orbax logs errors in each of its threads, and warns of a directory that is only read, as is meant.
+logging.getLogger("absl").addFilter(storage.without_traceback)
+logging.getLogger("absl").addFilter(lambda record: "is read only" not in record.getMessage())
 
 
 class Restored(NamedTuple):
@@ -225,8 +237,8 @@ class Checkpointer:
         room = storage.free_bytes(self.directory)
         if room is not None and room < need:
             raise UserError(
-                f"{self.directory}: a checkpoint takes {need / 1e9:.1f} GB, but its disk has "
-                f"{room / 1e9:.1f} GB left. Remedy: free some, or give a workdir on another disk or gs://."
+                f"{self.directory}: a checkpoint takes {need / 1e6:.0f} MB, but its disk has "
+                f"{room / 1e6:.0f} MB left. Remedy: free some, or give a workdir on another disk or gs://."
             )
 
     def save(
@@ -289,13 +301,17 @@ class Checkpointer:
 
     def _restore(self, step: int | None, **items: Any) -> Any:
         found = self._whole(step, [*items])
-        try:
-            return self._manager.restore(found, args=ocp.args.Composite(**items))
-        except Exception as error:
-            raise UserError(
-                f"{self.directory / str(found)}: cannot be restored: {error} Remedy: train with the "
-                "config of the checkpoint."
-            ) from error
+        with storage.told(self.directory / str(found), "read"):
+            try:
+                return self._manager.restore(found, args=ocp.args.Composite(**items))
+            except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
+                # TensorStore's are ValueErrors too.
+                if str(error).startswith(_OF_STORE):
+                    raise
+                raise UserError(
+                    f"{self.directory / str(found)}: cannot be restored: {error} Remedy: train with the "
+                    "config of the checkpoint."
+                ) from error
 
     def restore(self, params: Any, optimizer: Any, step: int | None = None) -> Restored:
         """The checkpoint of `step`, the newest by default, onto the abstract arrays' shardings.

@@ -11,6 +11,7 @@ import base64
 import concurrent.futures
 import contextlib
 import functools
+import logging
 import os
 import pathlib
 import shutil
@@ -33,6 +34,15 @@ os.environ.setdefault("EPATH_USE_TF", "false")
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 # Other hosts write too, so that a listing is good only once.
 fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
+
+
+def without_traceback(record: logging.LogRecord) -> bool:
+    """A filter for loggers that tell of errors where they meet them, before these are raised and told."""
+    record.exc_info = None
+    return True
+
+
+logging.getLogger("gcsfs").addFilter(without_traceback)
 
 RETRY_SECONDS = 600.0
 _BLOCK_BYTES = 8 << 20
@@ -73,12 +83,17 @@ def place(path: str | os.PathLike[str]) -> epath.Path:
 
 @contextlib.contextmanager
 def told(path: str | os.PathLike[str], what: str) -> Iterator[None]:
-    """Turns an error of a store into a StoreError: `path` cannot be `what`, e.g. written."""
+    """Turns an error of a store into a StoreError: `path` cannot be `what`, e.g. written.
+
+    Those of JAX stay: hosts meet where they save, and miss one that is gone.
+    """
     try:
         yield
     except UserError:
         raise
     except Exception as error:  # each client library has errors of its own
+        if type(error).__module__ == "jax.errors":
+            raise
         said = " ".join(f"{type(error).__name__}: {error}".split())
         raise StoreError(
             f"{os.fspath(path)}: cannot be {what} ({said[:500]}). Remedy: check that the place is there and "

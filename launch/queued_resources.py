@@ -69,14 +69,19 @@ def main() -> None:
         file.flush()
         if config.dry_run:
             print(f"# {file.name}\n{script}")
+        state = shell.run(commands["state"], config.dry_run)
+        if state not in ("", *_GONE):
+            print(f"{config.name}: {state}; watching it, with the options it was made with")
         while True:
-            shell.run(commands["create"], config.dry_run)
+            if state in _GONE:
+                print(f"{config.name}: {state}; asking for it again", flush=True)
+                shell.run(commands["delete"], config.dry_run)
+            if state in ("", *_GONE):
+                shell.run(commands["create"], config.dry_run)
             while (state := shell.run(commands["state"], config.dry_run)) not in ("", *_GONE):
                 time.sleep(config.poll_seconds)
             if not state:
                 return
-            print(f"{config.name}: {state}; asking for it again", flush=True)
-            shell.run(commands["delete"], config.dry_run)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import pytest
 from codepmp_jax import checkpoint, checksums, exit_codes, storage
 from codepmp_jax.checkpoint import Checkpointer
 from codepmp_jax.config import CheckpointConfig
-from codepmp_jax.errors import UserError
+from codepmp_jax.errors import StoreError, UserError
 
 ABSTRACT = {"kernel": jax.ShapeDtypeStruct((4,), "float32")}
 OPTIMIZER = {"count": jax.ShapeDtypeStruct((), "float32")}
@@ -289,10 +289,27 @@ def test_a_store_that_fails_is_told_apart_from_a_mistake(tmp_path):
     assert raised.value.status == exit_codes.MISTAKE
 
 
+@pytest.mark.parametrize(
+    "error", [OSError("come again, 503"), ValueError("UNAVAILABLE: Error reading"), None]
+)
+def test_a_store_that_fails_while_it_restores_is_no_mistake(workdir, monkeypatch, error):
+    """Else a run whose bucket fails for a while would not be started again."""
+
+    def fail(*args: object, **more: object) -> None:
+        raise error or jax.errors.JaxRuntimeError("Connection closed by peer")
+
+    save(workdir, 1)
+    checkpointer = Checkpointer(workdir)
+    monkeypatch.setattr(checkpointer._manager, "restore", fail)
+    expected = jax.errors.JaxRuntimeError if error is None else StoreError
+    with pytest.raises(expected, match="closed by peer" if error is None else "/1: cannot be read"):
+        checkpointer.restore_config()
+
+
 def test_a_disk_without_room_is_told_at_the_start(tmp_path):
     checkpointer = Checkpointer(str(tmp_path), CheckpointConfig())
     checkpointer.require_room(ABSTRACT)
-    with pytest.raises(UserError, match=r"a checkpoint takes 4000000000\.0 GB, but its disk has"):
+    with pytest.raises(UserError, match=r"a checkpoint takes 4000000000000 MB, but its disk has"):
         checkpointer.require_room({"kernel": jax.ShapeDtypeStruct((10**9, 10**9), "float32")})
     checkpointer.close()
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import jax
 import pytest
 from google.cloud.storage import Blob
 
@@ -81,6 +82,14 @@ def test_a_range_is_read(bucket):
 def test_other_addresses_are_refused():
     with pytest.raises(UserError, match="s3://a/b: no such kind of address"):
         storage.place("s3://a/b")
+
+
+def test_a_lost_host_is_no_error_of_the_store(tmp_path):
+    with (
+        pytest.raises(jax.errors.JaxRuntimeError, match="closed by peer"),
+        storage.told(tmp_path, "written"),
+    ):
+        raise jax.errors.JaxRuntimeError("Connection closed by peer")
 
 
 def test_a_place_that_cannot_be_written_is_named(bucket, tmp_path):

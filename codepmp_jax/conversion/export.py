@@ -156,7 +156,7 @@ def _require_room(folder: pathlib.Path, num_params: int, dtype: str) -> None:
         room is None or need <= room,
         "output",
         str(folder),
-        f"needs {need / 1e9:.1f} GB, but its disk has {(room or 0) / 1e9:.1f} GB left",
+        f"needs {need / 1e6:.0f} MB, but its disk has {(room or 0) / 1e6:.0f} MB left",
         "free some, or give a folder on another disk",
     )
 

@@ -58,7 +58,10 @@ def train(
         # The row of a step whose evaluation was cut off is written when that is done.
         num_rows = start.step - (start.carried.unevaluated is not None)
         writer = stack.enter_context(contextlib.closing(MetricsWriter(workdir, num_rows)))
-        goodput.resume(start.step, max(0, writer.last_step - start.step))
+        lost_steps = max(0, writer.last_step - start.step)
+        if lost_steps:
+            logger.warning("%d step(s) after step %d are done again", lost_steps, start.step)
+        goodput.resume(start.step, lost_steps)
         stack.enter_context(jax.set_mesh(run.mesh))
         stack.enter_context(memory.explained(run.config, run.mesh_sizes))
         loop = _Loop(run, start, preemption, watchdog, goodput, writer)

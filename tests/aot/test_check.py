@@ -96,6 +96,22 @@ def test_the_real_step(name, peak_gib, collective_gib, reports):
     assert report.collective_gib == pytest.approx(sum(c["gib"] for c in report.collectives))
 
 
+def test_between_slices_go_only_sums_of_gradients(reports):
+    """Within a slice a device receives three quarters of the gradients, from the other its own quarter."""
+    config = dataclasses.replace(
+        CONFIG, mesh=MeshConfig(data=2, fsdp=4), global_batch_rows=2 * CONFIG.global_batch_rows
+    )
+    report = check(config, "v5e:2x2", num_slices=2)
+    assert report.fits
+    assert (report.num_devices, report.mesh) == (8, {"data": 2, "fsdp": 4, "tensor": 1})
+    assert report.rows_per_device == reports["v5e:2x2"].rows_per_device
+    within, between = (
+        sum(c["gib"] for c in report.collectives if c["kind"] == kind)
+        for kind in ("reduce-scatter", "all-reduce")
+    )
+    assert between == pytest.approx(within / 3, rel=0.06)
+
+
 @pytest.mark.parametrize("name", ["v5e:2x2", "v5p:2x2x1"])
 def test_what_the_real_step_computes(name, reports):
     """By hand, for a device's two rows of 256 tokens with places for 128 labels."""

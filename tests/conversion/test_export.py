@@ -70,7 +70,7 @@ def test_a_disk_without_room_is_told_before_anything_is_written(tmp_path, monkey
     write_run(config)
     monkeypatch.setattr(storage, "free_bytes", lambda folder: 10**6)
     convert = ConvertConfig(run=config.workdir, output=str(tmp_path / "hf"))
-    with pytest.raises(UserError, match=r"needs 0\.0 GB, but its disk has 0\.0 GB left"):
+    with pytest.raises(UserError, match=r"needs 1 MB, but its disk has 1 MB left"):
         export.to_hf(convert)
     assert not (tmp_path / "hf").exists()
     assert not list((tmp_path / "hf.partial").glob("*"))

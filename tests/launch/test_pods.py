@@ -7,6 +7,8 @@ import shlex
 import stat
 import subprocess
 
+import pytest
+
 from tests.e2e.launching import command, environment, launch
 
 OPTIONS = ["--config", "pmp_7b", "--workdir", "gs://bucket/a run"]
@@ -30,7 +32,7 @@ def test_xpk_submits_the_training_command():
 
 
 def test_a_queued_resource_is_asked_for():
-    create, state = shown("queued_resources.py", "--name", "pmp", "--spot", "--zone", "z")
+    state, create, _ = shown("queued_resources.py", "--name", "pmp", "--spot", "--zone", "z")
     assert create[:6] == ["gcloud", "compute", "tpus", "queued-resources", "create", "pmp"]
     assert {"--spot", "--zone=z", "--node-id=pmp"} <= set(create)
     assert "--filter=name ~ /pmp$" in state
@@ -47,10 +49,18 @@ if [ "$4" = list ]; then head -n 1 {states}; sed -i 1d {states}; fi
 """
 
 
-def test_a_slice_that_is_taken_away_is_asked_for_again(tmp_path):
-    """And no longer once it gave itself back."""
+@pytest.mark.parametrize(
+    ("first", "began"),
+    [
+        ("", ["list", "create"]),
+        ("ACTIVE", ["list"]),
+        ("FAILED", ["list", "delete", "create"]),
+    ],
+)
+def test_a_slice_that_is_taken_away_is_asked_for_again(tmp_path, first, began):
+    """And no longer once it gave itself back; one that is there is watched."""
     log, script, states = (tmp_path / name for name in ("log", "script", "states"))
-    states.write_text("WAITING_FOR_RESOURCES\nACTIVE\nSUSPENDED\nACTIVE\n\n")
+    states.write_text(f"{first}\nWAITING_FOR_RESOURCES\nACTIVE\nSUSPENDED\nACTIVE\n\n")
     gcloud = tmp_path / "gcloud"
     gcloud.write_text(GCLOUD.format(log=log, script=script, states=states))
     gcloud.chmod(gcloud.stat().st_mode | stat.S_IXUSR)
@@ -67,7 +77,7 @@ def test_a_slice_that_is_taken_away_is_asked_for_again(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     verbs = [line.split()[3] for line in pathlib.Path(log).read_text().splitlines()]
-    assert verbs == ["create", *["list"] * 3, "delete", "create", *["list"] * 2]
+    assert verbs == [*began, *["list"] * 3, "delete", "create", *["list"] * 2]
     text = script.read_text()
     assert text.startswith("#!/bin/bash\necho setting up\n")
     assert shlex.join(["launch/tpu_pod.py", *OPTIONS]) in text
