@@ -15,7 +15,7 @@ SEQIO_STAMP := .venv-seqio/installed
 REWARDBENCH_BIN := .venv-rewardbench/bin
 REWARDBENCH_STAMP := .venv-rewardbench/installed
 
-.PHONY: install quickstart chaos test
+.PHONY: install quickstart chaos checks test
 
 install: $(STAMP)
 
@@ -25,7 +25,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
 $(STAMP): requirements.txt setup.py | $(BIN)/python
-	$(BIN)/python -m pip install -r requirements.txt
+	$(BIN)/python -m pip install --no-compile -r requirements.txt
 	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
 	touch $@
 
@@ -33,7 +33,7 @@ $(STAMP): requirements.txt setup.py | $(BIN)/python
 # them, and generates text without them.
 $(VLLM_STAMP): requirements-vllm.txt setup.py | $(STAMP)
 	$(BIN)/python -m venv .venv-vllm
-	$(VLLM_BIN)/python -m pip install -r requirements-vllm.txt
+	$(VLLM_BIN)/python -m pip install --no-compile -r requirements-vllm.txt
 	$(VLLM_BIN)/python -m pip uninstall -y torchvision torchaudio torchcodec
 	$(VLLM_BIN)/python -m pip install --no-deps --no-build-isolation -e .
 	touch $@
@@ -41,13 +41,13 @@ $(VLLM_STAMP): requirements-vllm.txt setup.py | $(STAMP)
 # SeqIO needs TensorFlow, which the other environments do without.
 $(SEQIO_STAMP): requirements-seqio.txt setup.py | $(STAMP)
 	$(BIN)/python -m venv .venv-seqio
-	$(SEQIO_BIN)/python -m pip install -r requirements-seqio.txt -e .
+	$(SEQIO_BIN)/python -m pip install --no-compile -r requirements-seqio.txt -e .
 	touch $@
 
 # RewardBench pins its own transformers.
 $(REWARDBENCH_STAMP): requirements-rewardbench.txt | $(STAMP)
 	$(BIN)/python -m venv .venv-rewardbench
-	$(REWARDBENCH_BIN)/python -m pip install -r requirements-rewardbench.txt
+	$(REWARDBENCH_BIN)/python -m pip install --no-compile -r requirements-rewardbench.txt
 	touch $@
 
 quickstart: install
@@ -57,8 +57,12 @@ KILLS ?= 50
 chaos: install
 	$(BIN)/python benchmarks/chaos.py --kills $(KILLS) --write $(ARGS)
 
-test: install $(VLLM_STAMP) $(SEQIO_STAMP) $(REWARDBENCH_STAMP)
+checks: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+# Environments are made while the checks run.
+test:
+	$(MAKE) -j 2 checks $(VLLM_STAMP) $(SEQIO_STAMP) $(REWARDBENCH_STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
