@@ -25,7 +25,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
 $(STAMP): requirements.txt setup.py | $(BIN)/python
-	$(BIN)/python -m pip install --no-compile -r requirements.txt
+	$(BIN)/python -m pip install -r requirements.txt
 	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
 	touch $@
 

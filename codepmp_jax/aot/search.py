@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from codepmp_jax import presets, sharding
+from codepmp_jax import presets, resume, sharding
 from codepmp_jax.aot import topology
 from codepmp_jax.aot.check import check
 from codepmp_jax.aot.report import Report
@@ -176,7 +176,7 @@ def _check(config: CompileCheckConfig, tried: list[dict[str, Any]]) -> Report:
 def check_alone(config: TrainConfig, topology_name: str, num_slices: int) -> Report:
     """`check` in a process of its own, whose memory goes with it."""
     spawn = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
+    with concurrent.futures.ProcessPoolExecutor(1, spawn, resume.end_with_parent) as pool:
         return pool.submit(check, config, topology_name, num_slices).result()
 
 

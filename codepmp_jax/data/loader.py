@@ -16,6 +16,7 @@ import copy
 import functools
 import itertools
 import os
+import signal
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -24,6 +25,7 @@ import grain
 import numpy as np
 from absl import flags
 
+from codepmp_jax import resume
 from codepmp_jax.config import DataConfig
 from codepmp_jax.data.ahead import Ahead, StatefulIterator
 from codepmp_jax.data.batch import Batch, empty_batch
@@ -307,7 +309,12 @@ class _StreamIterator(grain.DatasetIterator[PackedRow]):
 
 
 def _start_worker(index: int, count: int) -> None:
-    """Runs first in each worker: the workers are the parallelism, so each tokenizes in one thread."""
+    """Runs first in each worker: the workers are the parallelism, so each tokenizes in one thread.
+
+    SIGTERM to the whole group of processes is the trainer's affair, which reads on until it has saved.
+    """
+    resume.end_with_parent()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 

@@ -394,6 +394,19 @@ def test_dead_worker_is_one_clear_error(dataset, tokenizer):
     pairs.close()
 
 
+def test_sigterm_to_the_group_leaves_the_workers_at_work(dataset, tokenizer):
+    """It is the trainer's to say when they end: it reads on until it has saved."""
+    config = dataclasses.replace(CONFIG, num_workers=1)
+    pairs = PairLoader(dataset, tokenizer, config, batch_rows=4)
+    next(pairs)
+    (worker,) = multiprocessing.active_children()
+    worker.terminate()
+    assert len(ids_of(pairs, 20)) == 20 * 4
+    assert worker.is_alive()
+    pairs.close()
+    assert not worker.is_alive()
+
+
 def test_unrenderable_conversation_names_the_pair(tokenizer):
     pair = PreferencePair("id7", "[]", "[]", "[]", is_conversation=True)
     silent = dataclasses.replace(tokenizer, chat_template=None)
@@ -403,6 +416,9 @@ def test_unrenderable_conversation_names_the_pair(tokenizer):
 
 
 SCRIPT = """
+import multiprocessing
+import os
+import signal
 import sys
 from codepmp_jax.config import DataConfig
 from codepmp_jax.data.loader import PairLoader
@@ -416,18 +432,33 @@ if __name__ == "__main__":
     pairs = PairLoader(dataset, Tokenizer.load("embedded"), config, batch_rows=4)
     next(pairs)
     print(pairs.counts["pairs"], sorted({"torch", "tensorflow", "transformers"} & set(sys.modules)))
+    if "--kill" in sys.argv:
+        assert multiprocessing.active_children()
+        sys.stdout.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_plain_script_runs_and_exits_without_close(dataset, tmp_path):
+def run_script(tmp_path, *arguments: str) -> tuple[int, str, str]:
+    """Status, stdout and stderr. Their ends are awaited: no process that has inherited them is left."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     done = subprocess.run(
-        [sys.executable, str(script), str(dataset.directory)],
+        [sys.executable, str(script), *arguments],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "4 []\n", "")
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_plain_script_runs_and_exits_without_close(dataset, tmp_path):
+    assert run_script(tmp_path, str(dataset.directory)) == (0, "4 []\n", "")
+
+
+def test_workers_end_with_a_trainer_that_is_killed(dataset, tmp_path):
+    """Else each start after a crash would leave the last one's in memory."""
+    status, said, _ = run_script(tmp_path, str(dataset.directory), "--kill")
+    assert (status, said) == (-signal.SIGKILL, "4 []\n")
