@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from codepmp_jax import resume
+from codepmp_jax import resume, storage
 
 
 class Journal:
@@ -38,7 +38,7 @@ class Journal:
     def append(self, lines: Iterable[str]) -> None:
         """Adds lines, without their ends, and has them on disk before it returns."""
         lines = list(lines)
-        with open(self._path, "ab") as file:
+        with storage.told(self._path, "written"), open(self._path, "ab") as file:
             file.write("".join(f"{line}\n" for line in lines).encode())
             file.flush()
             os.fsync(file.fileno())
@@ -52,29 +52,32 @@ class Journal:
     def finish(self, lines: Iterable[str] | None = None) -> None:
         """Gives the lines, or `lines` (without their ends) that were made from them, the output's name."""
         path = self._path
-        if lines is not None:
-            path = self._folder / "output.jsonl"
-            with open(path, "w", encoding="utf-8") as file:
-                file.writelines(f"{line}\n" for line in lines)
-                file.flush()
-                os.fsync(file.fileno())
-        path.replace(self._output)
-        shutil.rmtree(self._folder)
+        with storage.told(self._output, "written"):
+            if lines is not None:
+                path = self._folder / "output.jsonl"
+                with open(path, "w", encoding="utf-8") as file:
+                    file.writelines(f"{line}\n" for line in lines)
+                    file.flush()
+                    os.fsync(file.fileno())
+            path.replace(self._output)
+            shutil.rmtree(self._folder)
 
 
 @contextlib.contextmanager
 def open_journal(output: str, settings: dict[str, Any]) -> Iterator[Journal]:
     """The journal of a JSONL output whose lines depend on `settings` (JSON values); held while it is open.
 
-    Raises UserError that shows the difference where it was begun with other settings.
+    Raises UserError that shows the difference where it was begun with other settings, and StoreError where it
+    cannot be written (as the journal's methods do).
     """
     path = pathlib.Path(output)
     folder = path.with_name(path.name + ".partial")
-    with resume.hold(folder / ".lock"):
-        journal = Journal(path, folder)
-        if (
-            not journal.num_lines
-        ):  # nothing depends on the settings of a run that failed at its first line
-            (folder / resume.SETTINGS).unlink(missing_ok=True)
-        resume.claim(folder, settings, f"give another output, or delete {folder} to begin anew")
+    with contextlib.ExitStack() as stack:
+        with storage.told(output, "written"):
+            stack.enter_context(resume.hold(folder / ".lock"))
+            journal = Journal(path, folder)
+            if not journal.num_lines:
+                # Nothing depends on the settings of a run that failed at its first line.
+                (folder / resume.SETTINGS).unlink(missing_ok=True)
+            resume.claim(folder, settings, f"give another output, or delete {folder} to begin anew")
         yield journal

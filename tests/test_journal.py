@@ -1,8 +1,10 @@
 """An output that grows line by line and survives a kill."""
 
+import shutil
+
 import pytest
 
-from codepmp_jax.errors import UserError
+from codepmp_jax.errors import StoreError, UserError
 from codepmp_jax.journal import open_journal
 
 
@@ -47,3 +49,20 @@ def test_other_settings_are_refused_once_there_are_lines(tmp_path):
         open_journal(output, {"seed": 2}),
     ):
         pass
+
+
+def test_an_output_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    output = tmp_path / "file" / "out.jsonl"
+    with (
+        pytest.raises(StoreError, match=rf"^{output}: cannot be written .*Remedy: "),
+        open_journal(str(output), {}),
+    ):
+        pass
+
+
+def test_lines_that_cannot_be_written_are_told(tmp_path):
+    with open_journal(str(tmp_path / "out.jsonl"), {}) as journal:
+        shutil.rmtree(tmp_path / "out.jsonl.partial")
+        with pytest.raises(StoreError, match=r"lines\.jsonl: cannot be written .*Remedy: "):
+            journal.append(["1"])

@@ -22,7 +22,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from codepmp_jax import chips, hosts, presets, sharding
+from codepmp_jax import chips, presets, sharding
 from codepmp_jax.checkpoint import Checkpointer
 from codepmp_jax.config import MeshConfig, ScoreConfig, ScorerConfig, TrainConfig
 from codepmp_jax.errors import require
@@ -98,12 +98,11 @@ class JaxScorer:
 
     @classmethod
     def load(cls, config: ScoreConfig) -> JaxScorer:
-        """The reward model of a run's checkpoint; joins the other hosts.
+        """The reward model of a run's checkpoint. All hosts must call it.
 
         Raises UserError where the run has no such checkpoint, or trained no rewards, or its model cannot be
         divided over the mesh.
         """
-        hosts.join()
         checkpointer = Checkpointer(config.model)
         step = checkpointer.latest_step() if config.step is None else config.step
         saved = presets.from_json(TrainConfig, checkpointer.restore_config(step), config.model)

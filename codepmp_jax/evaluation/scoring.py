@@ -61,7 +61,21 @@ def run(config: ScoreConfig) -> None:
     for name in ("model", "input", "output"):
         value = getattr(config, name)
         require(value != "", name, value, "must be given", f"add --{name} PATH")
-    scorer = _load(config)
+    if config.backend == "torch":
+        from codepmp_jax.evaluation.torch_scorer import TorchScorer
+
+        _score_items(config, TorchScorer.load(config.model, config.scorer))
+        return
+    # Only the chosen backend's library is imported.
+    from codepmp_jax import hosts
+    from codepmp_jax.evaluation.jax_scorer import JaxScorer
+
+    hosts.join()
+    with hosts.leaving_on_error():
+        _score_items(config, JaxScorer.load(config))
+
+
+def _score_items(config: ScoreConfig, scorer: Scorer) -> None:
     items = read_items(config.input, config.split)
     settings = {
         "backend": config.backend,
@@ -106,17 +120,6 @@ def run(config: ScoreConfig) -> None:
             for key, row in zip(texts.keys, texts.row_of, strict=True)
         )
     print(_summary(meta, config.output))
-
-
-def _load(config: ScoreConfig) -> Scorer:
-    """Only the chosen backend's library is imported."""
-    if config.backend == "torch":
-        from codepmp_jax.evaluation.torch_scorer import TorchScorer
-
-        return TorchScorer.load(config.model, config.scorer)
-    from codepmp_jax.evaluation.jax_scorer import JaxScorer
-
-    return JaxScorer.load(config)
 
 
 def _is_done(config: ScoreConfig, settings: dict[str, Any], scorer: Scorer) -> bool:

@@ -41,8 +41,8 @@ def write_candidates(path) -> None:
     path.write_text("".join(problem.to_json() + "\n" for problem in problems), encoding="utf-8")
 
 
-def score_on_hosts(*arguments: object) -> list[str]:
-    """Runs the command on every host to its good end; gives what each wrote to stdout."""
+def score_on_hosts(*arguments: object) -> list[subprocess.CompletedProcess[str]]:
+    """Runs the command on every host to its end."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         address = f"localhost:{probe.getsockname()[1]}"
@@ -67,8 +67,10 @@ def score_on_hosts(*arguments: object) -> list[str]:
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [0] * NUM_HOSTS, printed
-    return [out for out, _ in printed]
+    return [
+        subprocess.CompletedProcess(process.args, process.returncode, *texts)
+        for process, texts in zip(processes, printed, strict=True)
+    ]
 
 
 def test_two_hosts_go_on_with_what_one_began(tmp_path, monkeypatch):
@@ -93,12 +95,13 @@ def test_two_hosts_go_on_with_what_one_began(tmp_path, monkeypatch):
         patch.setattr(Journal, "append", append_and_die)
         with pytest.raises(Killed):
             scoring.run(dataclasses.replace(config, output=str(output)))
-    first, second = score_on_hosts(
+    done = score_on_hosts(
         *("--model", run, "--backend", "jax", "--input", source, "--output", output),
         *("--scorer.batch-tokens", BATCH_TOKENS, "--mesh.fsdp", 2, "--mesh.tensor", 2),
     )
-    assert first.endswith(f"-> {output}\n")
-    assert "texts of" not in second
+    assert [host.returncode for host in done] == [0] * NUM_HOSTS, done
+    assert done[0].stdout.endswith(f"-> {output}\n")
+    assert "texts of" not in done[1].stdout
     assert 0 < read_meta(output)["num_resumed"] < read_meta(output)["num_distinct"]
     ours, theirs = read_scores(output), read_scores(tmp_path / "alone.jsonl")
     assert [(s.item_id, s.index, s.num_tokens) for s in ours] == [
@@ -107,3 +110,19 @@ def test_two_hosts_go_on_with_what_one_began(tmp_path, monkeypatch):
     rewards = np.array([score.reward for score in theirs])
     assert rewards.std() > 0.1
     np.testing.assert_allclose([score.reward for score in ours], rewards, rtol=1e-5, atol=1e-5)
+
+
+def test_what_only_the_first_host_meets_ends_both(tmp_path):
+    """It alone writes; the other would wait for it."""
+    run = write_run(tmp_path / "run")
+    source = tmp_path / "candidates.jsonl"
+    write_candidates(source)
+    (tmp_path / "file").write_text("")
+    output = tmp_path / "file" / "scores.jsonl"
+    first, second = score_on_hosts(
+        *("--model", run, "--backend", "jax", "--input", source, "--output", output),
+        *("--mesh.fsdp", 2, "--mesh.tensor", 2),
+    )
+    assert first.returncode > 0
+    assert f"error: {output}" in first.stderr
+    assert second.returncode != 0
