@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import AttentionInterface
 
@@ -74,48 +74,108 @@ def _common_length(first: np.ndarray, second: np.ndarray) -> int:
     return int(differs.argmax()) if differs.any() else length
 
 
+class _Blocks(NamedTuple):
+    """Blocks of queries that begin at one place in their texts, and so have equally many keys."""
+
+    first: int
+    """That place."""
+    queries: Int[Tensor, "N B"]
+    """Places in the chunk; 0 for what is not the piece's."""
+    keys: Int[Tensor, "N C"]
+    """Places in the cache with the chunk behind it."""
+
+
 class TextCache:
     """Keys and values of one text in every layer: those of the row that is computed, from its start."""
 
-    def __init__(self, max_tokens: int, block: int):
-        """`block` is the number of queries that attend at once."""
-        self.block = block
+    def __init__(
+        self, max_tokens: int, chunk_tokens: int, block: int, num_blocks: int, device: torch.device
+    ):
+        """`block` queries of a text, and `num_blocks` such blocks, attend at once."""
         self.capacity = -(-max_tokens // block) * block
+        self._chunk_tokens = chunk_tokens
+        self._block = block
+        self._num_blocks = num_blocks
+        self._device = device
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
         self._hidden: dict[int, Tensor] = {}
+        self.blocks: list[_Blocks] = []
+        """Those of the chunk."""
+        self.answers = self.kept = self._indices(np.zeros(0))
+        """Places of the chunk's tokens in what all blocks give; and of the text's tokens, in the cache with the
+        chunk behind it, after the chunk."""
 
-    def layer(self, index: int, key: Float[Tensor, "1 K T E"]) -> tuple[Tensor, Tensor]:
-        """(keys, values) [K C E] of a layer, zeros at first."""
+    def enter(self, chunk: Sequence[Piece]) -> None:
+        """Finds what attends to what in the next chunk, which is the same in all layers."""
+        source = np.arange(self.capacity)
+        members: dict[int, list[tuple[Piece, np.ndarray]]] = {}
+        for piece in chunk:
+            source[piece.start : piece.stop] = self.capacity + np.r_[piece.place]
+            for first in range(piece.start // self._block * self._block, piece.stop, self._block):
+                keys = source[: first + self._block].copy()
+                members.setdefault(first, []).append((piece, keys))
+        answers = np.zeros(self._chunk_tokens)
+        self.blocks = []
+        for first, equal in members.items():
+            for start in range(0, len(equal), self._num_blocks):
+                # Equally many every time, so that no kernel is chosen by their number.
+                queries = np.zeros((self._num_blocks, self._block))
+                keys = np.zeros((self._num_blocks, first + self._block))
+                before = len(self.blocks) * self._num_blocks
+                for n, (piece, seen) in enumerate(equal[start : start + self._num_blocks]):
+                    own = np.r_[max(piece.start - first, 0) : min(piece.stop - first, self._block)]
+                    places = own + first - piece.start + piece.offset
+                    queries[n, own] = places
+                    keys[n] = seen
+                    answers[places] = (before + n) * self._block + own
+                self.blocks.append(_Blocks(first, self._indices(queries), self._indices(keys)))
+        self.answers, self.kept = self._indices(answers), self._indices(source)
+
+    def extend(
+        self, index: int, key: Float[Tensor, "K T E"], value: Float[Tensor, "K T E"]
+    ) -> tuple[Tensor, Tensor]:
+        """(keys, values) of a layer, the cache's with the chunk's behind them; the cache is then of its end."""
         if index not in self._layers:
-            _, num_heads, _, head_dim = key.shape
-            shape = (num_heads, self.capacity, head_dim)
-            self._layers[index] = key.new_zeros(shape), key.new_zeros(shape)
-        return self._layers[index]
+            empty = key.new_zeros(len(key), self.capacity, key.shape[-1])
+            self._layers[index] = empty, empty
+        before = self._layers[index]
+        keys, values = (torch.cat(pair, 1) for pair in zip(before, (key, value), strict=True))
+        self._layers[index] = keys[:, self.kept], values[:, self.kept]
+        return keys, values
 
-    def hidden(self, window: int, device: torch.device) -> Bool[Tensor, "C C"]:
-        """True where a query (row) does not see a key (column): one behind itself, or out of the window."""
+    def hidden(self, first: int, window: int | None) -> Bool[Tensor, "B M"]:
+        """True where a query of a block (row) does not see a key (column): one behind itself, or out of the window.
+
+        The columns are the last M keys that the block has; it sees all the others.
+        """
+        window = min(window or self.capacity, self.capacity)
         if window not in self._hidden:
-            places = torch.arange(self.capacity, device=device)
+            places = torch.arange(self.capacity, device=self._device)
             distance = places[:, None] - places[None, :]
             self._hidden[window] = (distance < 0) | (distance >= window)
-        return self._hidden[window]
+        end = first + self._block
+        # Where all of them are in the window, only keys of the block itself can be hidden.
+        return self._hidden[window][first:end, first if end <= window else 0 : end]
+
+    def _indices(self, array: np.ndarray) -> Int[Tensor, " *shape"]:
+        return torch.from_numpy(array.astype(np.int64)).to(self._device)
 
 
 def _attend(
-    query: Float[Tensor, "K G B E"],
-    key: Float[Tensor, "K N E"],
-    value: Float[Tensor, "K N E"],
+    query: Float[Tensor, "K N Q E"],
+    key: Float[Tensor, "K N C E"],
+    value: Float[Tensor, "K N C E"],
     hidden: Bool[Tensor, "B M"],
     scaling: float,
     softcap: float | None,
-) -> Float[Tensor, "K G B E"]:
-    """A block of queries, of which G heads share a kv head. `hidden` is about the last M keys; all see the others."""
-    scores = ((query * scaling).flatten(1, 2) @ key.mT).view(*query.shape[:3], -1)
+) -> Float[Tensor, "K N Q E"]:
+    """N blocks. Q counts the B queries of all heads that share a kv head; `hidden` is about the last M keys."""
+    scores = (query * scaling) @ key.mT
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
-    scores[..., -hidden.shape[1] :].masked_fill_(hidden, float("-inf"))
-    weights = F.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype)
-    return (weights.flatten(1, 2) @ value).view(query.shape)
+    by_query = scores.unflatten(2, (-1, len(hidden)))
+    by_query[..., -hidden.shape[1] :].masked_fill_(hidden, float("-inf"))
+    return F.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype) @ value
 
 
 def attend_pieces(
@@ -125,39 +185,24 @@ def attend_pieces(
     value: Float[Tensor, "1 K T E"],
     attention_mask: None,
     *,
-    pieces: Sequence[Piece],
     cache: TextCache,
     scaling: float,
     sliding_window: int | None = None,
     softcap: float | None = None,
     **_: Any,
 ) -> tuple[Float[Tensor, "1 T H E"], None]:
-    """transformers' attention function for a chunk: each piece sees its row so far, which `cache` keeps."""
-    keys, values = cache.layer(module.layer_idx, key)
-    window = min(sliding_window or cache.capacity, cache.capacity)
-    hidden = cache.hidden(window, query.device)
-    num_kv_heads, block = key.shape[1], cache.block
-    output = torch.zeros_like(query)
-    for piece in pieces:
-        keys[:, piece.start : piece.stop] = key[0, :, piece.place]
-        values[:, piece.start : piece.stop] = value[0, :, piece.place]
-        for first in range(piece.start // block * block, piece.stop, block):
-            end = first + block
-            # Of the block's places in the text, those that are the piece's; and where they lie in the chunk.
-            own = slice(max(piece.start - first, 0), min(piece.stop - first, block))
-            shift = piece.offset - piece.start + first
-            place = slice(own.start + shift, own.stop + shift)
-            queries = query.new_zeros(query.shape[1], block, query.shape[3])
-            queries[:, own] = query[0, :, place]
-            # Where all of them are in the window, only keys of the block itself can be hidden.
-            masked = slice(first if end <= window else 0, end)
-            attended = _attend(
-                queries.unflatten(0, (num_kv_heads, -1)),
-                *(keys[:, :end], values[:, :end], hidden[first:end, masked]),
-                *(scaling, softcap),
-            )
-            output[0, :, place] = attended.flatten(0, 1)[:, own]
-    return output.transpose(1, 2), None
+    """transformers' attention function for the chunk that `cache` has entered: each piece sees its row so far."""
+    keys, values = cache.extend(module.layer_idx, key[0], value[0])
+    num_kv_heads = len(keys)
+    attended = []
+    for first, own, seen in cache.blocks:
+        queries = query[0][:, own].unflatten(0, (num_kv_heads, -1)).transpose(1, 2)
+        answer = _attend(
+            *(queries.flatten(2, 3), keys[:, seen], values[:, seen]),
+            *(cache.hidden(first, sliding_window), scaling, softcap),
+        )
+        attended.append(answer.view_as(queries).transpose(1, 2).flatten(0, 1).flatten(1, 2))
+    return torch.cat(attended, 1)[:, cache.answers].transpose(0, 1)[None], None
 
 
 AttentionInterface.register(ATTENTION, attend_pieces)

@@ -28,9 +28,10 @@ from codepmp_jax.evaluation.scorer import Scored
 from codepmp_jax.tokenization import Tokenizer
 
 SCORE_HEAD = "score.weight"
-# By type of device: tokens of a chunk, and queries that attend at once.
+# By type of device: tokens of a chunk; queries of a block; blocks that attend at once.
 _CHUNK_TOKENS = {"cpu": 1024, "cuda": 16384}
 _BLOCK = {"cpu": 64, "cuda": 256}
+_NUM_BLOCKS = {"cpu": 1, "cuda": 8}
 _ENDS = 16
 
 
@@ -144,7 +145,10 @@ class TorchScorer:
     def rewards(self, rows: Sequence[np.ndarray]) -> Scored:
         """As in Scorer."""
         longest = max(map(len, rows), default=0)
-        cache = TextCache(longest, _BLOCK[self._device.type])
+        kind = self._device.type
+        cache = TextCache(
+            longest, self._chunk_tokens, _BLOCK[kind], _NUM_BLOCKS[kind], self._device
+        )
         for chunk in plan_chunks(rows, self._chunk_tokens):
             ended = [piece for piece in chunk if piece.is_end]
             rewards = self._chunk_rewards(
@@ -165,11 +169,11 @@ class TorchScorer:
             tokens[0, piece.place] = rows[piece.row][piece.start : piece.stop]
             positions[0, piece.place] = np.arange(piece.start, piece.stop)
         self._ends.ends = ends
+        cache.enter(chunk)
         hidden = self._backbone(
             torch.from_numpy(tokens).to(self._device),
             position_ids=torch.from_numpy(positions).to(self._device),
             use_cache=False,
-            pieces=chunk,
             cache=cache,
         ).last_hidden_state
         return (hidden[0, ends].float() * self._score_head).sum(-1)

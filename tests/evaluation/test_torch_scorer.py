@@ -8,6 +8,7 @@ from transformers import AutoModelForSequenceClassification
 
 from codepmp_jax.config import DataConfig, ScorerConfig
 from codepmp_jax.errors import UserError
+from codepmp_jax.evaluation import torch_scorer
 from codepmp_jax.evaluation.torch_scorer import TorchScorer
 from tests.evaluation.scorers import score
 
@@ -30,6 +31,14 @@ FAMILIES = {
 
 def load(folder, **settings):
     return TorchScorer.load(folder, ScorerConfig(device="cpu", **settings))
+
+
+@pytest.fixture(params=["one block of 64", "three of 16"])
+def blocks(request, monkeypatch):
+    """The CPU's blocks of queries, or as a GPU's: several at once, and shorter than most rows."""
+    if request.param == "three of 16":
+        monkeypatch.setitem(torch_scorer._BLOCK, "cpu", 16)
+        monkeypatch.setitem(torch_scorer._NUM_BLOCKS, "cpu", 3)
 
 
 def make_rows(num_rows=12, longest=150, seed=0):
@@ -81,6 +90,7 @@ def test_rewards_equal_hugging_faces_pooled_logits_of_a_padded_batch(plain_rewar
     np.testing.assert_allclose(score(load(plain_reward_model), rows), logits.numpy(), atol=1e-5)
 
 
+@pytest.mark.usefixtures("blocks")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_families_with_windows_and_soft_caps_equal_hugging_face(reward_model, family):
     folder = reward_model(family=family, **FAMILIES[family])
@@ -103,6 +113,7 @@ def test_eos_inside_and_at_the_end_of_a_text_is_a_token_like_others(reward_model
     np.testing.assert_allclose(score(load(folder), rows), expected, atol=1e-5)
 
 
+@pytest.mark.usefixtures("blocks")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("batch_tokens", [64, 256])
 def test_rewards_do_not_depend_on_the_company_to_the_bit(plain_reward_model, dtype, batch_tokens):
