@@ -23,7 +23,8 @@ class CheckpointConfig(Config):
     """First step of a series, each 2^(1/4) = 1.189 times the one before, at which checkpoints are saved too and
     kept for good: starting points for decays of a WSD schedule (arXiv 2410.02229)."""
     keep_best: int = 0
-    """Best checkpoints kept, by `best_metric`; those saved after a step with an evaluation take part."""
+    """Best checkpoints kept, by `best_metric`; those saved after a step with an evaluation take part. One whose
+    evaluation a preemption cut off does not, since it was saved without figures."""
     best_metric: str = "eval_accuracy"
     """A figure of the evaluation: eval_accuracy, eval_pair_loss, eval_lm_loss, ..."""
     best_is: Literal["highest", "lowest"] = "highest"
