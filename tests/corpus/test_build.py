@@ -346,7 +346,7 @@ if __name__ == "__main__":
 
 def test_killed_at_any_time_the_same_command_gives_the_same_corpus(tmp_path):
     """Kills at random moments of a run, each run going on where the last one was killed."""
-    write_table(tmp_path / "a.parquet", 300)
+    write_table(tmp_path / "a.parquet", 1500)
     script = tmp_path / "build.py"
     script.write_text(BUILD)
 
@@ -362,18 +362,20 @@ def test_killed_at_any_time_the_same_command_gives_the_same_corpus(tmp_path):
     assert shards.MANIFEST not in before
     assert (tmp_path / "whole" / shards.MANIFEST).is_file(), err
     rng = random.Random(7)
-    num_finished = 0
+    num_finished = num_cut_off = 0
     # Some more parts, twice; when duplicates are searched for; when shards are written.
     for pattern in ("work/parts/*.json", "work/parts/*.json", "work/buckets", "train.*"):
         process = start("killed")
         wanted = num_finished + rng.randint(1, 8) if pattern.endswith("json") else 1
-        while len(list((tmp_path / "killed").glob(pattern))) < wanted:
-            assert process.poll() is None
+        while process.poll() is None and len([*(tmp_path / "killed").glob(pattern)]) < wanted:
+            pass
         time.sleep(rng.uniform(0, 0.01))
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        assert not (tmp_path / "killed" / shards.MANIFEST).exists()
+        num_cut_off += not (tmp_path / "killed" / shards.MANIFEST).exists()
         num_finished = len(list((tmp_path / "killed").glob("work/parts/*.json")))
+    # Which of the last steps a kill meets depends on the machine.
+    assert num_cut_off >= 2
     process = start("killed")
     _, err = process.communicate()
     assert process.returncode == 0, err

@@ -152,7 +152,7 @@ def conversation(number: int) -> dict[str, Any]:
 
 
 ROWS = [conversation(number) for number in range(16)]
-FINETUNING_STEPS = 16
+FINETUNING_STEPS = 32
 BATCH_PAIRS = 4
 
 

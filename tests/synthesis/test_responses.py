@@ -216,7 +216,7 @@ def test_settings():
 
 def test_killed_and_started_again_equals_undisturbed(tmp_path):
     """SIGKILL in the middle, by the command itself."""
-    write(tmp_path, problems(60, "humaneval", solution=SOLUTION), "whole.jsonl", writer=MUTANTS)
+    write(tmp_path, problems(1500, "humaneval", solution=SOLUTION), "whole.jsonl", writer=MUTANTS)
     command = [
         *(sys.executable, str(ROOT / "launch" / "candidates.py"), "--chunk-size", "1"),
         *("--input", str(tmp_path / "p.jsonl"), "--output", str(tmp_path / "c.jsonl")),
@@ -229,8 +229,8 @@ def test_killed_and_started_again_equals_undisturbed(tmp_path):
         time.sleep(0.002)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert 0 < lines.read_bytes().count(b"\n") < 60
+    assert 0 < lines.read_bytes().count(b"\n") < 1500
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "c.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
-    assert "60 problems with 300 candidates" in again.stdout
+    assert "1500 problems with 7500 candidates" in again.stdout
