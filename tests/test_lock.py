@@ -61,7 +61,7 @@ def test_a_machine_without_a_sign_of_life_loses_it(owned_elsewhere, monkeypatch,
 
 def test_a_machine_with_a_sign_of_life_keeps_it(owned_elsewhere, bucket, monkeypatch):
     owner = bucket.get("run/.lock")
-    beat = threading.Timer(0.2, bucket.put, ("run/.lock", owner))
+    beat = threading.Timer(1.0, bucket.put, ("run/.lock", owner))
     beat.start()
     with pytest.raises(UserError, match="is held by process 3 on tpu-7"):
         Lock(owned_elsewhere, "")

@@ -350,11 +350,11 @@ def test_dead_servers_stop_the_work(sampler, dead):
 
 
 def test_a_server_that_never_answers(serve, sampler):
-    server = serve(lambda prompt, _: 3.0 if prompt == "slow" else 200)
-    one = sampler(server.url, max_retries=0, timeout_seconds=1.0)
+    server = serve(lambda prompt, _: 6.0 if prompt == "slow" else 200)
+    one = sampler(server.url, max_retries=0, timeout_seconds=3.0)
     slow, good = one.sample(requests("slow", "p"))
     assert (slow.failure, good.text) == ("error", "P")
-    assert "no reply in 1 s" in slow.detail
+    assert "no reply in 3 s" in slow.detail
 
 
 def test_inside_a_running_event_loop(serve, sampler):

@@ -12,7 +12,7 @@ from codepmp_jax.training.watchdog import Watchdog
 watchdog = Watchdog({seconds})
 for _ in range(10):
     watchdog.beat("step 7")
-    time.sleep(0.1)
+    time.sleep(0.3)
 if {is_closed}:
     watchdog.close()
 
@@ -33,12 +33,12 @@ def run(**values: object) -> subprocess.CompletedProcess:
 
 def test_a_stuck_run_shows_its_stacks_and_ends():
     """Not before: the ten beats together take longer than the limit."""
-    done = run(seconds=0.5, is_closed=False, wait=60)
+    done = run(seconds=2, is_closed=False, wait=60)
     assert done.returncode == STUCK
     assert "in: step 7" in done.stderr
     assert "in waits_for_ever" in done.stderr
 
 
 def test_a_run_that_is_done_or_unwatched_is_left_alone():
-    assert run(seconds=0.5, is_closed=True, wait=1).returncode == 0
+    assert run(seconds=2, is_closed=True, wait=3).returncode == 0
     assert run(seconds=0, is_closed=False, wait=0.1).returncode == 0
