@@ -39,7 +39,7 @@ setuptools.setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["codepmp_jax", "codepmp_jax.*"]),
-    package_data={"codepmp_jax": ["assets/**"]},
+    package_data={"codepmp_jax.text": ["assets/**"]},
     install_requires=[
         "absl-py>=2.1",
         "array-record>=0.8",

@@ -34,13 +34,13 @@ import fsspec.config
 import numpy as np
 from page import ROOT, Page
 
-from codepmp_jax import presets, storage
-from codepmp_jax.checkpoint import Checkpointer
-from codepmp_jax.config import CheckpointConfig, DataConfig, ModelConfig, TrainConfig
-from codepmp_jax.exit_codes import RESUME
-from codepmp_jax.progress import progress
-from codepmp_jax.records import PreferencePair, content_id
-from codepmp_jax.shards import write_manifest, write_split
+from codepmp_jax.checkpoint.checkpointer import Checkpointer
+from codepmp_jax.cli.exit_codes import RESUME
+from codepmp_jax.cli.progress import progress
+from codepmp_jax.config import CheckpointConfig, DataConfig, ModelConfig, TrainConfig, presets
+from codepmp_jax.files import storage
+from codepmp_jax.records.schema import PreferencePair, content_id
+from codepmp_jax.records.shards import write_manifest, write_split
 
 # Phase -> what the trainer says when it begins, and within how many seconds of that the kill falls.
 PHASES = {
@@ -209,7 +209,7 @@ def final_state(config: TrainConfig) -> list[np.ndarray]:
     """Parameters and optimizer state after the last step."""
     import jax
 
-    from codepmp_jax import sharding
+    from codepmp_jax.devices import sharding
     from codepmp_jax.training import optimizer as optimizers
     from codepmp_jax.training.state import abstract_state
 
@@ -226,7 +226,7 @@ def final_state(config: TrainConfig) -> list[np.ndarray]:
 
 def rows(config: TrainConfig) -> list[dict[str, Any]]:
     """The run's metrics without what measures time."""
-    text = (storage.place(config.workdir) / "metrics.jsonl").read_text()
+    text = (storage.to_path(config.workdir) / "metrics.jsonl").read_text()
     return [
         {name: value for name, value in json.loads(line).items() if not name.startswith("speed/")}
         for line in text.splitlines()
@@ -283,7 +283,7 @@ def chaos(
 
             server = stack.enter_context(running_bucket()).variables()
             os.environ.update(server)
-            # As codepmp_jax.storage does where the server is named when it is imported.
+            # As codepmp_jax.files.storage does where the server is named when it is imported.
             fsspec.config.conf.setdefault("gcs", {})["token"] = "anon"
             variables |= server
             fsspec.filesystem("gcs").put(f"{folder}/pairs/", "gs://code/pairs/", recursive=True)
@@ -298,7 +298,7 @@ def chaos(
             config = dataclasses.replace(undisturbed, workdir=f"{at}/disturbed-{num_runs}")
             disturb(config, folder, variables, plan, rng, outcomes)
             found += [f"run {num_runs}: {what}" for what in differences(config, undisturbed)]
-            kept = json.loads((storage.place(config.workdir) / "goodput.json").read_text())
+            kept = json.loads((storage.to_path(config.workdir) / "goodput.json").read_text())
             lost_steps += kept["lost_steps"]
             starts += kept["starts"]
             bar.update(num_kills - len(plan) - bar.n)

@@ -20,8 +20,8 @@ from typing import Any
 
 from page import RESULTS, ROOT, Page
 
-from codepmp_jax.progress import progress
-from codepmp_jax.shards import write_json
+from codepmp_jax.cli.progress import progress
+from codepmp_jax.files.json_files import write_json
 
 # Texts padded to the longest, and all logits of a chip at once, as in the authors' code.
 _PADDED = "--data.layout padded --data.row-length None --loss.lm-chunk-tokens 1048576"
@@ -162,7 +162,7 @@ def main() -> None:
     note = (
         "Nothing ran on a TPU: times are bounds from below, from the compiler's cycles, kernels at 40 % of the "
         "peak and transfers at the network's full rate (`codepmp_jax/aot/replay.py`). MFU counts useful FLOPs of "
-        "pairs of realistic lengths (`codepmp_jax/lengths.py`)."
+        "pairs of realistic lengths (`codepmp_jax/text/lengths.py`)."
     )
     write_json(
         RESULTS / "compile_table.json",

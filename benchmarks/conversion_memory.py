@@ -28,13 +28,13 @@ import numpy as np
 from corpus_scale import Memory
 from page import RESULTS, ROOT, Page
 
-from codepmp_jax import param_store, presets
-from codepmp_jax.checkpoint import Checkpointer
-from codepmp_jax.config import CheckpointConfig, TrainConfig
+from codepmp_jax.checkpoint import param_store
+from codepmp_jax.checkpoint.checkpointer import Checkpointer
+from codepmp_jax.cli.progress import progress
+from codepmp_jax.config import CheckpointConfig, TrainConfig, presets
+from codepmp_jax.files.json_files import write_json
 from codepmp_jax.models.preference import Params, abstract_params
-from codepmp_jax.progress import progress
-from codepmp_jax.shards import write_json
-from codepmp_jax.tokenization import Tokenizer
+from codepmp_jax.text.tokenization import Tokenizer
 
 _SAMPLE_SECONDS = 0.2
 _COMPARED = 4096

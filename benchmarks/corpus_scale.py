@@ -29,11 +29,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from page import ROOT, Page
 
+from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import CorpusConfig
 from codepmp_jax.corpus.build import build_corpus
-from codepmp_jax.progress import progress
-from codepmp_jax.records import SourceFile
-from codepmp_jax.shards import ShardedDataset
+from codepmp_jax.records.schema import SourceFile
+from codepmp_jax.records.shards import ShardedDataset
 
 _ROWS_PER_TABLE = 50_000
 _SAMPLE_SECONDS = 0.5

@@ -2,7 +2,7 @@
 
     python benchmarks/loader.py --write
 
-Pairs are random snippets of the Python standard library, as long as `codepmp_jax/lengths.py` has them, in shards
+Pairs are random snippets of the Python standard library, as long as `codepmp_jax/text/lengths.py` has them, in shards
 as `launch/synthesize.py` writes them. Each run takes batches as fast as the loader makes them, shuffled and packed,
 with no step beside it. Tokenizers: the embedded one, and one of --vocab-size tokens trained on the same library.
 Tokens are useful ones: what both texts of a pair begin with counts once, in every layout. Prints a table and one
@@ -23,16 +23,15 @@ from typing import Any
 import numpy as np
 from page import Page
 
-from codepmp_jax import presets
-from codepmp_jax.chips import CHIPS
-from codepmp_jax.config import DataConfig, TokenizerConfig
+from codepmp_jax.config import DataConfig, TokenizerConfig, presets
 from codepmp_jax.corpus.tokenizer import train_tokenizer
 from codepmp_jax.data.loader import PairLoader
-from codepmp_jax.lengths import draw_lengths
+from codepmp_jax.devices.chips import CHIPS
 from codepmp_jax.models.flops import train_flops
-from codepmp_jax.records import PreferencePair, Record, SourceFile, content_id
-from codepmp_jax.shards import ShardedDataset, write_manifest, write_split
-from codepmp_jax.tokenization import Tokenizer
+from codepmp_jax.records.schema import PreferencePair, Record, SourceFile, content_id
+from codepmp_jax.records.shards import ShardedDataset, write_manifest, write_split
+from codepmp_jax.text.lengths import draw_lengths
+from codepmp_jax.text.tokenization import Tokenizer
 
 LAYOUTS = ("packed", "shared")
 NUM_STREAMS = 4

@@ -28,7 +28,7 @@ import numpy as np
 from page import Page
 
 from codepmp_jax.config import DedupConfig
-from codepmp_jax.near_duplicates import NearDuplicates, rows_per_band, signature
+from codepmp_jax.text.near_duplicates import NearDuplicates, rows_per_band, signature
 
 CONFIG = DedupConfig(near=True)
 ROWS = rows_per_band(CONFIG.threshold, CONFIG.num_permutations)

@@ -21,12 +21,12 @@ import torch
 from page import RESULTS, Page
 from transformers import Qwen2Config, Qwen2ForSequenceClassification
 
+from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import DataConfig, ScorerConfig
-from codepmp_jax.evaluation.pieces import ATTENTION
-from codepmp_jax.evaluation.torch_scorer import TorchScorer
-from codepmp_jax.lengths import draw_lengths
-from codepmp_jax.progress import progress
-from codepmp_jax.tokenization import Tokenizer
+from codepmp_jax.evaluation.scorers.pieces import ATTENTION
+from codepmp_jax.evaluation.scorers.torch_scorer import TorchScorer
+from codepmp_jax.text.lengths import draw_lengths
+from codepmp_jax.text.tokenization import Tokenizer
 
 MAX_LENGTH = 1024
 VOCAB = 4096
@@ -216,7 +216,7 @@ def main() -> None:
     note = (
         f"PyTorch {torch.__version__}, {options.threads} thread(s); a Qwen2 of 12 layers and width 768; "
         f"{options.problems} problems with {options.candidates} candidates each, lengths of "
-        "`codepmp_jax/lengths.py`. The candidates of `sampled` have the prompt in common, those of `edited` are one "
+        "`codepmp_jax/text/lengths.py`. The candidates of `sampled` have the prompt in common, those of `edited` are one "
         "response with one token changed. `error` is the largest difference from the first contestant's rewards, of "
         "the largest reward; times as fast as the first contestant: least, **median** and largest over the rounds."
     )

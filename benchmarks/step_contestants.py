@@ -27,11 +27,11 @@ from codepmp_jax.config import (
     OptimizerConfig,
     TrainConfig,
 )
+from codepmp_jax.config.presets import load_preset
 from codepmp_jax.data.batch import Batch, empty_batch
 from codepmp_jax.data.packing import new_state, pack
 from codepmp_jax.data.transforms import TokenizedPair, common_length
-from codepmp_jax.lengths import draw_lengths
-from codepmp_jax.presets import load_preset
+from codepmp_jax.text.lengths import draw_lengths
 
 MAX_LENGTH = 1024
 USEFUL = ("pairs", "useful_tokens", "useful_keys", "labels")
@@ -138,8 +138,8 @@ def ours(setup: Setup, layout: Literal["padded", "packed", "shared"]) -> Contest
     """codepmp_jax's step in one of its layouts."""
     import jax
 
-    from codepmp_jax import chips
-    from codepmp_jax.sharding import check_mesh, make_mesh
+    from codepmp_jax.devices import chips
+    from codepmp_jax.devices.sharding import check_mesh, make_mesh
     from codepmp_jax.training import optimizer as optimizers
     from codepmp_jax.training.feed import to_devices
     from codepmp_jax.training.state import abstract_state, init_state

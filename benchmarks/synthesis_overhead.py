@@ -41,11 +41,11 @@ from codepmp_jax.config import (
     VllmConfig,
     WriterConfig,
 )
-from codepmp_jax.records import SourceFile
-from codepmp_jax.shards import ShardedDataset, write_manifest, write_split
+from codepmp_jax.records.schema import SourceFile
+from codepmp_jax.records.shards import ShardedDataset, write_manifest, write_split
 from codepmp_jax.synthesis import pairs
-from codepmp_jax.synthesis.vllm_sampler import VllmSampler
-from codepmp_jax.tokenization import Tokenizer
+from codepmp_jax.synthesis.writers.vllm_sampler import VllmSampler
+from codepmp_jax.text.tokenization import Tokenizer
 
 LLM = vllm.LLM
 

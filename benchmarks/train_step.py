@@ -31,8 +31,8 @@ import jax
 from page import RESULTS, ROOT, Page
 from step_contestants import CONTESTANTS, SIZES, Setup
 
-from codepmp_jax import chips
 from codepmp_jax.config import ModelConfig
+from codepmp_jax.devices import chips
 from codepmp_jax.models.flops import train_flops
 from codepmp_jax.models.preference import abstract_params
 
@@ -232,7 +232,7 @@ def main() -> None:
         f"{versions}, on {kind}. A Qwen2 of {num_params(setup.model) / 1e6:.0f} M parameters in "
         f"{setup.model.compute_dtype}, AdamW; {setup.step_pairs} pairs a step, or as many packed rows as hold about as "
         f"many; micro batches of {setup.micro_tokens} tokens; our remat {setup.remat}. Random tokens, lengths of "
-        "`codepmp_jax/lengths.py`. Least, **median** and largest over the rounds; ratios are taken within a round. "
+        "`codepmp_jax/text/lengths.py`. Least, **median** and largest over the rounds; ratios are taken within a round. "
         "Useful is what is left when padding is not computed and the tokens that both texts of a pair begin with "
         "only once (`codepmp_jax/models/flops.py`). `cores` is the CPU time over the wall time; `first step` includes the compilation. Losses and gradient norms "
         f"of the first step agree within {TOLERANCES[setup.device]:.0e}."

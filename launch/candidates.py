@@ -5,8 +5,7 @@ python launch/candidates.py --input problems.jsonl --writer.sampler mutant
 python launch/candidates.py --config candidates_ngram
 """
 
-from codepmp_jax import presets
-from codepmp_jax.config import CandidatesConfig
+from codepmp_jax.config import CandidatesConfig, presets
 from codepmp_jax.synthesis.candidates import write_candidates
 
 

@@ -14,10 +14,10 @@ import os
 import pathlib
 import sys
 
-from codepmp_jax import chips, presets
-from codepmp_jax.config import CompileCheckConfig, TrainConfig
-from codepmp_jax.errors import UserError
-from codepmp_jax.shards import write_json
+from codepmp_jax.cli.errors import UserError
+from codepmp_jax.config import CompileCheckConfig, TrainConfig, presets
+from codepmp_jax.devices import chips
+from codepmp_jax.files.json_files import write_json
 
 
 def leave_tpus_alone() -> None:

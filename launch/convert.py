@@ -12,11 +12,11 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Callable
 
-from codepmp_jax import presets, telemetry
-from codepmp_jax.config import ConvertConfig, FromHfConfig, TrainConfig
+from codepmp_jax.config import ConvertConfig, FromHfConfig, TrainConfig, presets
 from codepmp_jax.conversion.export import Check, to_hf
 from codepmp_jax.conversion.run import from_hf
 from codepmp_jax.models.preference import Params
+from codepmp_jax.training import telemetry
 
 
 def make_check(dtype: str, figures: list[str]) -> Check:

@@ -1,7 +1,6 @@
 """Source code -> SourceFile shards: `python launch/corpus.py --config corpus_stdlib`."""
 
-from codepmp_jax import presets
-from codepmp_jax.config import CorpusConfig
+from codepmp_jax.config import CorpusConfig, presets
 from codepmp_jax.corpus.build import build_corpus
 
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import importlib
 
-from codepmp_jax import config, presets
+from codepmp_jax import config
+from codepmp_jax.config import presets
 
 # Command -> its config, the module of codepmp_jax.evaluation whose run(config) does it, and its help. Only
 # the chosen one is imported: PyTorch is needed by `score --backend torch` alone.

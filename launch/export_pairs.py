@@ -1,7 +1,6 @@
 """Pair shards -> a JSONL or Parquet file for TRL: `python launch/export_pairs.py --help`."""
 
-from codepmp_jax import presets
-from codepmp_jax.config import ExportConfig
+from codepmp_jax.config import ExportConfig, presets
 from codepmp_jax.data.interchange import export_pairs
 
 

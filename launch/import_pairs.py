@@ -1,7 +1,6 @@
 """Preference pairs in JSONL or Parquet -> pair shards: `python launch/import_pairs.py --help`."""
 
-from codepmp_jax import presets
-from codepmp_jax.config import ImportConfig
+from codepmp_jax.config import ImportConfig, presets
 from codepmp_jax.data.interchange import import_pairs
 
 

@@ -12,8 +12,8 @@ import shlex
 import tempfile
 import time
 
-from codepmp_jax import presets, shell
-from codepmp_jax.config import QueuedResourceConfig
+from codepmp_jax.cli import shell
+from codepmp_jax.config import QueuedResourceConfig, presets
 
 # States of a queued resource from which it does not come back.
 _GONE = ("SUSPENDED", "FAILED")

@@ -13,11 +13,10 @@ import subprocess
 import sys
 import time
 
-from codepmp_jax import presets
-from codepmp_jax.config import QuickstartConfig
-from codepmp_jax.errors import UserError
-from codepmp_jax.evaluation.summary import summarize, summary_table
-from codepmp_jax.shards import write_json
+from codepmp_jax.cli.errors import UserError
+from codepmp_jax.config import QuickstartConfig, presets
+from codepmp_jax.evaluation.reports.summary import summarize, summary_table
+from codepmp_jax.files.json_files import write_json
 
 # The run's commands, written first: a folder that holds this file is a quickstart's.
 COMMANDS = "quickstart_commands.sh"

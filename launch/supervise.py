@@ -14,10 +14,9 @@ import subprocess
 import sys
 import time
 
-from codepmp_jax import presets
-from codepmp_jax.config import SuperviseConfig
-from codepmp_jax.errors import UserError
-from codepmp_jax.exit_codes import MISTAKE, RESUME
+from codepmp_jax.cli.errors import UserError
+from codepmp_jax.cli.exit_codes import MISTAKE, RESUME
+from codepmp_jax.config import SuperviseConfig, presets
 
 # Seconds that a wait after a crash is at most.
 _LONGEST_WAIT = 600.0

@@ -1,7 +1,6 @@
 """SourceFile shards -> PreferencePair shards: `python launch/synthesize.py --config synth_ngram`."""
 
-from codepmp_jax import presets
-from codepmp_jax.config import SynthesisConfig
+from codepmp_jax.config import SynthesisConfig, presets
 from codepmp_jax.synthesis.pairs import synthesize
 
 

@@ -12,9 +12,10 @@ import os
 
 import jax
 
-from codepmp_jax import chips, hosts, presets, telemetry
-from codepmp_jax.config import TrainConfig
+from codepmp_jax.config import TrainConfig, presets
 from codepmp_jax.conversion import load
+from codepmp_jax.devices import chips, hosts
+from codepmp_jax.training import telemetry
 from codepmp_jax.training.loop import train
 
 

@@ -1,7 +1,6 @@
 """SourceFile shards -> tokenizer: `python launch/train_tokenizer.py --input CORPUS --output DIR`."""
 
-from codepmp_jax import presets
-from codepmp_jax.config import TokenizerConfig
+from codepmp_jax.config import TokenizerConfig, presets
 from codepmp_jax.corpus.tokenizer import train_tokenizer
 
 

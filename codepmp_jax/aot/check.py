@@ -9,16 +9,16 @@ from typing import Any
 
 import jax
 
-from codepmp_jax import chips, sharding
 from codepmp_jax.aot import hlo, topology
 from codepmp_jax.aot.attention import kernel_flops
 from codepmp_jax.aot.replay import Profile, replay
 from codepmp_jax.aot.report import Report
 from codepmp_jax.aot.workload import Workload, measure
-from codepmp_jax.chips import Chip
+from codepmp_jax.cli.errors import require
 from codepmp_jax.config import TrainConfig
-from codepmp_jax.errors import require
-from codepmp_jax.memory import advice, is_exhausted, needed_gib
+from codepmp_jax.devices import chips, sharding
+from codepmp_jax.devices.chips import Chip
+from codepmp_jax.devices.memory import advice, is_exhausted, needed_gib
 from codepmp_jax.models.flops import train_flops
 from codepmp_jax.training import optimizer as optimizers
 from codepmp_jax.training.state import abstract_state

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from codepmp_jax.chips import CHIPS
+from codepmp_jax.devices.chips import CHIPS
 
 _GIB = 2.0**30
 

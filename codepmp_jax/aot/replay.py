@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from codepmp_jax.aot.collectives import Transfer, begins, ends, rendezvous, transfer
 from codepmp_jax.aot.hlo import Instruction, Module, matmul_flops, trip_count
-from codepmp_jax.chips import Chip
+from codepmp_jax.devices.chips import Chip
 
 # Bytes/s of a device between slices: 200 Gbit/s for a host of four, which is assumed.
 DCN_BANDWIDTH = 6.25e9

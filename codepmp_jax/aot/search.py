@@ -11,17 +11,18 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from codepmp_jax import presets, resume, sharding
 from codepmp_jax.aot import topology
 from codepmp_jax.aot.check import check
 from codepmp_jax.aot.report import Report
 from codepmp_jax.aot.workload import measure
-from codepmp_jax.chips import Chip
-from codepmp_jax.config import CompileCheckConfig, TrainConfig
+from codepmp_jax.cli.errors import UserError
+from codepmp_jax.cli.progress import progress
+from codepmp_jax.config import CompileCheckConfig, TrainConfig, presets
 from codepmp_jax.config.model import RematPolicy
-from codepmp_jax.errors import UserError
+from codepmp_jax.devices import sharding
+from codepmp_jax.devices.chips import Chip
+from codepmp_jax.files import resume
 from codepmp_jax.models.flops import train_flops
-from codepmp_jax.progress import progress
 
 # From what keeps least to what keeps most, with the share of the forward pass that is so computed again.
 _REMAT: dict[RematPolicy, float] = {

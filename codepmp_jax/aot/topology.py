@@ -9,8 +9,8 @@ from typing import Any
 import jax
 from jax.experimental import topologies
 
-from codepmp_jax.chips import CHIPS, Chip
-from codepmp_jax.errors import UserError
+from codepmp_jax.cli.errors import UserError
+from codepmp_jax.devices.chips import CHIPS, Chip
 
 # Chips along each axis of the common slices: a plane of v5e and v6e, a cube of the others.
 _PLANES = ("2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")

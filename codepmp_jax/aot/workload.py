@@ -13,9 +13,9 @@ from codepmp_jax.config import DataConfig
 from codepmp_jax.data.batch import Batch
 from codepmp_jax.data.packing import new_state, pack
 from codepmp_jax.data.transforms import TokenizedPair
-from codepmp_jax.lengths import draw_lengths
 from codepmp_jax.models.segments import Segments, needed_blocks, pad_rows
 from codepmp_jax.models.splash import LANES
+from codepmp_jax.text.lengths import draw_lengths
 
 # Pairs that the means are over.
 NUM_PAIRS = 2048

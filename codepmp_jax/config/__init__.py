@@ -1,7 +1,9 @@
 """Every setting of every stage: frozen dataclasses whose arithmetic is checked on construction.
 
-A preset (`configs/NAME.py`) builds one of the stage configs; `codepmp_jax.presets` turns the same
+A preset (`configs/NAME.py`) builds one of the stage configs; `codepmp_jax.config.presets` turns the same
 dataclasses into command-line overrides and strict JSON. The string under a field is its help text.
+
+Enters: settings and their rules; nothing that runs a stage.
 """
 
 from codepmp_jax.config.base import Config

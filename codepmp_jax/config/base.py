@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from codepmp_jax.errors import require
+from codepmp_jax.cli.errors import require
 
 
 class Config:

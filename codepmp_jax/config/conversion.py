@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from codepmp_jax.cli.errors import require
 from codepmp_jax.config.base import Config
-from codepmp_jax.errors import require
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,8 +6,8 @@ import dataclasses
 import math
 from typing import Literal
 
+from codepmp_jax.cli.errors import require
 from codepmp_jax.config.base import Config, require_positive
-from codepmp_jax.errors import require
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from codepmp_jax.cli.errors import require
 from codepmp_jax.config.base import Config, require_positive
-from codepmp_jax.errors import require
 
 FamilyName = Literal["qwen2", "qwen3", "llama", "mistral", "gemma2"]
 RematPolicy = Literal[
@@ -104,7 +104,7 @@ class ModelConfig(Config):
     compute_dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Dtype of activations and matmuls; parameters, softmax, rewards and losses stay float32."""
     attention: Literal["auto", "xla", "blocked", "splash", "pallas_gpu"] = "auto"
-    """How attention is computed; `auto` takes the chip's own (codepmp_jax/chips.py). `xla` holds all scores
+    """How attention is computed; `auto` takes the chip's own (codepmp_jax/devices/chips.py). `xla` holds all scores
     at once; `blocked` (CPU), `splash` (TPU) and `pallas_gpu` hold a block of them."""
     attention_block: int | None = None
     """Queries and keys of a block of scores; by default the chip's own."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from codepmp_jax.cli.errors import require
 from codepmp_jax.config.base import Config, require_positive
 from codepmp_jax.config.mesh import MeshConfig
-from codepmp_jax.errors import require
 
 
 @dataclasses.dataclass(frozen=True)

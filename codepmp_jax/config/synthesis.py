@@ -6,10 +6,10 @@ import dataclasses
 import re
 from typing import Literal
 
+from codepmp_jax.cli.errors import require
 from codepmp_jax.config.base import Config, require_fraction, require_positive
 from codepmp_jax.config.corpus import DecontaminationConfig
 from codepmp_jax.config.data import DataConfig
-from codepmp_jax.errors import require
 
 DESCRIBE_TEMPLATE = """\
 Read this {language} code:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal, get_args
 
+from codepmp_jax.cli.errors import require
 from codepmp_jax.config.base import Config, require_positive
-from codepmp_jax.errors import require
 
 TaskName = Literal[
     "gsm8k", "math", "math500", "reclor", "logiqa2", "humaneval", "mbpp", "reasoning_gym"

@@ -7,13 +7,13 @@ import math
 import re
 from typing import Literal
 
+from codepmp_jax.cli.errors import require
 from codepmp_jax.config.base import Config, require_fraction, require_positive
 from codepmp_jax.config.checkpoint import CheckpointConfig
 from codepmp_jax.config.data import DataConfig
 from codepmp_jax.config.mesh import MeshConfig
 from codepmp_jax.config.model import ModelConfig
 from codepmp_jax.config.operation import ProfileConfig, WatchdogConfig
-from codepmp_jax.errors import require
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +119,7 @@ class TrainConfig(Config):
     accumulation_steps: int = 1
     """Parts that a step's batch is computed in, one after the other; changes memory, not the result."""
     compiler_options: tuple[str, ...] = ()
-    """NAME=VALUE ...: XLA options added to the chip's own (codepmp_jax/chips.py), or in their place."""
+    """NAME=VALUE ...: XLA options added to the chip's own (codepmp_jax/devices/chips.py), or in their place."""
     num_steps: int | None = None
     """Optimizer steps; by default num_epochs of the data."""
     num_epochs: float = 1.0

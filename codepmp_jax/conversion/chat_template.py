@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 
 from codepmp_jax.config import DataConfig
-from codepmp_jax.tokenization import Text, Tokenizer
+from codepmp_jax.text.tokenization import Text, Tokenizer
 
 _TEMPLATE = """\
 {%- if tools %}{{ raise_exception('This model knows no tools.') }}{% endif -%}

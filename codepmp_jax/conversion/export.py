@@ -18,19 +18,20 @@ import jax
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 
-from codepmp_jax import presets, storage
-from codepmp_jax.checkpoint import Checkpointer
-from codepmp_jax.config import ConvertConfig, TrainConfig
+from codepmp_jax.checkpoint.checkpointer import Checkpointer
+from codepmp_jax.cli.errors import require
+from codepmp_jax.cli.progress import progress
+from codepmp_jax.config import ConvertConfig, TrainConfig, presets
 from codepmp_jax.conversion import model_card, tokenizer_files
 from codepmp_jax.conversion.families import FAMILIES
 from codepmp_jax.conversion.tensors import Tensor, write_tensors
 from codepmp_jax.conversion.weights import Weight, leaf
-from codepmp_jax.errors import require
+from codepmp_jax.files import storage
+from codepmp_jax.files.json_files import write_json
 from codepmp_jax.models.preference import Params, abstract_params
-from codepmp_jax.progress import progress
-from codepmp_jax.records import PreferencePair
-from codepmp_jax.shards import MANIFEST, ShardedDataset, write_json
-from codepmp_jax.tokenization import Tokenizer
+from codepmp_jax.records.schema import PreferencePair
+from codepmp_jax.records.shards import MANIFEST, ShardedDataset
+from codepmp_jax.text.tokenization import Tokenizer
 
 logger = logging.getLogger("codepmp_jax")
 
@@ -122,7 +123,7 @@ def form_of_data(chat_template: str, config: TrainConfig) -> str:
     if chat_template != "auto":
         return chat_template
     source = config.data.input
-    if not (storage.place(source) / MANIFEST).is_file():
+    if not (storage.to_path(source) / MANIFEST).is_file():
         logger.info("chat template: of text, for the run's pairs are not at hand (%s)", source)
         return "text"
     pairs = ShardedDataset(source, PreferencePair, "train", False, only=0)
@@ -184,7 +185,7 @@ def to_hf(convert: ConvertConfig, check: Check | None = None) -> pathlib.Path:
     checkpointer, step, config = _open_run(convert.run, convert.step)
     _, shapes, _ = abstract_params(config.model)
     params = checkpointer.open_params(shapes, step)
-    tokenizer = Tokenizer.load(str(storage.place(convert.run) / "tokenizer"))
+    tokenizer = Tokenizer.load(str(storage.to_path(convert.run) / "tokenizer"))
     form = form_of_data(convert.chat_template, config)
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -192,7 +193,7 @@ def to_hf(convert: ConvertConfig, check: Check | None = None) -> pathlib.Path:
     with_score = convert.heads == "both" or (convert.heads == "auto" and config.loss.rm_coef > 0)
     tensors = plan_tensors(config, params, with_score)
     _require_room(partial, sum(int(np.prod(tensor.shape)) for tensor in tensors), convert.dtype)
-    with storage.told(partial, "written"):
+    with storage.storage_errors(partial, "written"):
         write_tensors(partial, list(_shown(tensors)), convert.dtype)
     write_json(partial / "config.json", _hf_config(convert, config, tokenizer, with_score))
     tokenizer_files.write(partial, tokenizer, config, form)

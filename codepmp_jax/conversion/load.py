@@ -14,15 +14,15 @@ import jax
 import numpy as np
 from huggingface_hub import snapshot_download
 
-from codepmp_jax import presets, storage
-from codepmp_jax.checkpoint import Checkpointer
-from codepmp_jax.config import ModelConfig, TrainConfig
+from codepmp_jax.checkpoint.checkpointer import Checkpointer
+from codepmp_jax.cli.errors import UserError, require
+from codepmp_jax.cli.progress import progress
+from codepmp_jax.config import ModelConfig, TrainConfig, presets
 from codepmp_jax.conversion.families import FAMILIES
 from codepmp_jax.conversion.tensors import Tensors
 from codepmp_jax.conversion.weights import Index, Weight, bounded, leaf, nested
-from codepmp_jax.errors import UserError, require
+from codepmp_jax.files import storage
 from codepmp_jax.models.preference import Params
-from codepmp_jax.progress import progress
 
 logger = logging.getLogger("codepmp_jax")
 
@@ -32,7 +32,7 @@ Read = Callable[[Index], np.ndarray]
 
 def is_run(source: str) -> bool:
     """Whether `source` is the folder of a training run, on a disk or in a bucket."""
-    return (storage.place(source) / "checkpoints").is_dir()
+    return (storage.to_path(source) / "checkpoints").is_dir()
 
 
 def find_folder(source: str, setting: str = "model.init_from") -> pathlib.Path:

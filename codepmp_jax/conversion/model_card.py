@@ -8,8 +8,8 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
-from codepmp_jax import presets, storage
-from codepmp_jax.config import ConvertConfig, TrainConfig
+from codepmp_jax.config import ConvertConfig, TrainConfig, presets
+from codepmp_jax.files import storage
 
 _SHOWN = (
     "loss",
@@ -25,7 +25,7 @@ _BEST = "eval_accuracy"
 
 def _rows(run: str, step: int) -> list[dict[str, Any]]:
     """The run's metrics up to a step; none where the run has no file of them."""
-    path = storage.place(run) / "metrics.jsonl"
+    path = storage.to_path(run) / "metrics.jsonl"
     if not path.is_file():
         return []
     lines = path.read_text().split("\n")[:-1]

@@ -11,18 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from codepmp_jax import presets
-from codepmp_jax.checkpoint import Checkpointer
-from codepmp_jax.config import CheckpointConfig, FromHfConfig, TrainConfig
+from codepmp_jax.checkpoint.checkpointer import Checkpointer
+from codepmp_jax.checkpoint.param_store import Pieces
+from codepmp_jax.cli.errors import UserError, require
+from codepmp_jax.cli.progress import progress
+from codepmp_jax.config import CheckpointConfig, FromHfConfig, TrainConfig, presets
 from codepmp_jax.conversion.export import require_local
 from codepmp_jax.conversion.load import Read, find_folder, is_run, open_folder, resolve
 from codepmp_jax.conversion.weights import Index, leaf, nested
-from codepmp_jax.errors import UserError, require
+from codepmp_jax.files.json_files import write_json
 from codepmp_jax.models.preference import abstract_params
-from codepmp_jax.param_store import Pieces
-from codepmp_jax.progress import progress
-from codepmp_jax.shards import write_json
-from codepmp_jax.tokenization import Tokenizer
+from codepmp_jax.text.tokenization import Tokenizer
 
 
 def _saved_config(folder: pathlib.Path) -> TrainConfig:

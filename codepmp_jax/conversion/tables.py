@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from codepmp_jax.cli.errors import require
 from codepmp_jax.config import ModelConfig, RopeScalingConfig
 from codepmp_jax.conversion.weights import Weight
-from codepmp_jax.errors import require
 from codepmp_jax.models.families import FAMILIES
 
 

@@ -13,9 +13,9 @@ import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.conversion.weights import Index
-from codepmp_jax.errors import UserError, require
-from codepmp_jax.shards import write_json
+from codepmp_jax.files.json_files import write_json
 
 INDEX = "model.safetensors.index.json"
 _MAX_FILE_BYTES = 5 * 10**9

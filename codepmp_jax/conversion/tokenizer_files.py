@@ -10,8 +10,8 @@ from typing import Any
 
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.conversion.chat_template import is_exact, make_template
-from codepmp_jax.shards import write_json
-from codepmp_jax.tokenization import Tokenizer
+from codepmp_jax.files.json_files import write_json
+from codepmp_jax.text.tokenization import Tokenizer
 
 logger = logging.getLogger("codepmp_jax")
 

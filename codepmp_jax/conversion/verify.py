@@ -16,17 +16,17 @@ from jaxtyping import Bool, Int
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
+from codepmp_jax.cli.errors import UserError
+from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.conversion.tensors import Tensors
-from codepmp_jax.errors import UserError
 from codepmp_jax.models.preference import (
     Params,
     abstract_params,
     last_token,
     one_text_rows,
 )
-from codepmp_jax.progress import progress
-from codepmp_jax.tokenization import Text, Tokenizer
+from codepmp_jax.text.tokenization import Text, Tokenizer
 
 SCORE_HEAD = "score.weight"
 

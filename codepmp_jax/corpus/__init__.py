@@ -1,1 +1,4 @@
-"""Source code -> functions and classes -> filters -> dedup -> SourceFile shards."""
+"""Source code -> functions and classes -> filters -> deduplication -> SourceFile shards.
+
+Enters: what only the corpus stage needs.
+"""

@@ -25,13 +25,15 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import codepmp_jax
-from codepmp_jax import presets, resume, shards
-from codepmp_jax.config import CorpusConfig
+from codepmp_jax.cli.errors import UserError
+from codepmp_jax.cli.progress import progress
+from codepmp_jax.config import CorpusConfig, presets
 from codepmp_jax.corpus import merge, parts, readers
-from codepmp_jax.decontamination import Decontaminator
-from codepmp_jax.errors import UserError
-from codepmp_jax.progress import progress
-from codepmp_jax.records import SourceFile
+from codepmp_jax.files import resume
+from codepmp_jax.files.json_files import write_json
+from codepmp_jax.records import shards
+from codepmp_jax.records.schema import SourceFile
+from codepmp_jax.text.decontamination import Decontaminator
 
 REPORT = "report.json"
 WORK = "work"
@@ -108,7 +110,7 @@ def _build(config: CorpusConfig, source: readers.Input, output: pathlib.Path) ->
             "Remedy: give more files, or another heldout_fraction or seed."
         )
     written = merging.write_shards(output)
-    shards.write_json(output / REPORT, report)
+    write_json(output / REPORT, report)
     made_by = {
         "command": "launch/corpus.py",
         "config": presets.to_json(config),

@@ -7,7 +7,7 @@ import json
 import tokenize
 from typing import NamedTuple
 
-from codepmp_jax.languages import NOTEBOOK
+from codepmp_jax.text.languages import NOTEBOOK
 
 
 class File(NamedTuple):

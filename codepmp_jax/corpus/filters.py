@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from codepmp_jax.config import FilterConfig
-from codepmp_jax.tokenization import Tokenizer
+from codepmp_jax.text.tokenization import Tokenizer
 
 # What CodeParrot's and Go's tools look for, in the lines where headers stand.
 _HEADER_LINES = 10

@@ -23,11 +23,12 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int64, UInt64
 
-from codepmp_jax import near_duplicates, shards
+from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import CorpusConfig
 from codepmp_jax.corpus import parts
-from codepmp_jax.progress import progress
-from codepmp_jax.records import SourceFile
+from codepmp_jax.records import shards
+from codepmp_jax.records.schema import SourceFile
+from codepmp_jax.text import near_duplicates
 
 SPLITS = ("train", "heldout")
 REJECTS = "rejects"

@@ -17,16 +17,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from codepmp_jax import near_duplicates, resume
 from codepmp_jax.config import CorpusConfig
 from codepmp_jax.corpus import readers, secrets, units
 from codepmp_jax.corpus.files import File, Rejected
 from codepmp_jax.corpus.filters import Filters
 from codepmp_jax.corpus.snippets import Dropped, Unparsable
-from codepmp_jax.decontamination import Decontaminator
-from codepmp_jax.records import SourceFile, content_id
-from codepmp_jax.shards import write_json
-from codepmp_jax.tokenization import Tokenizer
+from codepmp_jax.files import resume
+from codepmp_jax.files.json_files import write_json
+from codepmp_jax.records.schema import SourceFile, content_id
+from codepmp_jax.text import near_duplicates
+from codepmp_jax.text.decontamination import Decontaminator
+from codepmp_jax.text.tokenization import Tokenizer
 
 SCHEMA = pa.schema(
     {

@@ -21,11 +21,11 @@ from typing import NamedTuple
 import pyarrow as pa
 from pyarrow import fs
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import CorpusConfig
 from codepmp_jax.corpus import checkouts, tables
 from codepmp_jax.corpus.files import File, Rejected, as_text, decode
-from codepmp_jax.errors import UserError
-from codepmp_jax.languages import known_languages, language_name, language_of
+from codepmp_jax.text.languages import known_languages, language_name, language_of
 
 # A part takes seconds: what a kill costs, and what a process takes at a time.
 _PART_FILES = 128

@@ -15,8 +15,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import SecretsConfig
-from codepmp_jax.errors import UserError
 
 EMAIL = "E-mail Address"
 PRIVATE_KEY = "Private Key"

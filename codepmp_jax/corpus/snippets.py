@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from codepmp_jax.config import CorpusConfig
-from codepmp_jax.records import content_id
+from codepmp_jax.records.schema import content_id
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from codepmp_jax.corpus.files import File, Rejected, as_text, normalize
-from codepmp_jax.languages import NOTEBOOK, known_languages, language_name, language_of
+from codepmp_jax.text.languages import NOTEBOOK, known_languages, language_name, language_of
 
 ENDINGS = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst")
 

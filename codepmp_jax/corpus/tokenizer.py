@@ -17,10 +17,11 @@ from tokenizers import (
     trainers,
 )
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import DataConfig, TokenizerConfig
-from codepmp_jax.errors import UserError
-from codepmp_jax.records import SourceFile
-from codepmp_jax.shards import ShardedDataset, write_json
+from codepmp_jax.files.json_files import write_json
+from codepmp_jax.records.schema import SourceFile
+from codepmp_jax.records.shards import ShardedDataset
 
 END_OF_TEXT = "<|endoftext|>"
 PAD = "<|pad|>"

@@ -6,11 +6,11 @@ import posixpath
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from codepmp_jax import languages
 from codepmp_jax.config import CorpusConfig
 from codepmp_jax.corpus import snippets
 from codepmp_jax.corpus.files import File
-from codepmp_jax.records import content_id
+from codepmp_jax.records.schema import content_id
+from codepmp_jax.text import languages
 
 
 class Text(NamedTuple):

@@ -1,1 +1,4 @@
-"""Preference pairs into batches: import and export, transforms, the Grain loader."""
+"""Preference pairs -> batches: import and export, tokenized pairs, row layouts, the Grain loader.
+
+Enters: whatever imports Grain.
+"""

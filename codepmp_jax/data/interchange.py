@@ -1,6 +1,6 @@
 """Preference pairs of others into shards, and shards into files that others open.
 
-Rows are read as codepmp_jax/pair_rows.py says, and written in TRL's preference format with explicit prompt.
+Rows are read as codepmp_jax/records/pair_rows.py says, and written in TRL's preference format with explicit prompt.
 Both directions stream: no more than a group of rows is in memory.
 """
 
@@ -20,12 +20,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from codepmp_jax import presets, shards
-from codepmp_jax.config import ExportConfig, ImportConfig
-from codepmp_jax.errors import UserError, require
-from codepmp_jax.pair_rows import MalformedRow, find_files, parse_row, read_rows
-from codepmp_jax.progress import progress
-from codepmp_jax.records import PreferencePair
+from codepmp_jax.cli.errors import UserError, require
+from codepmp_jax.cli.progress import progress
+from codepmp_jax.config import ExportConfig, ImportConfig, presets
+from codepmp_jax.files.json_files import write_json
+from codepmp_jax.records import shards
+from codepmp_jax.records.pair_rows import MalformedRow, find_files, parse_row, read_rows
+from codepmp_jax.records.schema import PreferencePair
 
 _ROWS_AT_A_TIME = 1024
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
@@ -77,7 +78,7 @@ def import_pairs(config: ImportConfig) -> dict[str, Any]:
     path = output / "report.json"
     reports = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     reports["imports"] = reports.get("imports", {}) | {config.split: report}
-    shards.write_json(path, reports)
+    write_json(path, reports)
     return report
 
 
@@ -135,7 +136,7 @@ def _publish(
         name = shards.shard_name(split, i, len(staged))
         (staging / shard.name).replace(output / name)
         published.append(dataclasses.replace(shard, name=name))
-        shards.write_json(output / f"{name}.json", dataclasses.asdict(published[-1]))
+        write_json(output / f"{name}.json", dataclasses.asdict(published[-1]))
     return published
 
 

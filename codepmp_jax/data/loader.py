@@ -25,15 +25,15 @@ import grain
 import numpy as np
 from absl import flags
 
-from codepmp_jax import resume
+from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import DataConfig
 from codepmp_jax.data.ahead import Ahead, StatefulIterator
 from codepmp_jax.data.batch import Batch, empty_batch
 from codepmp_jax.data.packing import COUNTS, PackedRow, new_state, pack
 from codepmp_jax.data.transforms import DROP_REASONS, DropReason, TokenizedPair, tokenize
-from codepmp_jax.errors import UserError, require
-from codepmp_jax.records import PreferencePair
-from codepmp_jax.tokenization import Tokenizer
+from codepmp_jax.files import resume
+from codepmp_jax.records.schema import PreferencePair
+from codepmp_jax.text.tokenization import Tokenizer
 
 # Records tokenized in one call: enough to keep the cores busy, few enough to start and seek fast.
 _GROUP_RECORDS = 64

@@ -22,12 +22,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from codepmp_jax import shards
+from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import DataConfig
-from codepmp_jax.errors import UserError, require
-from codepmp_jax.records import PreferencePair
-from codepmp_jax.shards import ShardedDataset
-from codepmp_jax.tokenization import Text, Tokenizer
+from codepmp_jax.records import shards
+from codepmp_jax.records.schema import PreferencePair
+from codepmp_jax.records.shards import ShardedDataset
+from codepmp_jax.text.tokenization import Text, Tokenizer
 
 try:
     import seqio

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Int32
 
 from codepmp_jax.config import DataConfig
-from codepmp_jax.records import PreferencePair
-from codepmp_jax.tokenization import EncodedText, Tokenizer
+from codepmp_jax.records.schema import PreferencePair
+from codepmp_jax.text.tokenization import EncodedText, Tokenizer
 
 DropReason = Literal["too_long", "identical", "empty"]
 DROP_REASONS: tuple[DropReason, ...] = get_args(DropReason)

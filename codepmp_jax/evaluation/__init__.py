@@ -1,1 +1,4 @@
-"""Scores of a converted reward model -> pairwise accuracy and Best-of-N, with plots."""
+"""Scores of a reward model -> pairwise accuracy and Best-of-N.
+
+Enters: the steps from problems to figures.
+"""

@@ -9,17 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from codepmp_jax import presets
-from codepmp_jax.config import AccuracyConfig, ResamplingConfig
-from codepmp_jax.errors import require
-from codepmp_jax.evaluation import folders, plots
-from codepmp_jax.evaluation.calibration import calibration_report
-from codepmp_jax.evaluation.estimators import pair_wins
+from codepmp_jax.cli.errors import require
+from codepmp_jax.config import AccuracyConfig, ResamplingConfig, presets
 from codepmp_jax.evaluation.items import read_pairs
-from codepmp_jax.evaluation.resampling import mean_interval
+from codepmp_jax.evaluation.reports import folders, plots
+from codepmp_jax.evaluation.reports.tables import format_table, percent, percent_interval
 from codepmp_jax.evaluation.scores import by_item, read_scores
-from codepmp_jax.evaluation.tables import format_table, percent, percent_interval
-from codepmp_jax.records import PreferencePair, Score, content_id
+from codepmp_jax.evaluation.statistics.calibration import calibration_report
+from codepmp_jax.evaluation.statistics.estimators import pair_wins
+from codepmp_jax.evaluation.statistics.resampling import mean_interval
+from codepmp_jax.records.schema import PreferencePair, Score, content_id
 
 _NUM_QUANTILES = 4
 # Margins of so few values are reported value by value.

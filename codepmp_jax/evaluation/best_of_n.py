@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from codepmp_jax import presets
-from codepmp_jax.config import BestOfNConfig, ResamplingConfig, VotesConfig
-from codepmp_jax.errors import require
-from codepmp_jax.evaluation import estimators, folders, plots, votes
+from codepmp_jax.cli.errors import require
+from codepmp_jax.cli.progress import progress
+from codepmp_jax.config import BestOfNConfig, ResamplingConfig, VotesConfig, presets
 from codepmp_jax.evaluation.items import read_candidates
-from codepmp_jax.evaluation.resampling import percentile_interval, resampled_means
+from codepmp_jax.evaluation.reports import folders, plots
+from codepmp_jax.evaluation.reports.tables import format_table, percent, percent_interval
 from codepmp_jax.evaluation.scores import by_item, read_scores
-from codepmp_jax.evaluation.tables import format_table, percent, percent_interval
-from codepmp_jax.progress import progress
-from codepmp_jax.records import Problem, Score, content_id
+from codepmp_jax.evaluation.statistics import estimators, votes
+from codepmp_jax.evaluation.statistics.resampling import percentile_interval, resampled_means
+from codepmp_jax.records.schema import Problem, Score, content_id
 
 VOTES = ("majority_vote", "weighted_vote")
 ESTIMATORS = ("best_of_n", "first_n", *VOTES, "random", "oracle")

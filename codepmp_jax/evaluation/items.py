@@ -7,11 +7,12 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from codepmp_jax import shards
-from codepmp_jax.errors import UserError, require
-from codepmp_jax.pair_rows import MalformedRow, find_files, parse_row, read_rows
-from codepmp_jax.records import PreferencePair, Problem, content_id, read_problems
-from codepmp_jax.tokenization import Text, Tokenizer
+from codepmp_jax.cli.errors import UserError, require
+from codepmp_jax.files.checksums import sha256_of
+from codepmp_jax.records import shards
+from codepmp_jax.records.pair_rows import MalformedRow, find_files, parse_row, read_rows
+from codepmp_jax.records.schema import PreferencePair, Problem, content_id, read_problems
+from codepmp_jax.text.tokenization import Text, Tokenizer
 
 _OF_PAIRS = {"chosen", "rejected", "better", "worse"}
 _OF_PROBLEMS = {"problem_id", "candidates"}
@@ -108,7 +109,7 @@ def digest(path: str, split: str = "heldout") -> str:
         entries = shards.read_manifest(path, PreferencePair)["splits"][split]["shards"]
         parts = [entry["sha256"] for entry in entries]
     else:
-        parts = [shards.sha256_of(file) for file in find_files(path)]
+        parts = [sha256_of(file) for file in find_files(path)]
     return parts[0] if pathlib.Path(path).is_file() else content_id(*parts)
 
 

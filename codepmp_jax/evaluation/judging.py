@@ -12,16 +12,17 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
-from codepmp_jax import shards
+from codepmp_jax.cli.errors import UserError, require
+from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import JudgeConfig
-from codepmp_jax.errors import UserError, require
 from codepmp_jax.evaluation.judges.judgement import NO_ANSWER, Judgement
 from codepmp_jax.evaluation.judges.pool import JudgePool
-from codepmp_jax.evaluation.tables import format_table
+from codepmp_jax.evaluation.reports.tables import format_table
 from codepmp_jax.evaluation.tasks.benchmarks import find_benchmark
-from codepmp_jax.journal import Journal, open_journal
-from codepmp_jax.progress import progress
-from codepmp_jax.records import Problem, read_problems
+from codepmp_jax.files.checksums import sha256_of
+from codepmp_jax.files.journal import Journal, open_journal
+from codepmp_jax.files.json_files import write_json
+from codepmp_jax.records.schema import Problem, read_problems
 
 # Part of what a resumed run compares: raise it with any change of a verdict.
 _VERSION = 1
@@ -40,7 +41,7 @@ def run(config: JudgeConfig) -> None:
     judges, num_candidates = _check(config)
     settings = {
         "version": _VERSION,
-        "input": shards.sha256_of(config.input),
+        "input": sha256_of(config.input),
         "timeout_seconds": config.timeout_seconds,
         "memory_mib": config.memory_mib,
         "packages": _versions(judges),
@@ -58,7 +59,7 @@ def run(config: JudgeConfig) -> None:
         judged = (Problem.from_json(line) for line in journal.lines())
         counts = count_verdicts(judged)
         path = pathlib.Path(config.output).with_suffix(".verdicts.json")
-        shards.write_json(path, {"settings": settings, "tasks": counts})
+        write_json(path, {"settings": settings, "tasks": counts})
         journal.finish()
     print(verdict_table(counts))
     for task, found in counts.items():

@@ -9,14 +9,15 @@ import pathlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from codepmp_jax import rows, shards
+from codepmp_jax.cli.errors import UserError, require
+from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import ProblemsConfig
-from codepmp_jax.errors import UserError, require
-from codepmp_jax.evaluation.tables import format_table
+from codepmp_jax.evaluation.reports.tables import format_table
 from codepmp_jax.evaluation.tasks.benchmark import Benchmark, Row
 from codepmp_jax.evaluation.tasks.benchmarks import find_benchmark
-from codepmp_jax.progress import progress
-from codepmp_jax.records import Problem
+from codepmp_jax.files import rows
+from codepmp_jax.files.json_files import write_lines
+from codepmp_jax.records.schema import Problem
 
 _ENDINGS = (".jsonl", ".json", ".txt", ".parquet", ".gz")
 
@@ -25,7 +26,7 @@ def run(config: ProblemsConfig) -> None:
     """Writes the problems, all or none, and prints how many there are of each subset."""
     passed_over: collections.Counter[str] = collections.Counter()
     problems = list(read_benchmark(config, passed_over))
-    shards.write_lines(config.output, map(dataclasses.asdict, problems))
+    write_lines(config.output, map(dataclasses.asdict, problems))
     counts = collections.Counter(problem.subset or "all" for problem in problems)
     print(
         format_table(

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from codepmp_jax.errors import UserError
-from codepmp_jax.records import Score
+from codepmp_jax.cli.errors import UserError
+from codepmp_jax.records.schema import Score
 
 # Field -> the names that a file of others may have for it.
 _NAMES = {

@@ -1,1 +1,4 @@
-"""Flax NNX models: a decoder with an LM head and a score head."""
+"""Flax NNX models: a decoder with an LM head and a score head.
+
+Enters: forward passes and their kernels, no loss.
+"""

@@ -11,6 +11,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float
 
 from codepmp_jax.config import ModelConfig
+from codepmp_jax.devices.sharding import constrain, partition_spec
 from codepmp_jax.models.blocked import attend_blocked
 from codepmp_jax.models.families import FAMILIES
 from codepmp_jax.models.layers import Projection, RMSNorm, soft_cap
@@ -18,18 +19,17 @@ from codepmp_jax.models.pallas_gpu import attend_pallas_gpu
 from codepmp_jax.models.rotary import Rotation, rotate
 from codepmp_jax.models.segments import Options, Segments, is_interpreted, visible
 from codepmp_jax.models.splash import attend_splash
-from codepmp_jax.sharding import constrain, partition_spec
 
 
 def attend_xla(
     query: Float[Array, "B L H E"],
     key: Float[Array, "B L K E"],
     value: Float[Array, "B L K E"],
-    where: Segments,
+    segments: Segments,
     options: Options,
 ) -> Float[Array, "B L H E"]:
     """As `attend`, with all scores of a row at once: what the other implementations must equal."""
-    mask = visible(where, options.window)[:, None]
+    mask = visible(segments, options.window)[:, None]
     if options.soft_cap is None:
         output = jax.nn.dot_product_attention(
             query, key, value, mask=mask, scale=options.scale, implementation="xla"
@@ -68,12 +68,12 @@ def attend(
     query: Float[Array, "B L H E"],
     key: Float[Array, "B L K E"],
     value: Float[Array, "B L K E"],
-    where: Segments,
+    segments: Segments,
     config: ModelConfig,
     max_text: int | None = None,
     window: int | None = None,
 ) -> Float[Array, "B L H E"]:
-    """Grouped-query attention (arXiv 2305.13245) over the keys that `where` lets a query see, scaled by
+    """Grouped-query attention (arXiv 2305.13245) over the keys that `segments` lets a query see, scaled by
     1/sqrt(config.query_scale or E) and capped by config.attention_soft_cap; softmax in float32.
 
     `config.attention` names the implementation; its blocks of scores have `config.attention_block` queries
@@ -92,11 +92,11 @@ def attend(
         interpret=is_interpreted(),
     )
 
-    def local(query: Array, key: Array, value: Array, where: Segments) -> Array:
-        return implementation(query, key, value, where, options)
+    def local(query: Array, key: Array, value: Array, segments: Segments) -> Array:
+        return implementation(query, key, value, segments, options)
 
     if implementation is attend_xla or jax.sharding.get_abstract_mesh().empty:
-        return local(query, key, value, where)
+        return local(query, key, value, segments)
     queries = partition_spec(("batch", "length", "heads", "head_dim"))
     keys = partition_spec(("batch", "length", "kv_heads", "head_dim"))
     # Loops over a counted number of blocks do not say what varies over the mesh.
@@ -106,7 +106,7 @@ def attend(
         out_specs=queries,
         check_vma=False,
     )
-    return sharded(query, key, value, where)
+    return sharded(query, key, value, segments)
 
 
 class Attention(nnx.Module):
@@ -140,7 +140,7 @@ class Attention(nnx.Module):
         self,
         x: Float[Array, "B L D"],
         rotation: Rotation,
-        where: Segments,
+        segments: Segments,
         max_text: int | None = None,
         window: int | None = None,
     ) -> Float[Array, "B L D"]:
@@ -154,5 +154,5 @@ class Attention(nnx.Module):
         key = constrain(key, "batch", "length", "kv_heads", "head_dim")
         value = constrain(self.value(x), "batch", "length", "kv_heads", "head_dim")
         query, key, value = (checkpoint_name(y, "qkv") for y in (query, key, value))
-        output = attend(query, key, value, where, self.config, max_text, window)
+        output = attend(query, key, value, segments, self.config, max_text, window)
         return self.output(output.reshape(*x.shape[:-1], -1))

@@ -14,7 +14,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float, Int
 
 from codepmp_jax.models.layers import soft_cap
-from codepmp_jax.models.segments import Options, Segments, apart, needed_blocks, pad_rows
+from codepmp_jax.models.segments import Options, Segments, branch_offsets, needed_blocks, pad_rows
 
 DEFAULT_BLOCK = 64
 _HIDDEN = -1e30
@@ -24,7 +24,7 @@ def attend_blocked(
     query: Float[Array, "B L H E"],
     key: Float[Array, "B L K E"],
     value: Float[Array, "B L K E"],
-    where: Segments,
+    segments: Segments,
     options: Options,
 ) -> Float[Array, "B L H E"]:
     """As codepmp_jax.models.attention.attend; computes in float32."""
@@ -32,9 +32,9 @@ def attend_blocked(
     block = min(options.block or DEFAULT_BLOCK, length)
     dtype = query.dtype
     query, key, value = (x.astype(jnp.float32) for x in (query, key, value))
-    query, key, value, where = pad_rows((query, key, value, where), block)
+    query, key, value, segments = pad_rows((query, key, value, segments), block)
     options = options._replace(block=block)
-    return _attend(query, key, value, where, options)[:, :length].astype(dtype)
+    return _attend(query, key, value, segments, options)[:, :length].astype(dtype)
 
 
 class _Pairs(NamedTuple):
@@ -45,10 +45,10 @@ class _Pairs(NamedTuple):
     count: Int[Array, ""]
 
 
-def _pairs(where: Segments, options: Options) -> _Pairs:
+def _pairs(segments: Segments, options: Options) -> _Pairs:
     """Ascending, so that a query's own block, in which it sees at least itself, comes last."""
     assert options.block is not None
-    needed = needed_blocks(where, options.block, options.window)
+    needed = needed_blocks(segments, options.block, options.window)
     rows, blocks, _ = needed.shape
     size = rows * blocks * (blocks + 1) // 2
     row, query, key = jnp.nonzero(needed, size=size, fill_value=0)
@@ -80,15 +80,15 @@ def _put(x: Array, new: Array, index: Array) -> Array:
 class _Blocks(NamedTuple):
     """Where the tokens of every block are, as `visible` needs it."""
 
-    segments: Int[Array, "N block"]
+    ids: Int[Array, "N block"]
     branches: Int[Array, "N block"] | None
     hidden: Int[Array, "N block"] | None
     """As of `apart`, where a window needs it."""
 
 
-def _blocks(where: Segments, options: Options) -> _Blocks:
-    needs_hidden = where.branches is not None and options.window is not None
-    blocks = _Blocks(*where, apart(where).hidden if needs_hidden else None)
+def _blocks(segments: Segments, options: Options) -> _Blocks:
+    needs_hidden = segments.branches is not None and options.window is not None
+    blocks = _Blocks(*segments, branch_offsets(segments).hidden if needs_hidden else None)
     return jax.tree.map(lambda x: x.reshape(-1, options.block), blocks)
 
 
@@ -96,11 +96,11 @@ def _seen(
     blocks: _Blocks, query: Array, key: Array, window: int | None
 ) -> Bool[Array, "block block"]:
     """`visible` in one pair of blocks."""
-    segments, branches, hidden = blocks
-    block = segments.shape[1]
+    ids, branches, hidden = blocks
+    block = ids.shape[1]
     places = jnp.arange(block)
     seen = query * block + places[:, None] >= key * block + places[None, :]
-    seen = seen & (_at(segments, query)[:, None] == _at(segments, key)[None, :])
+    seen = seen & (_at(ids, query)[:, None] == _at(ids, key)[None, :])
     if branches is not None:
         of_queries, of_keys = _at(branches, query)[:, None], _at(branches, key)[None, :]
         seen = seen & ((of_keys == 0) | (of_keys == of_queries))
@@ -125,16 +125,16 @@ def _scores(
     return scores.reshape(kv_heads, -1, block)
 
 
-def _output(query: Array, key: Array, value: Array, where: Segments, options: Options) -> Array:
-    return _forward(query, key, value, where, options)[0]
+def _output(query: Array, key: Array, value: Array, segments: Segments, options: Options) -> Array:
+    return _forward(query, key, value, segments, options)[0]
 
 
-def _forward(query: Array, key: Array, value: Array, where: Segments, options: Options):
+def _forward(query: Array, key: Array, value: Array, segments: Segments, options: Options):
     block, rows, kv_heads = options.block, len(query), key.shape[2]
     assert block is not None
     queries = _split(query * options.scale, block, kv_heads)
     keys, values = _split(key, block, kv_heads), _split(value, block, kv_heads)
-    pairs, blocks = _pairs(where, options), _blocks(where, options)
+    pairs, blocks = _pairs(segments, options), _blocks(segments, options)
 
     def step(pair: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         outputs, peaks, sums = state
@@ -155,18 +155,18 @@ def _forward(query: Array, key: Array, value: Array, where: Segments, options: O
     outputs, peaks, sums = jax.lax.fori_loop(0, pairs.count, step, state)
     output = checkpoint_name(_join(outputs / sums[..., None], rows, block), "attention")
     log_sums = checkpoint_name(peaks + jnp.log(sums), "attention")
-    return output, (query, key, value, where, output, log_sums)
+    return output, (query, key, value, segments, output, log_sums)
 
 
 def _backward(options: Options, residuals: tuple, gradient: Array):
-    query, key, value, where, output, log_sums = residuals
+    query, key, value, segments, output, log_sums = residuals
     block, rows, kv_heads = options.block, len(query), key.shape[2]
     assert block is not None
     queries = _split(query * options.scale, block, kv_heads)
     keys, values = _split(key, block, kv_heads), _split(value, block, kv_heads)
     gradients = _split(gradient, block, kv_heads)
     products = jnp.sum(gradients * _split(output, block, kv_heads), axis=-1)
-    pairs, blocks = _pairs(where, options), _blocks(where, options)
+    pairs, blocks = _pairs(segments, options), _blocks(segments, options)
 
     def step(pair: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         of_queries, of_keys, of_values = state

@@ -15,13 +15,13 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, Int
 
+from codepmp_jax.cli.errors import require
 from codepmp_jax.config import ModelConfig
-from codepmp_jax.errors import require
+from codepmp_jax.devices.sharding import constrain
 from codepmp_jax.models.attention import Attention, Segments
 from codepmp_jax.models.families import FAMILIES
 from codepmp_jax.models.layers import Projection, RMSNorm, lookup, param
 from codepmp_jax.models.rotary import Rotation, rotation
-from codepmp_jax.sharding import constrain
 
 ACTIVATIONS = {"silu": nnx.silu, "gelu_tanh": functools.partial(nnx.gelu, approximate=True)}
 
@@ -79,12 +79,12 @@ class DecoderLayer(nnx.Module):
         self,
         x: Float[Array, "B L D"],
         rotation: Rotation,
-        where: Segments,
+        segments: Segments,
         max_text: int | None,
         window: int | None,
     ) -> Float[Array, "B L D"]:
         """The residual stream after this layer."""
-        added = self.attention(self.attention_norm(x), rotation, where, max_text, window)
+        added = self.attention(self.attention_norm(x), rotation, segments, max_text, window)
         x = x + (added if self.attention_post_norm is None else self.attention_post_norm(added))
         added = self.mlp(self.mlp_norm(x))
         x = x + (added if self.mlp_post_norm is None else self.mlp_post_norm(added))
@@ -139,7 +139,7 @@ class Decoder(nnx.Module):
         self,
         tokens: Int[Array, "B L"],
         positions: Int[Array, "B L"],
-        where: Segments,
+        segments: Segments,
         max_text: int | None = None,
     ) -> Float[Array, "B L D"]:
         """Hidden states after the final norm, in the compute dtype; at padding, anything finite.
@@ -147,7 +147,7 @@ class Decoder(nnx.Module):
         `max_text` is the number of tokens of the longest text, by default L.
         """
         config = self.config
-        turns = rotation(positions, config)
+        angles = rotation(positions, config)
         graph, stacked = nnx.split(self.layers)
         windows = self._windows(max_text or tokens.shape[1])
         period = len(windows)
@@ -158,7 +158,7 @@ class Decoder(nnx.Module):
             # Picked within the checkpoint, which then keeps the stack and not another copy of the layer.
             if period > 1:
                 weights = jax.tree.map(lambda w: w[index], weights)
-            return nnx.merge(graph, weights)(x, turns, where, max_text, windows[index])
+            return nnx.merge(graph, weights)(x, angles, segments, max_text, windows[index])
 
         def layers(x: Array, weights: Any) -> tuple[Array, None]:
             for index in range(period):

@@ -1,4 +1,4 @@
-"""The parameters' building blocks. Every parameter names its logical axes for `codepmp_jax.sharding`."""
+"""The parameters' building blocks. Every parameter names its logical axes for `codepmp_jax.devices.sharding`."""
 
 from __future__ import annotations
 

@@ -21,12 +21,12 @@ def attend_pallas_gpu(
     query: Float[Array, "B L H E"],
     key: Float[Array, "B L K E"],
     value: Float[Array, "B L K E"],
-    where: Segments,
+    segments: Segments,
     options: Options,
 ) -> Float[Array, "B L H E"]:
     """As codepmp_jax.models.attention.attend. Blocks are powers of two, of 16 at least; rows are padded to
     blocks. With branches, two calls of the kernel. It has neither windows nor soft caps, which
-    codepmp_jax.chips.resolve refuses."""
+    codepmp_jax.devices.chips.resolve refuses."""
     assert options.window is None
     assert options.soft_cap is None
     length = query.shape[1]
@@ -43,23 +43,23 @@ def attend_pallas_gpu(
     )
     repeats = query.shape[2] // key.shape[2]
 
-    def call(query: Array, key: Array, value: Array, where: Segments) -> Array:
-        return _attend(query, key, value, where.segments, settings)
+    def call(query: Array, key: Array, value: Array, segments: Segments) -> Array:
+        return _attend(query, key, value, segments.ids, settings)
 
-    query, key, value, where = pad_rows((query, key, value, where), block)
+    query, key, value, segments = pad_rows((query, key, value, segments), block)
     key, value = jnp.repeat(key, repeats, axis=2), jnp.repeat(value, repeats, axis=2)
-    return attend_by_branch(call, query, key, value, where)[:, :length]
+    return attend_by_branch(call, query, key, value, segments)[:, :length]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _attend(query: Array, key: Array, value: Array, segments: Array, settings: tuple) -> Array:
-    return mha(query, key, value, segments, *settings)
+def _attend(query: Array, key: Array, value: Array, ids: Array, settings: tuple) -> Array:
+    return mha(query, key, value, ids, *settings)
 
 
-def _forward(query: Array, key: Array, value: Array, segments: Array, settings: tuple):
+def _forward(query: Array, key: Array, value: Array, ids: Array, settings: tuple):
     """`mha`'s own forward pass, with names on what it keeps, so that a remat policy can save it."""
     assert mha.fwd is not None
-    _, (*inputs, output, log_sums) = mha.fwd(query, key, value, segments, *settings)
+    _, (*inputs, output, log_sums) = mha.fwd(query, key, value, ids, *settings)
     output, log_sums = (checkpoint_name(x, "attention") for x in (output, log_sums))
     return output, (*inputs, output, log_sums)
 

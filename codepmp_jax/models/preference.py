@@ -48,11 +48,11 @@ class PreferenceModel(nnx.Module):
         self,
         tokens: Int[Array, "B L"],
         positions: Int[Array, "B L"],
-        where: Segments,
+        segments: Segments,
         max_text: int | None = None,
     ) -> Float[Array, "B L D"]:
         """Hidden states after the final norm (see Decoder)."""
-        return self.decoder(tokens, positions, where, max_text)
+        return self.decoder(tokens, positions, segments, max_text)
 
     def rewards(
         self, hidden: Float[Array, "B L D"], places: Int[Array, "B M"]

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from codepmp_jax.config import ModelConfig
-from codepmp_jax.sharding import constrain
+from codepmp_jax.devices.sharding import constrain
 
 
 class Rotation(NamedTuple):

@@ -21,12 +21,12 @@ class Segments(NamedTuple):
     themselves, and what they get is finite and means nothing.
     """
 
-    segments: Int[Array, "B L"]
+    ids: Int[Array, "B L"]
     branches: Int[Array, "B L"] | None = None
 
 
 class Options(NamedTuple):
-    """What an implementation of attention is told beside the arrays."""
+    """Static options passed to an attention implementation."""
 
     scale: float
     """Scores are products of queries and keys times this."""
@@ -45,7 +45,7 @@ class Options(NamedTuple):
 Attend = Callable[[Array, Array, Array, Segments], Array]
 
 
-class Apart(NamedTuple):
+class BranchOffsets(NamedTuple):
     """Of rejected's own tokens, what stands in the row between them and what they share with chosen.
 
     All 0 for other tokens.
@@ -58,11 +58,11 @@ class Apart(NamedTuple):
     share."""
 
 
-def apart(where: Segments) -> Apart:
-    """How far branches stand apart; `where` has branches."""
-    segments, branches = where
+def branch_offsets(segments: Segments) -> BranchOffsets:
+    """The offsets of rejected's own tokens; `segments` must have branches."""
+    ids, branches = segments
     assert branches is not None
-    places = jax.lax.broadcasted_iota(jnp.int32, segments.shape, 1)
+    places = jax.lax.broadcasted_iota(jnp.int32, ids.shape, 1)
 
     def latest(starts: Array) -> Array:
         return jax.lax.cummax(jnp.where(starts, places, -1), axis=1)
@@ -70,23 +70,23 @@ def apart(where: Segments) -> Apart:
     def differs(x: Array) -> Array:
         return jnp.pad(x[:, 1:] != x[:, :-1], ((0, 0), (1, 0)), constant_values=True)
 
-    pair_starts = differs(segments)
+    pair_starts = differs(ids)
     starts = pair_starts | differs(branches)
     pair = latest(pair_starts)
     chosen, rejected = latest(starts & (branches == 1)), latest(starts & (branches == 2))
     is_rejected = branches == 2
-    return Apart(
+    return BranchOffsets(
         before=jnp.where(is_rejected, places - rejected, 0),
         hidden=jnp.where(is_rejected & (chosen >= pair), rejected - chosen, 0),
     )
 
 
-def visible(where: Segments, window: int | None = None) -> Bool[Array, "B L L"]:
+def visible(segments: Segments, window: int | None = None) -> Bool[Array, "B L L"]:
     """True where a query (row) sees a key (column)."""
-    segments, branches = where
-    length = segments.shape[1]
+    ids, branches = segments
+    length = ids.shape[1]
     seen = jnp.tril(jnp.ones((length, length), bool))
-    seen = seen & (segments[:, :, None] == segments[:, None, :])
+    seen = seen & (ids[:, :, None] == ids[:, None, :])
     if branches is not None:
         queries, keys = branches[:, :, None], branches[:, None, :]
         seen = seen & ((keys == 0) | (keys == queries))
@@ -95,41 +95,45 @@ def visible(where: Segments, window: int | None = None) -> Bool[Array, "B L L"]:
         distances = places[:, None] - places[None, :]
         if branches is not None:
             shared = (branches == 0)[:, None, :]
-            distances = distances - jnp.where(shared, apart(where).hidden[:, :, None], 0)
+            distances = distances - jnp.where(
+                shared, branch_offsets(segments).hidden[:, :, None], 0
+            )
         seen = seen & (distances < window)
     return seen
 
 
-def near_blocks(where: Segments, block: int, window: int) -> Bool[Array, "B Q Q"]:
+def near_blocks(segments: Segments, block: int, window: int) -> Bool[Array, "B Q Q"]:
     """True where some key of a block (column) may lie in the window of some query of a block (row)."""
-    places = jnp.arange(where.segments.shape[1] // block)
+    places = jnp.arange(segments.ids.shape[1] // block)
     nearest = ((places[:, None] - places[None, :] - 1) * block + 1)[None]
-    if where.branches is not None:
-        hidden = apart(where).hidden.reshape(len(where.segments), -1, block)
+    if segments.branches is not None:
+        hidden = branch_offsets(segments).hidden.reshape(len(segments.ids), -1, block)
         nearest = nearest - hidden.max(axis=-1)[:, :, None]
     return nearest < window
 
 
-def needed_blocks(where: Segments, block: int, window: int | None = None) -> Bool[Array, "B Q Q"]:
+def needed_blocks(
+    segments: Segments, block: int, window: int | None = None
+) -> Bool[Array, "B Q Q"]:
     """True where some query of a block (row) may see some key of a block (column), and on the diagonal.
 
     `block` divides L; Q = L / block. Compares only what segments a block spans, so that it costs little:
     it finds every block that is needed, and where segments ascend hardly another one.
     """
-    rows = where.segments.shape[0]
-    segments = where.segments.reshape(rows, -1, block)
-    first = jnp.where(segments > 0, segments, _NO_SEGMENT).min(axis=-1)
-    last = segments.max(axis=-1)
+    rows = segments.ids.shape[0]
+    ids = segments.ids.reshape(rows, -1, block)
+    first = jnp.where(ids > 0, ids, _NO_SEGMENT).min(axis=-1)
+    last = ids.max(axis=-1)
     needed = first[:, None, :] <= last[:, :, None]
     needed = needed & (first[:, :, None] <= last[:, None, :])
-    if where.branches is not None:
-        branches = where.branches.reshape(rows, -1, block)
+    if segments.branches is not None:
+        branches = segments.branches.reshape(rows, -1, block)
         chosen, rejected = (jnp.all(branches == branch, axis=-1) for branch in (1, 2))
         needed = needed & ~(rejected[:, :, None] & chosen[:, None, :])
-    places = jnp.arange(segments.shape[1])
+    places = jnp.arange(ids.shape[1])
     needed = needed & (places[None, :] < places[:, None])
     if window is not None:
-        needed = needed & near_blocks(where, block, window)
+        needed = needed & near_blocks(segments, block, window)
     return needed | (places[None, :] == places[:, None])
 
 
@@ -152,15 +156,15 @@ def attend_by_branch(
     query: Float[Array, "B L H E"],
     key: Float[Array, "B L K E"],
     value: Float[Array, "B L K E"],
-    where: Segments,
+    segments: Segments,
 ) -> Float[Array, "B L H E"]:
     """Attention with branches from an `attend` that knows only segments: once without rejected's tokens, which
     become padding, and once without chosen's."""
-    segments, branches = where
+    ids, branches = segments
     if branches is None:
-        return attend(query, key, value, where)
+        return attend(query, key, value, segments)
     outputs = [
-        attend(query, key, value, Segments(jnp.where(branches == hidden, -segments, segments)))
+        attend(query, key, value, Segments(jnp.where(branches == hidden, -ids, ids)))
         for hidden in (2, 1)
     ]
     return jnp.where((branches == 2)[..., None, None], outputs[1], outputs[0])

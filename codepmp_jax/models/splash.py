@@ -15,12 +15,12 @@ from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_kernel im
 from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_mask_info import MaskInfo
 from jaxtyping import Array, Bool, Float, Int
 
-from codepmp_jax.errors import require
+from codepmp_jax.cli.errors import require
 from codepmp_jax.models.segments import (
     Options,
     Segments,
-    apart,
     attend_by_branch,
+    branch_offsets,
     near_blocks,
     needed_blocks,
     pad_rows,
@@ -34,7 +34,7 @@ def attend_splash(
     query: Float[Array, "B L H E"],
     key: Float[Array, "B L K E"],
     value: Float[Array, "B L K E"],
-    where: Segments,
+    segments: Segments,
     options: Options,
 ) -> Float[Array, "B L H E"]:
     """As codepmp_jax.models.attention.attend. Blocks are multiples of 128 tokens; rows are padded to blocks.
@@ -46,20 +46,20 @@ def attend_splash(
     window = options.window
     block = min(options.block or DEFAULT_BLOCK, length)
     block += -block % LANES
-    query, key, value, where = pad_rows((query, key, value, where), block)
-    mask = _mask(where, options.max_text or length, block, window)
-    codes, segments = mask.encode(where)
-    if where.branches is None or isinstance(mask, TokenMask):
-        needed = needed_blocks(where, block, window)
-        return _call(query, key, value, codes, segments, needed, mask, block, options)[:, :length]
+    query, key, value, segments = pad_rows((query, key, value, segments), block)
+    mask = _mask(segments, options.max_text or length, block, window)
+    codes, ids = mask.encode(segments)
+    if segments.branches is None or isinstance(mask, TokenMask):
+        needed = needed_blocks(segments, block, window)
+        return _call(query, key, value, codes, ids, needed, mask, block, options)[:, :length]
 
     def call(query: Array, key: Array, value: Array, one_branch: Segments) -> Array:
         needed = needed_blocks(one_branch, block)
         if window is not None:
-            needed = needed & near_blocks(where, block, window)
-        return _call(query, key, value, codes, one_branch.segments, needed, mask, block, options)
+            needed = needed & near_blocks(segments, block, window)
+        return _call(query, key, value, codes, one_branch.ids, needed, mask, block, options)
 
-    return attend_by_branch(call, query, key, value, where)[:, :length]
+    return attend_by_branch(call, query, key, value, segments)[:, :length]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,9 +68,9 @@ class PlaceMask:
 
     window: int | None = None
 
-    def encode(self, where: Segments) -> tuple[Int[Array, "B L"], Int[Array, "B L"]]:
+    def encode(self, segments: Segments) -> tuple[Int[Array, "B L"], Int[Array, "B L"]]:
         """The code of each token, and the segments to use with it."""
-        return _places(where), where.segments
+        return _places(segments), segments.ids
 
     def __call__(self, codes: Array, keys: Array) -> Array:
         """True where a query may see the key at a place, if their segments are the same."""
@@ -102,16 +102,16 @@ class TokenMask:
             return None
         return cls(max_distance, place_bits, branch_bits)
 
-    def encode(self, where: Segments) -> tuple[Int[Array, "B L"], Int[Array, "B L"]]:
+    def encode(self, segments: Segments) -> tuple[Int[Array, "B L"], Int[Array, "B L"]]:
         """As of PlaceMask."""
-        before, hidden = apart(where)
+        before, hidden = branch_offsets(segments)
         # A text too long for the bits shares nothing: rejected's is then a segment of its own.
         alone = hidden >= 1 << self.branch_bits
         hidden = jnp.where(alone, 0, hidden)
-        code = _places(where) % (1 << self.place_bits)
+        code = _places(segments) % (1 << self.place_bits)
         code = code | before << self.place_bits
         code = code | hidden << (self.place_bits + self.branch_bits)
-        return code, jnp.where(alone, -where.segments, where.segments)
+        return code, jnp.where(alone, -segments.ids, segments.ids)
 
     def __call__(self, codes: Array, keys: Array) -> Array:
         """As of PlaceMask."""
@@ -148,13 +148,13 @@ class WindowMask:
         )
         return cls(window, place_bits, hidden_bits)
 
-    def encode(self, where: Segments) -> tuple[Int[Array, "B L"], Int[Array, "B L"]]:
+    def encode(self, segments: Segments) -> tuple[Int[Array, "B L"], Int[Array, "B L"]]:
         """As of PlaceMask."""
-        before, hidden = apart(where)
+        before, hidden = branch_offsets(segments)
         # What does not fit the bits shares nothing, and has nothing to reach.
         reaches = (before < self.window - 1) & (hidden < 1 << self.hidden_bits)
-        code = _places(where) % (1 << self.place_bits)
-        return code | jnp.where(reaches, hidden, 0) << self.place_bits, where.segments
+        code = _places(segments) % (1 << self.place_bits)
+        return code | jnp.where(reaches, hidden, 0) << self.place_bits, segments.ids
 
     def __call__(self, codes: Array, keys: Array) -> Array:
         """As of PlaceMask."""
@@ -165,18 +165,18 @@ class WindowMask:
 Mask = PlaceMask | TokenMask | WindowMask
 
 
-def _mask(where: Segments, max_text: int, block: int, window: int | None) -> Mask:
-    if where.branches is None:
+def _mask(segments: Segments, max_text: int, block: int, window: int | None) -> Mask:
+    if segments.branches is None:
         return PlaceMask(window)
     if window is not None:
         return WindowMask.of_texts(max_text, block, window)
     return TokenMask.of_texts(max_text, block) or PlaceMask()
 
 
-def _places(where: Segments) -> Int[Array, "B L"]:
+def _places(segments: Segments) -> Int[Array, "B L"]:
     """Each token's place, rows lying end to end."""
-    shape = where.segments.shape
-    return jnp.arange(where.segments.size, dtype=jnp.int32).reshape(shape)
+    shape = segments.ids.shape
+    return jnp.arange(segments.ids.size, dtype=jnp.int32).reshape(shape)
 
 
 def _next_needed(needed: Bool[Array, "B Q Q"], axis: int) -> Int[Array, "B Q Q"]:
@@ -216,7 +216,7 @@ def _call(
     key: Float[Array, "B L K E"],
     value: Float[Array, "B L K E"],
     codes: Int[Array, "B L"],
-    segments: Int[Array, "B L"],
+    ids: Int[Array, "B L"],
     needed: Bool[Array, "B Q Q"],
     mask: Mask,
     block: int,
@@ -251,7 +251,7 @@ def _call(
 
     # In float32, since bfloat16 would round the scale by up to 0.4 %.
     scaled = (query.astype(jnp.float32) * options.scale).astype(query.dtype)
-    ids = segments.reshape(-1)
+    ids = ids.reshape(-1)
     output = kernel(
         heads_first(scaled), heads_first(key), heads_first(value), segment_ids=SegmentIds(ids, ids)
     )

@@ -7,13 +7,13 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from codepmp_jax import shards
+from codepmp_jax.cli.errors import require
 from codepmp_jax.config import CandidatesConfig
-from codepmp_jax.errors import require
-from codepmp_jax.journal import Journal, open_journal
-from codepmp_jax.records import Problem
+from codepmp_jax.files.journal import Journal, open_journal
+from codepmp_jax.files.json_files import write_json
+from codepmp_jax.records.schema import Problem
 from codepmp_jax.synthesis import responses, rewrites
-from codepmp_jax.synthesis.samplers import make_sampler
+from codepmp_jax.synthesis.writers.samplers import make_sampler
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ def write_candidates(config: CandidatesConfig) -> CandidatesReport:
         finally:
             sampler.close()
         report = _report(journal, num_dropped)
-        shards.write_json(
+        write_json(
             pathlib.Path(config.output).with_suffix(".writing.json"),
             dataclasses.asdict(report) | {"settings": settings},
         )

@@ -13,9 +13,9 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from codepmp_jax import resume
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import SynthesisConfig
-from codepmp_jax.errors import UserError
+from codepmp_jax.files import resume
 from codepmp_jax.synthesis.passes import ShardId
 
 

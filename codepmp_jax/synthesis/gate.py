@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from codepmp_jax import languages
 from codepmp_jax.config import DecontaminationConfig, GateConfig
-from codepmp_jax.decontamination import Decontaminator
-from codepmp_jax.records import Completion
-from codepmp_jax.tokenization import Tokenizer
+from codepmp_jax.records.schema import Completion
+from codepmp_jax.text import languages
+from codepmp_jax.text.decontamination import Decontaminator
+from codepmp_jax.text.tokenization import Tokenizer
 
 # Part of what a resumed run compares: raise it with any change of a verdict.
 _VERSION = 1

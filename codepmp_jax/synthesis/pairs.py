@@ -19,17 +19,21 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from codepmp_jax import presets, resume, shards
-from codepmp_jax.config import DedupConfig, SynthesisConfig
-from codepmp_jax.errors import UserError
-from codepmp_jax.near_duplicates import signature
-from codepmp_jax.records import Completion, PreferencePair, SourceFile, content_id
-from codepmp_jax.shards import Shard, ShardedDataset
-from codepmp_jax.synthesis import engines, report
+from codepmp_jax.cli.errors import UserError
+from codepmp_jax.config import DedupConfig, SynthesisConfig, presets
+from codepmp_jax.files import resume
+from codepmp_jax.files.checksums import sha256_of
+from codepmp_jax.files.json_files import write_json, write_lines
+from codepmp_jax.records import shards
+from codepmp_jax.records.schema import Completion, PreferencePair, SourceFile, content_id
+from codepmp_jax.records.shards import Shard, ShardedDataset
+from codepmp_jax.synthesis import engines
 from codepmp_jax.synthesis.gate import Gate
 from codepmp_jax.synthesis.passes import DESCRIBE, PASSES, SPLITS, Pass, PassWorker, ShardId
-from codepmp_jax.synthesis.report_page import write_page
-from codepmp_jax.synthesis.status import Board, Status
+from codepmp_jax.synthesis.reports import report
+from codepmp_jax.synthesis.reports.report_page import write_page
+from codepmp_jax.synthesis.reports.status import Board, Status
+from codepmp_jax.text.near_duplicates import signature
 
 REPORT, PAGE = "report.json", "report.html"
 _CHUNK = 512
@@ -116,7 +120,7 @@ def _is_finished(config: SynthesisConfig, shard: ShardId, settings: str) -> bool
     """Whether the shard's pairs are there and whole."""
     entry = _entry(config, shard, settings)
     path = pathlib.Path(config.output, shard.name)
-    return entry is not None and shards.sha256_of(path) == entry["sha256"]
+    return entry is not None and sha256_of(path) == entry["sha256"]
 
 
 # --- a shard --------------------------------------------------------------------------------------
@@ -151,7 +155,7 @@ class GateWorker:
                     pairs.append(make_pair(source, of_source))
                 else:
                     rejects.append({"source_id": source.source_id, **verdict._asdict()})
-            shards.write_lines(output / "rejects" / f"{shard.name}.jsonl", rejects)
+            write_lines(output / "rejects" / f"{shard.name}.jsonl", rejects)
             tally: report.Tally = collections.Counter()
             for start in range(0, len(pairs), _CHUNK):
                 tally.update(report.tally(pairs[start : start + _CHUNK]))
@@ -222,7 +226,7 @@ def _publish(
     sample = list(itertools.islice(first, config.report_pairs))
     rates = report.near_duplicate_rates(sample) if sample else {}
     made = report.make_report(entries, _throughput(config), rates)
-    shards.write_json(output / REPORT, made)
+    write_json(output / REPORT, made)
     write_page(made, output / PAGE)
     if made["train"]["pairs"] == 0:
         reasons = ", ".join(f"{name} {count}" for name, count in made["train"]["dropped"].items())

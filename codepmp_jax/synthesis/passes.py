@@ -20,15 +20,16 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from codepmp_jax import resume, shards
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import SynthesisConfig, WriterConfig
-from codepmp_jax.errors import UserError
-from codepmp_jax.records import Completion, SourceFile
-from codepmp_jax.shards import ShardedDataset
+from codepmp_jax.files import resume
+from codepmp_jax.records import shards
+from codepmp_jax.records.schema import Completion, SourceFile
+from codepmp_jax.records.shards import ShardedDataset
 from codepmp_jax.synthesis.prompts import make_request, template_version
-from codepmp_jax.synthesis.sampler import Request, Sampler
-from codepmp_jax.synthesis.samplers import make_sampler
-from codepmp_jax.synthesis.status import Status
+from codepmp_jax.synthesis.reports.status import Status
+from codepmp_jax.synthesis.writers.sampler import Request, Sampler
+from codepmp_jax.synthesis.writers.samplers import make_sampler
 
 DESCRIBE = "describe"
 PASSES = (DESCRIBE, "chosen", "rejected")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from codepmp_jax.config import WriterConfig
-from codepmp_jax.records import SourceFile, content_id
-from codepmp_jax.synthesis.sampler import Request
+from codepmp_jax.records.schema import SourceFile, content_id
+from codepmp_jax.synthesis.writers.sampler import Request
 
 # A code block to its end, or to the end of a reply that was cut off in it.
 _CODE_BLOCK = re.compile(r"^[ \t]*```[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)

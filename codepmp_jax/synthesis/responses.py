@@ -11,17 +11,17 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 
-from codepmp_jax import shards
+from codepmp_jax.cli.errors import require
+from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import CandidatesConfig
 from codepmp_jax.config.tasks import SAMPLING_TEMPLATES
-from codepmp_jax.errors import require
-from codepmp_jax.journal import Journal
-from codepmp_jax.progress import progress
-from codepmp_jax.records import Candidate, Completion, Problem, SourceFile, read_problems
-from codepmp_jax.synthesis.mutants import normal_form
+from codepmp_jax.files.checksums import sha256_of
+from codepmp_jax.files.journal import Journal
+from codepmp_jax.records.schema import Candidate, Completion, Problem, SourceFile, read_problems
 from codepmp_jax.synthesis.passes import sample
 from codepmp_jax.synthesis.rewrites import different_texts, shuffle
-from codepmp_jax.synthesis.sampler import Request, Sampler
+from codepmp_jax.synthesis.writers.mutants import normal_form
+from codepmp_jax.synthesis.writers.sampler import Request, Sampler
 
 SAMPLERS = ("vllm", "openai", "mutant")
 # Mutants asked for, as a multiple of those needed: a short function has few different ones.
@@ -31,7 +31,7 @@ CUT_OFF, NOT_WRITTEN = "cut off", "not written: "
 
 def fingerprint(config: CandidatesConfig) -> str:
     """Id of the problems."""
-    return shards.sha256_of(config.input)
+    return sha256_of(config.input)
 
 
 def write(config: CandidatesConfig, journal: Journal, sampler: Sampler) -> int:

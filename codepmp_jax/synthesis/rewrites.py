@@ -6,14 +6,14 @@ import itertools
 import random
 from collections.abc import Callable, Iterator
 
+from codepmp_jax.cli.errors import UserError
+from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import CandidatesConfig
-from codepmp_jax.errors import UserError
-from codepmp_jax.journal import Journal
-from codepmp_jax.progress import progress
-from codepmp_jax.records import Candidate, Problem, SourceFile, content_id
-from codepmp_jax.shards import ShardedDataset, read_manifest
+from codepmp_jax.files.journal import Journal
+from codepmp_jax.records.schema import Candidate, Problem, SourceFile, content_id
+from codepmp_jax.records.shards import ShardedDataset, read_manifest
 from codepmp_jax.synthesis.prompts import make_request
-from codepmp_jax.synthesis.sampler import Request, Sampler
+from codepmp_jax.synthesis.writers.sampler import Request, Sampler
 
 SAMPLERS = ("ngram", "vllm", "openai", "author")
 # Texts asked for, as a multiple of those needed, before a source is given up.

@@ -1,1 +1,4 @@
-"""PMP pretraining and RM finetuning: losses, optimizer, state, step, loop."""
+"""The training step and the run around it: objectives, optimizer, state, loop, telemetry.
+
+Enters: what only training needs.
+"""

@@ -12,13 +12,12 @@ from typing import Any
 import jax
 
 import codepmp_jax
-from codepmp_jax import presets
-from codepmp_jax.checkpoint import gather
-from codepmp_jax.config import TrainConfig
-from codepmp_jax.errors import StoreError, UserError
+from codepmp_jax.checkpoint.checkpointer import gather
+from codepmp_jax.cli.errors import StoreError, UserError
+from codepmp_jax.config import TrainConfig, presets
 
 # Where a host finds and keeps the data may be its own; that they are the same is compared by the shards.
-_OWN = ("data.input", "data.cache", "data.cache_bytes")
+_PER_HOST_SETTINGS = ("data.input", "data.cache", "data.cache_bytes")
 
 
 def code_version() -> dict[str, str]:
@@ -36,11 +35,13 @@ def code_version() -> dict[str, str]:
 
 def facts_of(config: TrainConfig, **more: Any) -> dict[str, Any]:
     """What this host is about to do: each setting, versions, and `more`; JSON values."""
-    settings = {name: value for name, value in presets.flatten(config) if name not in _OWN}
+    settings = {
+        name: value for name, value in presets.flatten(config) if name not in _PER_HOST_SETTINGS
+    }
     return {**settings, **code_version(), **more}
 
 
-def agree(facts: Callable[[], dict[str, Any]]) -> None:
+def require_same_on_all_hosts(facts: Callable[[], dict[str, Any]]) -> None:
     """Compares what `facts` gives on each host. All hosts must call it.
 
     Raises UserError on every host: that of a host whose `facts` raised one, or one that names what

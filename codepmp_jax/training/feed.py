@@ -9,9 +9,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from codepmp_jax import sharding
 from codepmp_jax.data.batch import Batch
 from codepmp_jax.data.loader import PairLoader
+from codepmp_jax.devices import sharding
 
 
 def to_devices(batch: Batch, mesh: Mesh) -> Batch:
@@ -26,7 +26,7 @@ def to_devices(batch: Batch, mesh: Mesh) -> Batch:
     return jax.tree.map(place, batch)
 
 
-class Fed(NamedTuple):
+class FetchedBatch(NamedTuple):
     """What this host knows of a batch beside its arrays."""
 
     data_state: list[dict[str, Any]]
@@ -44,22 +44,22 @@ class Feed:
     def __init__(self, loader: PairLoader, mesh: Mesh):
         self._loader = loader
         self._mesh = mesh
-        self._next: tuple[Batch, Fed] | None = None
+        self._next: tuple[Batch, FetchedBatch] | None = None
 
-    def take(self) -> tuple[Batch, Fed]:
+    def take(self) -> tuple[Batch, FetchedBatch]:
         """The next batch, on the devices."""
-        fed = self._fetch() if self._next is None else self._next
+        fetched = self._fetch() if self._next is None else self._next
         self._next = None
-        return fed
+        return fetched
 
     def prefetch(self) -> None:
         """Gets the batch after; call it once the step is on its way."""
         self._next = self._fetch()
 
-    def _fetch(self) -> tuple[Batch, Fed]:
+    def _fetch(self) -> tuple[Batch, FetchedBatch]:
         loader = self._loader
         started = time.perf_counter()
         batch = next(loader)
         waited = time.perf_counter() - started
-        fed = Fed(loader.state(), loader.counts, loader.last_pair_ids, waited)
-        return to_devices(batch, self._mesh), fed
+        fetched = FetchedBatch(loader.state(), loader.counts, loader.last_pair_ids, waited)
+        return to_devices(batch, self._mesh), fetched

@@ -8,8 +8,8 @@ from typing import Any
 
 from etils import epath
 
-from codepmp_jax.shards import write_json
-from codepmp_jax.telemetry import is_main_process, logger
+from codepmp_jax.files.json_files import write_json
+from codepmp_jax.training.telemetry import is_main_process, logger
 
 # Seconds between two writes, but for those at a checkpoint and at the end.
 _WRITE_EVERY = 10.0

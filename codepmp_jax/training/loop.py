@@ -9,18 +9,20 @@ from typing import Any
 
 import jax
 
-from codepmp_jax import chips, hosts, memory, presets, storage, telemetry
-from codepmp_jax.config import TrainConfig
+from codepmp_jax.cli.progress import progress
+from codepmp_jax.config import TrainConfig, presets
 from codepmp_jax.data.batch import Batch
+from codepmp_jax.devices import chips, hosts, memory
+from codepmp_jax.files import storage
+from codepmp_jax.files.json_files import write_json
 from codepmp_jax.models.preference import Params
-from codepmp_jax.progress import progress
-from codepmp_jax.shards import write_json
-from codepmp_jax.telemetry import MetricsWriter, logger
-from codepmp_jax.training.feed import Fed, Feed
+from codepmp_jax.training import telemetry
+from codepmp_jax.training.feed import Feed, FetchedBatch
 from codepmp_jax.training.goodput import Goodput
 from codepmp_jax.training.preemption import Preempted, Preemption
 from codepmp_jax.training.run import Run, Start
 from codepmp_jax.training.step import Metrics, eval_step, jit_train_step
+from codepmp_jax.training.telemetry import MetricsWriter, logger
 from codepmp_jax.training.trace import Trace
 from codepmp_jax.training.watchdog import Watchdog
 from codepmp_jax.training.window import Window, total_counts
@@ -36,7 +38,7 @@ def train(
     UserError before any device work where config, data, devices, checkpoint or hosts do not fit together;
     and where numbers are not finite or memory runs out.
     """
-    workdir = storage.place(config.workdir)
+    workdir = storage.to_path(config.workdir)
     with contextlib.ExitStack() as stack:
         preemption = stack.enter_context(Preemption())
         watchdog = stack.enter_context(contextlib.closing(Watchdog(config.watchdog.seconds)))
@@ -56,7 +58,7 @@ def train(
             write_json(workdir / "config.json", presets.to_json(run.config))
             run.tokenizer.save(workdir / "tokenizer")
         # The row of a step whose evaluation was cut off is written when that is done.
-        num_rows = start.step - (start.carried.unevaluated is not None)
+        num_rows = start.step - (start.resume_state.unevaluated is not None)
         writer = stack.enter_context(contextlib.closing(MetricsWriter(workdir, num_rows)))
         lost_steps = max(0, writer.last_step - start.step)
         if lost_steps:
@@ -83,7 +85,7 @@ class _Loop:
     ):
         self._run = run
         self._config = config = run.config
-        self._first_step, self._state, self._carried = start
+        self._first_step, self._state, self._resume_state = start
         self._preemption = preemption
         self._watchdog = watchdog
         self._goodput = goodput
@@ -111,24 +113,24 @@ class _Loop:
         run, preemption = self._run, self._preemption
         if preemption.noticed():
             raise Preempted
-        unevaluated = self._carried.unevaluated
+        unevaluated = self._resume_state.unevaluated
         if unevaluated is not None:
             if not self._evaluate(unevaluated):
                 raise Preempted
-            self._carried.unevaluated = None
+            self._resume_state.unevaluated = None
             self._write([unevaluated])
         feed = Feed(run.batches, run.mesh)
         window = Window(total_counts([run.batches.counts])[0])
         for step in range(self._first_step + 1, run.num_steps + 1):
             self._watchdog.beat(f"step {step}")
-            batch, fed = feed.take()
+            batch, fetched = feed.take()
             self._goodput.lap("data_wait")
-            window.add(step, self._step(step, batch), fed)
+            window.add(step, self._step(step, batch), fetched)
             is_stop = preemption.noticed()
             if step < run.num_steps and not is_stop:
                 feed.prefetch()
                 self._goodput.lap("data_wait")
-            if self._end_window(step, window, fed, is_stop):
+            if self._end_window(step, window, fetched, is_stop):
                 window = Window(window.after)
         return self._last
 
@@ -141,32 +143,32 @@ class _Loop:
         self._trace.after(step, self._state)
         return metrics
 
-    def _end_window(self, step: int, window: Window, fed: Fed, is_stop: bool) -> bool:
+    def _end_window(self, step: int, window: Window, fetched: FetchedBatch, is_stop: bool) -> bool:
         """Logs, evaluates and saves after `step` if it is time to; whether it was."""
-        run, config, carried = self._run, self._config, self._carried
+        run, config, resume_state = self._run, self._config, self._resume_state
         is_last = step == run.num_steps
         is_eval = is_last or step % config.eval_every_steps == 0
         is_save = is_last or is_stop or run.checkpointer.should_save(step)
         if not (is_eval or is_save or step % config.log_every_steps == 0):
             return False
-        rows = window.rows(config, carried)
+        rows = window.rows(config, resume_state)
         if is_eval or is_save:
             run.check_finite(step, self._state)
         self._goodput.lap("step")
         if is_eval and config.eval_pairs and (is_stop or not self._evaluate(rows[-1])):
             # To be done again by the process that goes on, which then writes the row.
-            carried.unevaluated, is_stop = rows[-1], True
-        self._write(rows[:-1] if carried.unevaluated else rows)
+            resume_state.unevaluated, is_stop = rows[-1], True
+        self._write(rows[:-1] if resume_state.unevaluated else rows)
         if is_save or is_stop:
             self._watchdog.beat(f"saving step {step}")
             logger.info("step %d: saving", step)
             # A checkpoint's steps are in metrics.jsonl for good before it can be gone on from.
             self._writer.flush()
             evaluated = {name: n for name, n in rows[-1].items() if name.startswith("eval_")}
-            run.save(step, self._state, fed.data_state, carried, evaluated or None)
+            run.save(step, self._state, fetched.data_state, resume_state, evaluated or None)
             self._goodput.lap("save")
             self._goodput.saved(step)
-        if is_stop and (carried.unevaluated or not is_last):
+        if is_stop and (resume_state.unevaluated or not is_last):
             logger.warning("step %d: stopping as asked; the same command goes on from here", step)
             raise Preempted
         return True

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
-from codepmp_jax.exit_codes import RESUME
+from codepmp_jax.cli.exit_codes import RESUME
 
 
 class Preempted(SystemExit):

@@ -12,29 +12,29 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from codepmp_jax import chips, presets, sharding
-from codepmp_jax.checkpoint import Checkpointer, gather
-from codepmp_jax.config import TrainConfig
+from codepmp_jax.checkpoint.checkpointer import Checkpointer, gather
+from codepmp_jax.cli.errors import UserError, require
+from codepmp_jax.config import TrainConfig, presets
 from codepmp_jax.data.batch import Batch
 from codepmp_jax.data.loader import PairLoader, one_pass
-from codepmp_jax.errors import UserError, require
+from codepmp_jax.devices import chips, sharding
+from codepmp_jax.files.staging import Cache
 from codepmp_jax.models.preference import Params
-from codepmp_jax.records import PreferencePair
-from codepmp_jax.shards import ShardedDataset
-from codepmp_jax.staging import Cache
-from codepmp_jax.telemetry import logger
-from codepmp_jax.tokenization import Tokenizer
+from codepmp_jax.records.schema import PreferencePair
+from codepmp_jax.records.shards import ShardedDataset
+from codepmp_jax.text.tokenization import Tokenizer
 from codepmp_jax.training import optimizer as optimizers
-from codepmp_jax.training.agreement import agree, facts_of
+from codepmp_jax.training.agreement import facts_of, require_same_on_all_hosts
 from codepmp_jax.training.feed import to_devices
 from codepmp_jax.training.state import TrainState, abstract_state, init_state
-from codepmp_jax.training.window import Carried, total_counts
+from codepmp_jax.training.telemetry import logger
+from codepmp_jax.training.window import ResumeState, total_counts
 
 # Records that are packed to find out how many a step takes.
 _MEASURED_RECORDS = 4096
 
 # Settings that change how a run computes, but not what; a run may go on with others.
-_FREE = (
+_MAY_CHANGE_ON_RESUME = (
     *("model.init_from", "model.remat", "model.attention", "model.attention_block"),
     *("data.input", "data.num_workers", "data.verify_shards", "data.cache", "data.cache_bytes"),
 )
@@ -47,7 +47,7 @@ def check_same_run(config: TrainConfig, saved: TrainConfig, source: str) -> None
         f"{path} = {value!r} (checkpoint: {before[path]!r})"
         for path, value in presets.flatten(config)
         if path.startswith(("model.", "data.", "seed", "global_batch_rows"))
-        and path not in _FREE
+        and path not in _MAY_CHANGE_ON_RESUME
         and value != before[path]
     ]
     if changed and not config.allow_config_change:
@@ -62,7 +62,7 @@ class Start(NamedTuple):
 
     step: int
     state: TrainState
-    carried: Carried
+    resume_state: ResumeState
 
 
 @jax.jit
@@ -80,7 +80,7 @@ class Run:
         self.hosts = jax.process_count()
         self.chip = chips.chip_of(jax.devices()[0].device_kind)
         self.config = config = chips.resolve(config, self.chip)
-        agree(self._prepare)
+        require_same_on_all_hosts(self._prepare)
         self.checkpointer = Checkpointer(config.workdir, config.checkpoint)
         self.num_steps = self._total_steps()
         self.optimizer = optimizers.build(config.optimizer, self.num_steps)
@@ -182,11 +182,11 @@ class Run:
         """
         config, step = self.config, self.checkpointer.latest_step()
         # It differs where the workdir is not on a file system that all hosts share.
-        agree(lambda: {f"newest checkpoint in {config.workdir}": step})
+        require_same_on_all_hosts(lambda: {f"newest checkpoint in {config.workdir}": step})
         if step is None:
             logger.info("starting at step 0 of %d", self.num_steps)
             state = init_state(config.model, self.optimizer, self.mesh, config.seed, load_params)
-            return Start(0, state, Carried())
+            return Start(0, state, ResumeState())
         source = f"{self.checkpointer.directory}/{step}"
         logger.info("restoring %s", source)
         saved = presets.from_json(TrainConfig, self.checkpointer.restore_config(), source)
@@ -204,7 +204,7 @@ class Run:
         logger.info("resuming %s at step %d of %d", source, step, self.num_steps)
         count, opt_state = restored.optimizer
         state = TrainState(count, restored.params, opt_state)
-        return Start(step, state, Carried.from_json(restored.data["carried"]))
+        return Start(step, state, ResumeState.from_json(restored.data["resume_state"]))
 
     def check_finite(self, step: int, state: TrainState) -> None:
         """Raises UserError where a number of the state is not finite: a bad checkpoint may not take a good one's
@@ -222,7 +222,7 @@ class Run:
         step: int,
         state: TrainState,
         data_state: list[dict[str, Any]],
-        carried: Carried,
+        resume_state: ResumeState,
         metrics: dict[str, float] | None,
     ) -> None:
         """Starts to save everything that the run goes on from as the checkpoint of `step`.
@@ -234,7 +234,7 @@ class Run:
             step,
             state.params,
             (state.step, state.opt_state),
-            {"shards": self._shards(), "streams": streams, "carried": carried.to_json()},
+            {"shards": self._shards(), "streams": streams, "resume_state": resume_state.to_json()},
             presets.to_json(self.config),
             metrics,
         )

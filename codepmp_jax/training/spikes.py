@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 # Losses that a new one is compared with, and how few of them are enough.
 _KEPT = 128
-_ENOUGH = 16
+_MIN_HISTORY = 16
 # The median absolute deviation of a normal distribution, in standard deviations.
 _NORMAL_MAD = 0.6745
 
@@ -25,7 +25,7 @@ class LossHistory:
         Robust: these are taken as the median absolute deviation / 0.6745, and of at least 0.1 % of the median, so
         that losses that hardly move make no spike of a small change. None where there are too few.
         """
-        if len(self._losses) < _ENOUGH:
+        if len(self._losses) < _MIN_HISTORY:
             return None
         median = statistics.median(self._losses)
         mad = statistics.median(abs(other - median) for other in self._losses)

@@ -11,8 +11,8 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from codepmp_jax.config import ModelConfig
+from codepmp_jax.devices.sharding import param_shardings
 from codepmp_jax.models.preference import Params, abstract_params, init_params
-from codepmp_jax.sharding import param_shardings
 
 
 class TrainState(NamedTuple):

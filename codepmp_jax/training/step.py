@@ -14,9 +14,9 @@ from jaxtyping import Array, Float
 
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.data.batch import Batch, empty_batch
+from codepmp_jax.devices.sharding import axis_devices, batch_sharding, constrain
 from codepmp_jax.models.attention import Segments
 from codepmp_jax.models.preference import Params, PreferenceModel, abstract_params
-from codepmp_jax.sharding import axis_devices, batch_sharding, constrain
 from codepmp_jax.training import optimizer as optimizers
 from codepmp_jax.training.losses import (
     centering_losses,
@@ -65,12 +65,12 @@ def hidden_states(
     """The hidden state of every token of the rows."""
     num_rows = batch.tokens.shape[0]
     length = config.data.sequence_length
-    tokens, positions, segments, branches = (
+    tokens, positions, ids, branches = (
         constrain(array.reshape(-1, length), "batch", "length")
         for array in (batch.tokens, batch.positions, batch.segments, batch.branches)
     )
-    where = Segments(segments, branches if config.data.layout == "shared" else None)
-    hidden = model(tokens, positions, where, config.data.max_length)
+    segments = Segments(ids, branches if config.data.layout == "shared" else None)
+    hidden = model(tokens, positions, segments, config.data.max_length)
     return constrain(hidden.reshape(num_rows, -1, hidden.shape[-1]), "batch", "length", None)
 
 
@@ -131,13 +131,13 @@ def gradients(params: Params, batch: Batch, config: TrainConfig) -> tuple[Params
         return loss_and_metrics(nnx.merge(graph, params), part, config)
 
     def grad(part: WeightedBatch) -> tuple[Params, Metrics]:
-        grads, metrics = jax.grad(addend, has_aux=True)(low, part)
+        grads, metrics = jax.grad(addend, has_aux=True)(in_compute_dtype, part)
         # Pinned to the parameters' shards, gradients are reduced into these, not onto every device.
         return jax.tree.map(
             lambda leaf, names: constrain(leaf, *names).astype(jnp.float32), grads, axes
         ), metrics
 
-    low = compute_params(params, config)
+    in_compute_dtype = compute_params(params, config)
     whole = weigh(batch, config)
     if config.accumulation_steps == 1:
         return grad(whole)

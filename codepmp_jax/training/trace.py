@@ -7,9 +7,9 @@ from typing import Any
 
 import jax
 
-from codepmp_jax import storage
 from codepmp_jax.config import ProfileConfig
-from codepmp_jax.telemetry import is_main_process, logger
+from codepmp_jax.files import storage
+from codepmp_jax.training.telemetry import is_main_process, logger
 
 
 class Trace:

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-from codepmp_jax.exit_codes import STUCK
+from codepmp_jax.cli.exit_codes import STUCK
 
 
 class Watchdog:

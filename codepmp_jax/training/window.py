@@ -9,19 +9,19 @@ from typing import Any
 
 import jax
 
-from codepmp_jax import telemetry
-from codepmp_jax.checkpoint import gather
+from codepmp_jax.checkpoint.checkpointer import gather
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import TrainConfig
-from codepmp_jax.errors import UserError
+from codepmp_jax.files.json_files import write_json
 from codepmp_jax.models.flops import train_flops
-from codepmp_jax.shards import write_json
-from codepmp_jax.telemetry import logger
-from codepmp_jax.training.feed import Fed
+from codepmp_jax.training import telemetry
+from codepmp_jax.training.feed import FetchedBatch
 from codepmp_jax.training.spikes import LossHistory
+from codepmp_jax.training.telemetry import logger
 
 
 @dataclasses.dataclass
-class Carried:
+class ResumeState:
     """What a run carries from window to window, and in its checkpoints, beside state and data."""
 
     losses: LossHistory = dataclasses.field(default_factory=LossHistory)
@@ -35,9 +35,9 @@ class Carried:
         return dataclasses.asdict(self) | {"losses": self.losses.to_json()}
 
     @staticmethod
-    def from_json(value: dict[str, Any]) -> Carried:
+    def from_json(value: dict[str, Any]) -> ResumeState:
         """What `to_json` gave."""
-        return Carried(LossHistory(value["losses"]), value["bad_steps"], value["unevaluated"])
+        return ResumeState(LossHistory(value["losses"]), value["bad_steps"], value["unevaluated"])
 
 
 def total_counts(counts: list[dict[str, int]]) -> list[dict[str, int]]:
@@ -69,26 +69,26 @@ class Window:
     before: dict[str, int]
     """The data's counts before the first of them, of all hosts."""
     started: float = dataclasses.field(default_factory=time.perf_counter)
-    steps: list[tuple[int, Any, Fed]] = dataclasses.field(default_factory=list)
+    steps: list[tuple[int, Any, FetchedBatch]] = dataclasses.field(default_factory=list)
     after: dict[str, int] = dataclasses.field(default_factory=dict)
     """The data's counts after the last of them, once `rows` is called."""
 
-    def add(self, step: int, metrics: Any, fed: Fed) -> None:
+    def add(self, step: int, metrics: Any, fetched: FetchedBatch) -> None:
         """Adds a step; `metrics` may still be on their way from the devices."""
-        self.steps.append((step, metrics, fed))
+        self.steps.append((step, metrics, fetched))
 
-    def rows(self, config: TrainConfig, carried: Carried) -> list[dict[str, Any]]:
+    def rows(self, config: TrainConfig, resume_state: ResumeState) -> list[dict[str, Any]]:
         """The steps' metrics as rows of metrics.jsonl; waits for the devices.
 
         What measures time is named `speed/...`. Raises UserError naming the window's steps where a loss or
         gradient is not finite, unless such steps are skipped and are not too many.
         """
         values = jax.device_get([metrics for _, metrics, _ in self.steps])
-        counts = total_counts([fed.counts for _, _, fed in self.steps])
+        counts = total_counts([fetched.counts for _, _, fetched in self.steps])
         self.after = counts[-1]
         speeds = self._speeds(config)
         rows = []
-        for (step, _, fed), metrics, before, data in zip(
+        for (step, _, fetched), metrics, before, data in zip(
             self.steps, values, [self.before, *counts], counts, strict=False
         ):
             row: dict[str, Any] = {"step": step}
@@ -98,11 +98,11 @@ class Window:
                 data["padded_tokens"] - before["padded_tokens"]
             )
             if math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"]):
-                row |= self._deviation(config, row, carried)
+                row |= self._deviation(config, row, resume_state)
             else:
-                self._bad(config, row, fed, carried)
+                self._bad(config, row, fetched, resume_state)
             if config.on_bad_step == "skip":
-                row["bad_steps"] = carried.bad_steps
+                row["bad_steps"] = resume_state.bad_steps
             rows.append(row | speeds)
         return rows
 
@@ -121,16 +121,16 @@ class Window:
             "speed/pairs_per_second": done["pairs"] / seconds,
             "speed/tokens_per_second": done["tokens"] / seconds,
             "speed/padded_tokens_per_second": done["padded_tokens"] / seconds,
-            "speed/data_wait": sum(fed.waited for _, _, fed in self.steps) / seconds,
+            "speed/data_wait": sum(fetched.waited for _, _, fetched in self.steps) / seconds,
             "speed/mfu": None if peak is None else flops / seconds / peak,
         }
 
     def _deviation(
-        self, config: TrainConfig, row: dict[str, Any], carried: Carried
+        self, config: TrainConfig, row: dict[str, Any], resume_state: ResumeState
     ) -> dict[str, float]:
         """`loss_deviation`: how far the row's loss lies above the last ones; told where it is a spike."""
-        deviation = carried.losses.deviation(row["loss"])
-        carried.losses.add(row["loss"])
+        deviation = resume_state.losses.deviation(row["loss"])
+        resume_state.losses.add(row["loss"])
         if deviation is None:
             return {}
         if deviation > config.spike_deviations:
@@ -140,23 +140,29 @@ class Window:
             )
         return {"loss_deviation": deviation}
 
-    def _bad(self, config: TrainConfig, row: dict[str, Any], fed: Fed, carried: Carried) -> None:
+    def _bad(
+        self,
+        config: TrainConfig,
+        row: dict[str, Any],
+        fetched: FetchedBatch,
+        resume_state: ResumeState,
+    ) -> None:
         """Writes down a step whose numbers are not finite, and counts it, or raises UserError."""
         step, window = row["step"], range(self.steps[0][0], self.steps[-1][0] + 1)
-        path = write_bad_step(config, row, window, fed.pair_ids)
+        path = write_bad_step(config, row, window, fetched.pair_ids)
         said = (
             f"step {step}: loss {row['loss']}, gradient norm {row['grad_norm']}: not finite, in the steps "
             f"{window[0]} to {window[-1]}; its pairs: {path}"
         )
-        carried.bad_steps += 1
+        resume_state.bad_steps += 1
         if config.on_bad_step == "stop":
             raise UserError(
                 f"{said}. Remedy: lower optimizer.learning_rate, look at the pairs of these steps, or go on "
                 "from the newest checkpoint with --on-bad-step skip."
             )
-        if carried.bad_steps > config.max_bad_steps:
+        if resume_state.bad_steps > config.max_bad_steps:
             raise UserError(
-                f"{said}. It is the bad step number {carried.bad_steps}, more than max_bad_steps "
+                f"{said}. It is the bad step number {resume_state.bad_steps}, more than max_bad_steps "
                 f"({config.max_bad_steps}). Remedy: lower optimizer.learning_rate, or look at the pairs."
             )
-        logger.warning("%s; skipped, number %d of the run", said, carried.bad_steps)
+        logger.warning("%s; skipped, number %d of the run", said, resume_state.bad_steps)

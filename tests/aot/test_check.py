@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from codepmp_jax import sharding
 from codepmp_jax.aot import hlo, topology
 from codepmp_jax.aot.check import check
 from codepmp_jax.aot.replay import replay
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import DataConfig, MeshConfig, ModelConfig, TrainConfig
-from codepmp_jax.errors import UserError
+from codepmp_jax.devices import sharding
 
 LAYERS, ROWS, DIM = 6, 64, 512
 

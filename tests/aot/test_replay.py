@@ -2,7 +2,7 @@ import pytest
 
 from codepmp_jax.aot import hlo
 from codepmp_jax.aot.replay import DCN_BANDWIDTH, KERNEL_EFFICIENCY, phase, replay
-from codepmp_jax.chips import Chip
+from codepmp_jax.devices.chips import Chip
 from tests.aot.snippets import COLLECTIVES, HEADER, NESTED, SLICES
 
 # A cycle is a second, and so is a byte.

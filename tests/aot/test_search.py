@@ -6,9 +6,9 @@ import pytest
 from codepmp_jax.aot import search as searches
 from codepmp_jax.aot.report import Report
 from codepmp_jax.aot.search import Point, points, search
-from codepmp_jax.chips import CHIPS
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import CompileCheckConfig, DataConfig
-from codepmp_jax.errors import UserError
+from codepmp_jax.devices.chips import CHIPS
 
 CONFIG = CompileCheckConfig(
     topology="v5e:2x2",

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from codepmp_jax import presets
-from codepmp_jax.checkpoint import Checkpointer
-from codepmp_jax.config import CheckpointConfig, TrainConfig
-from codepmp_jax.tokenization import Tokenizer
+from codepmp_jax.checkpoint.checkpointer import Checkpointer
+from codepmp_jax.config import CheckpointConfig, TrainConfig, presets
+from codepmp_jax.text.tokenization import Tokenizer
 from tests.training.test_parity import random_params
 
 STEP = 3

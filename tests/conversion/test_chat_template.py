@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from codepmp_jax.config import DataConfig
 from codepmp_jax.conversion.chat_template import is_exact, make_template
 from codepmp_jax.conversion.tokenizer_files import write
-from codepmp_jax.tokenization import Tokenizer
+from codepmp_jax.text.tokenization import Tokenizer
 from tests.training.reference import tiny_config
 
 BOS = "<|im_start|>"

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from codepmp_jax import storage
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import ConvertConfig
 from codepmp_jax.conversion import export
-from codepmp_jax.errors import UserError
-from codepmp_jax.records import PreferencePair
-from codepmp_jax.shards import write_manifest, write_split
-from codepmp_jax.tokenization import Tokenizer
+from codepmp_jax.files import storage
+from codepmp_jax.records.schema import PreferencePair
+from codepmp_jax.records.shards import write_manifest, write_split
+from codepmp_jax.text.tokenization import Tokenizer
 from tests.conversion.runs import STEP, write_run
 from tests.conversion.test_chat_template import with_special_tokens
 from tests.training.reference import tiny_config

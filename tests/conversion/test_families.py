@@ -27,11 +27,12 @@ from transformers import (
     Qwen3Config,
 )
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import DataConfig, MeshConfig, ModelConfig, TrainConfig
 from codepmp_jax.conversion import load
 from codepmp_jax.conversion.export import hf_tensors
 from codepmp_jax.conversion.families import FAMILIES
-from codepmp_jax.errors import UserError
+from codepmp_jax.devices.sharding import batch_sharding, check_mesh, make_mesh, param_shardings
 from codepmp_jax.models.preference import (
     Params,
     abstract_params,
@@ -39,7 +40,6 @@ from codepmp_jax.models.preference import (
     last_token,
     one_text_rows,
 )
-from codepmp_jax.sharding import batch_sharding, check_mesh, make_mesh, param_shardings
 from codepmp_jax.training.step import gradients
 from tests.training.reference import (
     TorchPreferenceModel,

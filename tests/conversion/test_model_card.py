@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from codepmp_jax import presets
-from codepmp_jax.config import ConvertConfig
+from codepmp_jax.config import ConvertConfig, presets
 from codepmp_jax.conversion import model_card
-from codepmp_jax.shards import write_json
+from codepmp_jax.files.json_files import write_json
 from tests.training.reference import tiny_config
 
 ROWS = [

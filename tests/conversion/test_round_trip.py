@@ -13,11 +13,10 @@ from jax.sharding import SingleDeviceSharding
 from safetensors.numpy import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
-from codepmp_jax import presets
-from codepmp_jax.config import ConvertConfig, TrainConfig
+from codepmp_jax.cli.errors import UserError
+from codepmp_jax.config import ConvertConfig, TrainConfig, presets
 from codepmp_jax.conversion import export, load, tensors
 from codepmp_jax.conversion.verify import verify
-from codepmp_jax.errors import UserError
 from codepmp_jax.models.preference import abstract_params
 from tests.conversion.runs import write_run
 from tests.training.reference import tiny_config

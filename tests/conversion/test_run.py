@@ -13,15 +13,15 @@ import torch
 from safetensors.numpy import load_file, save_file
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from codepmp_jax import sharding
-from codepmp_jax.checkpoint import Checkpointer
+from codepmp_jax.checkpoint.checkpointer import Checkpointer
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import ConvertConfig, FromHfConfig, MeshConfig, TrainConfig
 from codepmp_jax.conversion import export, load
 from codepmp_jax.conversion.run import from_hf
 from codepmp_jax.conversion.tensors import Tensors
-from codepmp_jax.errors import UserError
+from codepmp_jax.devices import sharding
 from codepmp_jax.models.preference import abstract_params
-from codepmp_jax.tokenization import Tokenizer
+from codepmp_jax.text.tokenization import Tokenizer
 from tests.conversion.runs import write_run
 from tests.training.reference import tiny_config
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.conversion import tensors
 from codepmp_jax.conversion.tensors import INDEX, Tensor, Tensors, write_tensors
-from codepmp_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
 ARRAYS = {

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import ConvertConfig, TrainConfig
 from codepmp_jax.conversion import export, verify
-from codepmp_jax.errors import UserError
-from codepmp_jax.tokenization import Tokenizer
+from codepmp_jax.text.tokenization import Tokenizer
 from tests.conversion.runs import write_run
 from tests.training.reference import tiny_config
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from codepmp_jax import shards
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import (
     CorpusConfig,
     DecontaminationConfig,
@@ -24,9 +24,9 @@ from codepmp_jax.config import (
 )
 from codepmp_jax.corpus import parts, readers
 from codepmp_jax.corpus.build import build_corpus
-from codepmp_jax.errors import UserError
-from codepmp_jax.records import PreferencePair, SourceFile
-from codepmp_jax.shards import ShardedDataset
+from codepmp_jax.records import shards
+from codepmp_jax.records.schema import PreferencePair, SourceFile
+from codepmp_jax.records.shards import ShardedDataset
 
 
 def write_files(root: pathlib.Path, number: int = 30) -> pathlib.Path:
@@ -333,7 +333,7 @@ def test_secrets_do_not_reach_the_shards(tmp_path):
 
 BUILD = """
 import dataclasses, sys, time
-from codepmp_jax import shards
+from codepmp_jax.records import shards
 from codepmp_jax.config import *
 from codepmp_jax.corpus import readers
 from codepmp_jax.corpus.build import build_corpus

@@ -11,7 +11,7 @@ import pytest
 
 from codepmp_jax.config import FilterConfig
 from codepmp_jax.corpus.filters import Filters, comment_fraction, is_generated
-from codepmp_jax.tokenization import Tokenizer
+from codepmp_jax.text.tokenization import Tokenizer
 
 CODE = "def area(width, height):\n    return width * height\n"
 

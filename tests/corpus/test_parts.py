@@ -13,7 +13,7 @@ import pytest
 
 from codepmp_jax.config import CorpusConfig, DecontaminationConfig, FilterConfig, SecretsConfig
 from codepmp_jax.corpus import parts, readers
-from codepmp_jax.records import SourceFile
+from codepmp_jax.records.schema import SourceFile
 from tests.corpus.test_build import write_table
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import CorpusConfig
 from codepmp_jax.corpus import readers
 from codepmp_jax.corpus.files import File, Rejected
-from codepmp_jax.errors import UserError
 from tests.gcs import Bucket
 
 

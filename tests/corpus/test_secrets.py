@@ -9,9 +9,9 @@ import sysconfig
 
 import pytest
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import SecretsConfig
 from codepmp_jax.corpus.secrets import clean
-from codepmp_jax.errors import UserError
 
 REPLACE = SecretsConfig(secrets="replace", emails="replace")
 DRAW = random.Random(0)

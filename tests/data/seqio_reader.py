@@ -13,8 +13,8 @@ import sys
 import seqio
 import tensorflow as tf
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.data import seqio_tasks
-from codepmp_jax.errors import UserError
 
 FOLDER, OTHER = sys.argv[1:]
 LENGTHS = {"inputs": 16, "targets": 12, "rejected_inputs": 16, "rejected_targets": 12}

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from codepmp_jax import shards
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import ExportConfig, ImportConfig
 from codepmp_jax.data.interchange import export_pairs, import_pairs
-from codepmp_jax.errors import UserError
-from codepmp_jax.records import PreferencePair, content_id
-from codepmp_jax.shards import ShardedDataset
+from codepmp_jax.records import shards
+from codepmp_jax.records.schema import PreferencePair, content_id
+from codepmp_jax.records.shards import ShardedDataset
 
 USER = {"role": "user", "content": "2 + 2?"}
 FOUR = {"role": "assistant", "content": "4"}

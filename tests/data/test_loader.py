@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codepmp_jax import shards
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import DataConfig
 from codepmp_jax.data import loader
 from codepmp_jax.data.loader import PairLoader, one_pass
-from codepmp_jax.errors import UserError
-from codepmp_jax.records import PreferencePair, content_id
-from codepmp_jax.shards import ShardedDataset
-from codepmp_jax.tokenization import Tokenizer
+from codepmp_jax.records import shards
+from codepmp_jax.records.schema import PreferencePair, content_id
+from codepmp_jax.records.shards import ShardedDataset
+from codepmp_jax.text.tokenization import Tokenizer
 
 CONFIG = DataConfig(max_length=24)
 NUM_PAIRS = 41
@@ -422,9 +422,9 @@ import signal
 import sys
 from codepmp_jax.config import DataConfig
 from codepmp_jax.data.loader import PairLoader
-from codepmp_jax.records import PreferencePair
-from codepmp_jax.shards import ShardedDataset
-from codepmp_jax.tokenization import Tokenizer
+from codepmp_jax.records.schema import PreferencePair
+from codepmp_jax.records.shards import ShardedDataset
+from codepmp_jax.text.tokenization import Tokenizer
 
 if __name__ == "__main__":
     dataset = ShardedDataset(sys.argv[1], PreferencePair, "train")

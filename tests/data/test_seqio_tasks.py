@@ -9,12 +9,12 @@ import subprocess
 
 import pytest
 
-from codepmp_jax import shards
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import DataConfig
-from codepmp_jax.errors import UserError
-from codepmp_jax.records import PreferencePair
-from codepmp_jax.shards import ShardedDataset
-from codepmp_jax.tokenization import Tokenizer
+from codepmp_jax.records import shards
+from codepmp_jax.records.schema import PreferencePair
+from codepmp_jax.records.shards import ShardedDataset
+from codepmp_jax.text.tokenization import Tokenizer
 
 ROOT = pathlib.Path(__file__).parents[2]
 

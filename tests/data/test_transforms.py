@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from codepmp_jax.config import DataConfig
 from codepmp_jax.data.transforms import TokenizedPair, common_length, fit_pair, label_start
-from codepmp_jax.records import PreferencePair
-from codepmp_jax.tokenization import EncodedText
+from codepmp_jax.records.schema import PreferencePair
+from codepmp_jax.text.tokenization import EncodedText
 
 RECORD = PreferencePair("id", "prompt", "chosen", "rejected", margin=0.5)
 DROP = DataConfig(max_length=6)

@@ -3,12 +3,11 @@
 import pathlib
 import sys
 
-from codepmp_jax import presets
-from codepmp_jax.config import SynthesisConfig
+from codepmp_jax.config import SynthesisConfig, presets
 from codepmp_jax.synthesis import passes
 from codepmp_jax.synthesis.pairs import synthesize
-from codepmp_jax.synthesis.samplers import AuthorSampler
-from tests.synthesis.writers import Slow
+from codepmp_jax.synthesis.writers.samplers import AuthorSampler
+from tests.synthesis.writers.fakes import Slow
 
 log, seconds, *arguments = sys.argv[1:]
 # At import, since worker processes import this file too.

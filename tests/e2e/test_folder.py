@@ -21,7 +21,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from codepmp_jax.config import ConvertConfig, TrainConfig
 from codepmp_jax.conversion import export
 from codepmp_jax.models.preference import abstract_params, last_token, one_text_rows
-from codepmp_jax.tokenization import Tokenizer
+from codepmp_jax.text.tokenization import Tokenizer
 from tests.conversion.runs import write_run
 from tests.e2e.launching import environment
 from tests.training.reference import tiny_config

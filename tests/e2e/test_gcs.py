@@ -13,10 +13,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from codepmp_jax import presets, storage
-from codepmp_jax.config import CheckpointConfig, DataConfig, TrainConfig
-from codepmp_jax.records import PreferencePair, content_id
-from codepmp_jax.shards import write_manifest, write_split
+from codepmp_jax.config import CheckpointConfig, DataConfig, TrainConfig, presets
+from codepmp_jax.files import storage
+from codepmp_jax.records.schema import PreferencePair, content_id
+from codepmp_jax.records.shards import write_manifest, write_split
 from tests.e2e.launching import command, environment, metrics
 from tests.gcs import Bucket, Fault
 from tests.training.reference import tiny_config

@@ -16,13 +16,12 @@ import jax
 import numpy as np
 import pytest
 
-from codepmp_jax import presets
-from codepmp_jax.config import CheckpointConfig, DataConfig, MeshConfig, TrainConfig
+from codepmp_jax.cli.errors import UserError
+from codepmp_jax.cli.exit_codes import HOST_LOST, MISTAKE, RESUME
+from codepmp_jax.config import CheckpointConfig, DataConfig, MeshConfig, TrainConfig, presets
 from codepmp_jax.conversion.export import load_run
-from codepmp_jax.errors import UserError
-from codepmp_jax.exit_codes import HOST_LOST, MISTAKE, RESUME
-from codepmp_jax.records import PreferencePair, content_id
-from codepmp_jax.shards import write_manifest, write_split
+from codepmp_jax.records.schema import PreferencePair, content_id
+from codepmp_jax.records.shards import write_manifest, write_split
 from codepmp_jax.training import agreement, loop
 from tests.e2e.launching import checkpoint_steps, command, environment, metrics
 from tests.training.reference import tiny_config

@@ -24,8 +24,8 @@ from transformers import (
 
 from codepmp_jax.config import DataConfig
 from codepmp_jax.conversion.export import load_run
-from codepmp_jax.records import PreferencePair, SourceFile
-from codepmp_jax.shards import ShardedDataset
+from codepmp_jax.records.schema import PreferencePair, SourceFile
+from codepmp_jax.records.shards import ShardedDataset
 from tests.e2e.launching import checkpoint_steps, command, environment, launch, metrics
 
 NUM_STEPS = 6

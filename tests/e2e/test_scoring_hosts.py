@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from codepmp_jax.config import MeshConfig, ScoreConfig, ScorerConfig
-from codepmp_jax.evaluation import scoring
+from codepmp_jax.evaluation.scorers import scoring
 from codepmp_jax.evaluation.scores import read_meta, read_scores
-from codepmp_jax.journal import Journal
-from codepmp_jax.records import Candidate, Problem
+from codepmp_jax.files.journal import Journal
+from codepmp_jax.records.schema import Candidate, Problem
 from tests.e2e.launching import command, environment
-from tests.evaluation.test_jax_scorer import write_run
+from tests.evaluation.scorers.test_jax_scorer import write_run
 
 NUM_HOSTS = 2
 BATCH_TOKENS = 64

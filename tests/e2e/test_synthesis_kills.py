@@ -14,10 +14,10 @@ import time
 
 import pytest
 
-from codepmp_jax.records import PreferencePair, SourceFile, content_id
-from codepmp_jax.shards import ShardedDataset, write_manifest, write_split
+from codepmp_jax.records.schema import PreferencePair, SourceFile, content_id
+from codepmp_jax.records.shards import ShardedDataset, write_manifest, write_split
 from tests.e2e.launching import environment
-from tests.synthesis.writers import FAILS, FAILS_ONCE, RAISES, answered, fate
+from tests.synthesis.writers.fakes import FAILS, FAILS_ONCE, RAISES, answered, fate
 
 ROOT = pathlib.Path(__file__).parents[2]
 CHUNK = 16

@@ -24,8 +24,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from codepmp_jax.records import PreferencePair, SourceFile
-from codepmp_jax.shards import ShardedDataset, write_manifest, write_split
+from codepmp_jax.records.schema import PreferencePair, SourceFile
+from codepmp_jax.records.shards import ShardedDataset, write_manifest, write_split
 from tests.e2e.launching import LAUNCH, environment, launch, metrics
 
 VLLM_PYTHON = LAUNCH.parent / ".venv-vllm" / "bin" / "python"

@@ -5,8 +5,7 @@ import tokenizers
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from codepmp_jax import presets
-from codepmp_jax.config import DataConfig, ModelConfig, TrainConfig
+from codepmp_jax.config import DataConfig, ModelConfig, TrainConfig, presets
 
 WORDS = ["<eos>", "<pad>", "Q", "A", ":", *"abcdefghijklmnop"]
 TEMPLATE = "Q : {prompt} A : {response}"

@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from codepmp_jax.errors import UserError
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.evaluation.accuracy import accuracy_report, accuracy_table, figure_rows
-from codepmp_jax.records import PreferencePair, Score
+from codepmp_jax.records.schema import PreferencePair, Score
 
 
 def pair(pair_id, subset=""):

@@ -3,9 +3,8 @@ import json
 import numpy as np
 import pytest
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import BestOfNConfig, ResamplingConfig, VotesConfig
-from codepmp_jax.errors import UserError
-from codepmp_jax.evaluation import estimators
 from codepmp_jax.evaluation.best_of_n import (
     ESTIMATORS,
     VOTES,
@@ -14,7 +13,8 @@ from codepmp_jax.evaluation.best_of_n import (
     figure_rows,
     remarks,
 )
-from codepmp_jax.records import Candidate, Problem, Score
+from codepmp_jax.evaluation.statistics import estimators
+from codepmp_jax.records.schema import Candidate, Problem, Score
 
 
 def problem(problem_id, correct):

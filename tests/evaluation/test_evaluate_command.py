@@ -8,8 +8,9 @@ import runpy
 import numpy as np
 import pytest
 
-from codepmp_jax.records import Candidate, PreferencePair, Problem, content_id
-from codepmp_jax.shards import write_lines, write_manifest, write_split
+from codepmp_jax.files.json_files import write_lines
+from codepmp_jax.records.schema import Candidate, PreferencePair, Problem, content_id
+from codepmp_jax.records.shards import write_manifest, write_split
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "launch" / "evaluate.py"
 MODELS = ("strong", "weak")

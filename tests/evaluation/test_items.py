@@ -4,10 +4,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from codepmp_jax.errors import UserError
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.evaluation.items import digest, read_candidates, read_items, read_pairs
-from codepmp_jax.records import Candidate, PreferencePair, Problem, content_id
-from codepmp_jax.shards import write_lines, write_manifest, write_split
+from codepmp_jax.files.json_files import write_lines
+from codepmp_jax.records.schema import Candidate, PreferencePair, Problem, content_id
+from codepmp_jax.records.shards import write_manifest, write_split
 
 ROW = {"prompt": "p", "chosen": "c", "rejected": "r"}
 PROBLEM = {"problem_id": "a", "prompt": "p", "candidates": ["x", {"response": "y"}]}

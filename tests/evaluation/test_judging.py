@@ -11,11 +11,11 @@ import time
 
 import pytest
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import JudgeConfig, ProblemsConfig, PuzzlesConfig
-from codepmp_jax.errors import UserError
 from codepmp_jax.evaluation.judging import run
 from codepmp_jax.evaluation.problems import read_benchmark
-from codepmp_jax.records import Candidate, Problem, read_problems
+from codepmp_jax.records.schema import Candidate, Problem, read_problems
 
 ROOT = pathlib.Path(__file__).parents[2]
 

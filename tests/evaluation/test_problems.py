@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import ProblemsConfig, PuzzlesConfig
-from codepmp_jax.errors import UserError
 from codepmp_jax.evaluation import problems as module
 from codepmp_jax.evaluation.problems import read_benchmark, run
-from codepmp_jax.records import Candidate, Problem, read_problems
+from codepmp_jax.records.schema import Candidate, Problem, read_problems
 
 ROWS: dict[str, list[dict[str, Any]]] = {
     "gsm8k": [

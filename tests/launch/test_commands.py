@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
-from codepmp_jax.records import PreferencePair
-from codepmp_jax.shards import write_manifest, write_split
+from codepmp_jax.records.schema import PreferencePair
+from codepmp_jax.records.shards import write_manifest, write_split
 from tests.e2e.launching import command, environment
 
 LAUNCH = pathlib.Path(__file__).parents[2] / "launch"

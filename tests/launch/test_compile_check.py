@@ -76,7 +76,7 @@ def test_mistakes_are_one_line(arguments, parts):
 
 def test_libtpu_is_asked_for(monkeypatch):
     from codepmp_jax.aot import topology
-    from codepmp_jax.errors import UserError
+    from codepmp_jax.cli.errors import UserError
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"libtpu is not installed\. Remedy: pip install -e"):

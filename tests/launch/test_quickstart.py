@@ -6,13 +6,13 @@ import runpy
 
 import pytest
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import QuickstartConfig
-from codepmp_jax.errors import UserError
 from codepmp_jax.evaluation.accuracy import accuracy_report
 from codepmp_jax.evaluation.best_of_n import best_of_n_report
-from codepmp_jax.evaluation.summary import summarize, summary_table
-from codepmp_jax.records import Candidate, PreferencePair, Problem, Score
-from codepmp_jax.shards import write_json
+from codepmp_jax.evaluation.reports.summary import summarize, summary_table
+from codepmp_jax.files.json_files import write_json
+from codepmp_jax.records.schema import Candidate, PreferencePair, Problem, Score
 
 ROOT = pathlib.Path(__file__).parents[2]
 QUICKSTART = runpy.run_path(str(ROOT / "launch" / "quickstart.py"), run_name="quickstart")

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from codepmp_jax.exit_codes import MISTAKE, RESUME
+from codepmp_jax.cli.exit_codes import MISTAKE, RESUME
 from tests.e2e.launching import command
 
 # Ends with the statuses named in a file, one after the other; a negative one is a signal to itself.

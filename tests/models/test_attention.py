@@ -12,12 +12,12 @@ from jax.experimental import topologies
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.sharding import AxisType, Mesh, NamedSharding
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import ModelConfig
-from codepmp_jax.errors import UserError
+from codepmp_jax.devices.sharding import MESH_AXES, make_mesh, partition_spec
 from codepmp_jax.models.attention import attend
 from codepmp_jax.models.segments import Segments, needed_blocks, visible
 from codepmp_jax.models.splash import PlaceMask, TokenMask, WindowMask
-from codepmp_jax.sharding import MESH_AXES, make_mesh, partition_spec
 
 # Tokens of a row, query heads, kv heads, head dim. Not a multiple of any block below.
 LENGTH, HEADS, KV_HEADS, HEAD_DIM = 200, 4, 2, 16
@@ -39,7 +39,7 @@ ROWS = (
 
 def segments_of(rows: tuple, length: int) -> Segments:
     """Rows of pairs, each given as its tokens of prefix, of chosen and of rejected."""
-    segments, branches = (
+    ids, branches = (
         np.zeros((len(rows), length), np.int32),
         np.zeros((len(rows), length), np.int8),
     )
@@ -47,10 +47,10 @@ def segments_of(rows: tuple, length: int) -> Segments:
         place = 0
         for segment, counts in enumerate(pairs, start=1):
             for branch, count in enumerate(counts):
-                segments[row, place : place + count] = segment
+                ids[row, place : place + count] = segment
                 branches[row, place : place + count] = branch
                 place += count
-    return Segments(jnp.asarray(segments), jnp.asarray(branches))
+    return Segments(jnp.asarray(ids), jnp.asarray(branches))
 
 
 def shared_rows() -> Segments:
@@ -59,12 +59,14 @@ def shared_rows() -> Segments:
 
 def plain_rows() -> Segments:
     """Packed rows, and a padded text on either side."""
-    segments = np.array(shared_rows().segments)
-    segments[2], segments[3] = np.arange(LENGTH) < 70, np.arange(LENGTH) >= 70
-    return Segments(jnp.asarray(segments))
+    ids = np.array(shared_rows().ids)
+    ids[2], ids[3] = np.arange(LENGTH) < 70, np.arange(LENGTH) >= 70
+    return Segments(jnp.asarray(ids))
 
 
-LAYOUTS = pytest.mark.parametrize("where", [plain_rows(), shared_rows()], ids=["plain", "shared"])
+LAYOUTS = pytest.mark.parametrize(
+    "segments", [plain_rows(), shared_rows()], ids=["plain", "shared"]
+)
 
 # Within a branch and a block of keys, and over both.
 WINDOWS = (5, 37)
@@ -75,10 +77,10 @@ def capped(config: ModelConfig) -> ModelConfig:
     return dataclasses.replace(config, family="gemma2", attention_soft_cap=1.5, query_scale=7)
 
 
-def inputs(where: Segments) -> tuple[jax.Array, jax.Array, jax.Array]:
+def inputs(segments: Segments) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Query, key and value; large at padding."""
-    rows, length = where.segments.shape
-    scale = jnp.where(where.segments > 0, 1.0, 1e4)[..., None, None]
+    rows, length = segments.ids.shape
+    scale = jnp.where(segments.ids > 0, 1.0, 1e4)[..., None, None]
     keys = jax.random.split(jax.random.key(0), 3)
     query, key, value = (
         scale * jax.random.normal(random, (rows, length, heads, HEAD_DIM))
@@ -89,29 +91,29 @@ def inputs(where: Segments) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 def run(
     config: ModelConfig,
-    where: Segments,
+    segments: Segments,
     max_text: int | None = None,
     window: int | None = None,
 ) -> list[np.ndarray]:
     """Attention's output and its gradients of query, key and value, from random gradients at real tokens."""
-    arrays = inputs(where)
+    arrays = inputs(segments)
     gradient = jax.random.normal(jax.random.key(1), arrays[0].shape)
-    gradient = jnp.where((where.segments > 0)[..., None, None], gradient, 0.0)
+    gradient = jnp.where((segments.ids > 0)[..., None, None], gradient, 0.0)
 
     @jax.jit
-    def outputs(where: Segments, gradient: jax.Array, *arrays: jax.Array):
+    def outputs(segments: Segments, gradient: jax.Array, *arrays: jax.Array):
         attention = functools.partial(
-            attend, where=where, config=config, max_text=max_text, window=window
+            attend, segments=segments, config=config, max_text=max_text, window=window
         )
         output, pullback = jax.vjp(attention, *arrays)
         return output, *pullback(gradient)
 
-    return [np.asarray(x) for x in outputs(where, gradient, *arrays)]
+    return [np.asarray(x) for x in outputs(segments, gradient, *arrays)]
 
 
-def assert_equal(results: list[np.ndarray], expected: list[np.ndarray], where: Segments) -> None:
+def assert_equal(results: list[np.ndarray], expected: list[np.ndarray], segments: Segments) -> None:
     """Equal at real tokens, to 1e-5 of the largest; finite everywhere."""
-    real = np.asarray(where.segments) > 0
+    real = np.asarray(segments.ids) > 0
     for result, wanted in zip(results, expected, strict=True):
         assert np.all(np.isfinite(result))
         scale = np.max(np.abs(wanted[real]))
@@ -125,20 +127,19 @@ def assert_equal(results: list[np.ndarray], expected: list[np.ndarray], where: S
     ids=["plain", "capped", *map(str, WINDOWS)],
 )
 def test_xla_equals_a_loop_over_queries(
-    config: ModelConfig, window: int | None, where: Segments
+    config: ModelConfig, window: int | None, segments: Segments
 ) -> None:
-    query, key, value = (np.asarray(x, np.float64) for x in inputs(where))
-    output = np.asarray(attend(*inputs(where), where, config, window=window))
-    segments = np.asarray(where.segments)
-    branches = np.zeros_like(segments) if where.branches is None else np.asarray(where.branches)
+    query, key, value = (np.asarray(x, np.float64) for x in inputs(segments))
+    output = np.asarray(attend(*inputs(segments), segments, config, window=window))
+    ids = np.asarray(segments.ids)
+    branches = np.zeros_like(ids) if segments.branches is None else np.asarray(segments.branches)
     cap = config.attention_soft_cap
-    for row, place in zip(*np.nonzero(segments), strict=True):
+    for row, place in zip(*np.nonzero(ids), strict=True):
         # The query's text up to itself, of which it sees the end.
         keys = [
             k
             for k in range(place + 1)
-            if segments[row, k] == segments[row, place]
-            and branches[row, k] in (0, branches[row, place])
+            if ids[row, k] == ids[row, place] and branches[row, k] in (0, branches[row, place])
         ][-(window or LENGTH) :]
         for head in range(HEADS):
             kv_head = head // (HEADS // KV_HEADS)
@@ -157,28 +158,28 @@ def test_xla_equals_a_loop_over_queries(
     ids=["blocked", "splash", "splash_long_texts", "pallas_gpu"],
 )
 def test_implementations_equal_xla(
-    config: ModelConfig, max_text: int | None, where: Segments
+    config: ModelConfig, max_text: int | None, segments: Segments
 ) -> None:
-    assert_equal(run(config, where, max_text), run(XLA, where), where)
+    assert_equal(run(config, segments, max_text), run(XLA, segments), segments)
 
 
 @LAYOUTS
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("config", [BLOCKED, SPLASH], ids=lambda config: config.attention)
 def test_windows_and_soft_caps_equal_xla(
-    config: ModelConfig, window: int | None, where: Segments
+    config: ModelConfig, window: int | None, segments: Segments
 ) -> None:
-    expected = run(capped(XLA), where, window=window)
-    assert_equal(run(capped(config), where, window=window), expected, where)
+    expected = run(capped(XLA), segments, window=window)
+    assert_equal(run(capped(config), segments, window=window), expected, segments)
 
 
 def test_shared_rows_equal_the_two_texts() -> None:
-    where = shared_rows()
-    query, key, value = (np.asarray(x) for x in inputs(where))
-    output = np.asarray(attend(*inputs(where), where, XLA))
-    segments, branches = (np.asarray(x) for x in where)
+    segments = shared_rows()
+    query, key, value = (np.asarray(x) for x in inputs(segments))
+    output = np.asarray(attend(*inputs(segments), segments, XLA))
+    ids, branches = (np.asarray(x) for x in segments)
     texts = [
-        (row, np.flatnonzero((segments[row] == segment) & (branches[row] != hidden)))
+        (row, np.flatnonzero((ids[row] == segment) & (branches[row] != hidden)))
         for row, pairs in enumerate(ROWS)
         for segment in range(1, len(pairs) + 1)
         for hidden in (1, 2)
@@ -201,18 +202,18 @@ def test_shared_rows_equal_the_two_texts() -> None:
     "config", [XLA, BLOCKED, SPLASH, PALLAS_GPU], ids=lambda config: config.attention
 )
 def test_eight_devices_equal_one(config: ModelConfig) -> None:
-    where = shared_rows()
+    segments = shared_rows()
     with jax.set_mesh(make_mesh((2, 2, 2))):
-        results = run(config, where)
-    assert_equal(results, run(XLA, where), where)
+        results = run(config, segments)
+    assert_equal(results, run(XLA, segments), segments)
 
 
 @pytest.mark.parametrize("config", [BLOCKED, SPLASH], ids=lambda config: config.attention)
 def test_eight_devices_equal_one_with_windows(config: ModelConfig) -> None:
-    where = shared_rows()
+    segments = shared_rows()
     with jax.set_mesh(make_mesh((2, 2, 2))):
-        results = run(capped(config), where, window=37)
-    assert_equal(results, run(capped(XLA), where, window=37), where)
+        results = run(capped(config), segments, window=37)
+    assert_equal(results, run(capped(XLA), segments, window=37), segments)
 
 
 @pytest.mark.parametrize("window", [1, 9, 40])
@@ -221,15 +222,15 @@ def test_needed_blocks_of_a_window(block: int, window: int) -> None:
     """Without branches exactly those with a visible key; with them no such block is missed."""
     shared = segments_of((((8, 64, 40),), ((1, 20, 24), (0, 1, 1), (30, 5, 40))), 128)
     in_blocks = (2, 128 // block, block, 128 // block, block)
-    for where in (Segments(jnp.ones((2, 128), jnp.int32)), shared):
-        seen = visible(where, window) & (where.segments > 0)[:, :, None]
+    for segments in (Segments(jnp.ones((2, 128), jnp.int32)), shared):
+        seen = visible(segments, window) & (segments.ids > 0)[:, :, None]
         seen = np.asarray(jnp.any(seen.reshape(in_blocks), axis=(2, 4)))
-        needed = np.asarray(needed_blocks(where, block, window))
+        needed = np.asarray(needed_blocks(segments, block, window))
         assert np.all(needed | ~seen)
-        if where.branches is None:
+        if segments.branches is None:
             np.testing.assert_array_equal(needed, seen)
         else:
-            assert needed.sum() < needed_blocks(where, block).sum()
+            assert needed.sum() < needed_blocks(segments, block).sum()
 
 
 @pytest.mark.parametrize("block", [1, 8, 64])
@@ -239,26 +240,26 @@ def test_needed_blocks_are_those_with_a_visible_key(block: int) -> None:
     )
     in_blocks = (2, 128 // block, block, 128 // block, block)
 
-    def blocks_seen(where: Segments) -> np.ndarray:
-        real = where.segments > 0
-        seen = visible(where) & real[:, :, None]
+    def blocks_seen(segments: Segments) -> np.ndarray:
+        real = segments.ids > 0
+        seen = visible(segments) & real[:, :, None]
         return np.asarray(jnp.any(seen.reshape(in_blocks), axis=(2, 4))) | np.eye(
             128 // block, dtype=bool
         )
 
-    plain = Segments(packed.segments)
+    plain = Segments(packed.ids)
     np.testing.assert_array_equal(needed_blocks(plain, block), blocks_seen(plain))
     shared = segments_of((((8, 64, 40),), ((1, 20, 24), (0, 1, 1))), 128)
     needed = np.asarray(needed_blocks(shared, block))
     assert np.all(needed | ~blocks_seen(shared))
-    assert block == 64 or needed.sum() < needed_blocks(Segments(shared.segments), block).sum()
+    assert block == 64 or needed.sum() < needed_blocks(Segments(shared.ids), block).sum()
 
 
 @pytest.mark.parametrize("block", [128, 2048])
 def test_token_mask_fits_texts_of_1024(block: int) -> None:
     """Equals `visible` in the blocks that kernels compute, rows lying end to end, up to the longest texts."""
     length = 2200
-    where = segments_of(
+    segments = segments_of(
         (
             ((100, 20, 10), (0, 1024, 1024)),
             ((1, 1023, 1023), (50, 1, 53)),
@@ -268,13 +269,13 @@ def test_token_mask_fits_texts_of_1024(block: int) -> None:
     )
     mask = TokenMask.of_texts(1024, block)
     assert mask is not None
-    codes, segments = mask.encode(where)
+    codes, ids = mask.encode(segments)
     for row in range(3):
         allowed = mask(codes[row, :, None], row * length + jnp.arange(length)[None, :])
-        allowed = allowed & (segments[row, :, None] == segments[row, None, :])
+        allowed = allowed & (ids[row, :, None] == ids[row, None, :])
         blocks = jnp.arange(length) // block
-        computed = (blocks[:, None] >= blocks[None, :]) & (where.segments[row] > 0)[:, None]
-        np.testing.assert_array_equal(allowed & computed, visible(where)[row] & computed)
+        computed = (blocks[:, None] >= blocks[None, :]) & (segments.ids[row] > 0)[:, None]
+        np.testing.assert_array_equal(allowed & computed, visible(segments)[row] & computed)
 
 
 def test_token_mask_is_refused_where_bits_do_not_suffice() -> None:
@@ -286,7 +287,7 @@ def test_token_mask_is_refused_where_bits_do_not_suffice() -> None:
 def test_window_mask_equals_visible(window: int) -> None:
     """In the blocks that kernels compute for one branch, rows lying end to end, up to the longest texts."""
     length, block = 2200, 128
-    where = segments_of(
+    segments = segments_of(
         (
             ((100, 20, 10), (0, 1024, 1024)),
             ((1, 1023, 1023), (50, 1, 53)),
@@ -294,18 +295,18 @@ def test_window_mask_equals_visible(window: int) -> None:
         ),
         length,
     )
-    assert where.branches is not None
+    assert segments.branches is not None
     mask = WindowMask.of_texts(1024, block, window)
-    codes, _ = mask.encode(where)
+    codes, _ = mask.encode(segments)
     blocks = jnp.arange(length) // block
     for row in range(3):
-        segments, branches = where.segments[row], where.branches[row]
+        ids, branches = segments.ids[row], segments.branches[row]
         allowed = mask(codes[row, :, None], row * length + jnp.arange(length)[None, :])
-        allowed = allowed & (segments[:, None] == segments[None, :])
+        allowed = allowed & (ids[:, None] == ids[None, :])
         # Between branches there is nothing, as a call sees one of them; and what is shared sees itself.
         own = (branches[None, :] == 0) | (branches[:, None] == branches[None, :])
-        computed = (blocks[:, None] >= blocks[None, :]) & (segments > 0)[:, None] & own
-        np.testing.assert_array_equal(allowed & computed, visible(where, window)[row] & computed)
+        computed = (blocks[:, None] >= blocks[None, :]) & (ids > 0)[:, None] & own
+        np.testing.assert_array_equal(allowed & computed, visible(segments, window)[row] & computed)
 
 
 def test_windows_in_texts_too_long_for_32_bits_are_refused() -> None:
@@ -341,12 +342,12 @@ def count_equations(jaxpr: Jaxpr, primitive: str) -> int:
 def test_saved_attention_is_not_computed_again(
     config: ModelConfig, primitive: str, devices: int
 ) -> None:
-    where = plain_rows()
-    arrays = inputs(where)
+    segments = plain_rows()
+    arrays = inputs(segments)
 
     def loss(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
         # Something before attention, so that its inputs are computed again.
-        return jnp.sum(attend(jnp.sin(query), jnp.sin(key), jnp.sin(value), where, config))
+        return jnp.sum(attend(jnp.sin(query), jnp.sin(key), jnp.sin(value), segments, config))
 
     def kernels(policy: Callable) -> int:
         gradients = jax.grad(jax.checkpoint(loss, policy=policy), argnums=(0, 1, 2))
@@ -361,7 +362,7 @@ def test_saved_attention_is_not_computed_again(
 
 
 @pytest.mark.parametrize(
-    ("where", "config", "window", "calls"),
+    ("segments", "config", "window", "calls"),
     [
         (plain_rows(), SPLASH, None, 1),
         (shared_rows(), SPLASH, None, 1),
@@ -370,7 +371,7 @@ def test_saved_attention_is_not_computed_again(
     ids=["plain", "shared", "window"],
 )
 def test_splash_compiles_for_tpu(
-    where: Segments,
+    segments: Segments,
     config: ModelConfig,
     window: int | None,
     calls: int,
@@ -393,14 +394,14 @@ def test_splash_compiles_for_tpu(
         abstract((4, LENGTH, heads, 128), jnp.bfloat16, "batch", "length", axis, "head_dim")
         for heads, axis in ((HEADS, "heads"), (KV_HEADS, "kv_heads"), (KV_HEADS, "kv_heads"))
     ]
-    rows = jax.tree.map(lambda x: abstract(x.shape, x.dtype, "batch", "length"), where)
+    rows = jax.tree.map(lambda x: abstract(x.shape, x.dtype, "batch", "length"), segments)
 
     @functools.partial(
         jax.checkpoint, policy=jax.checkpoint_policies.save_only_these_names("attention")
     )
-    def loss(query: jax.Array, key: jax.Array, value: jax.Array, where: Segments) -> jax.Array:
+    def loss(query: jax.Array, key: jax.Array, value: jax.Array, segments: Segments) -> jax.Array:
         arrays = jnp.sin(query), jnp.sin(key), jnp.sin(value)
-        output = attend(*arrays, where, config, window=window)
+        output = attend(*arrays, segments, config, window=window)
         return jnp.sum(output.astype(jnp.float32))
 
     with jax.set_mesh(mesh):
@@ -413,11 +414,11 @@ def test_splash_compiles_for_tpu(
 
 
 @LAYOUTS
-def test_pallas_gpu_lowers_for_cuda(where: Segments, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pallas_gpu_lowers_for_cuda(segments: Segments, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("codepmp_jax.models.attention.is_interpreted", lambda: False)
 
     def loss(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
-        return jnp.sum(attend(query, key, value, where, PALLAS_GPU))
+        return jnp.sum(attend(query, key, value, segments, PALLAS_GPU))
 
-    gradients = jax.jit(jax.grad(loss, argnums=(0, 1, 2))).trace(*inputs(where))
+    gradients = jax.jit(jax.grad(loss, argnums=(0, 1, 2))).trace(*inputs(segments))
     assert "triton" in gradients.lower(lowering_platforms=("cuda",)).as_text()

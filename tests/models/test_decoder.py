@@ -22,8 +22,8 @@ def test_layers_that_take_turns_keep_one_copy_of_their_weights():
         graph, shapes, _ = abstract_params(config)
 
         def loss(params, tokens, graph=graph):
-            where = one_text_rows(jnp.ones(tokens.shape, bool))
-            return jnp.sum(nnx.merge(graph, params)(tokens, *where))
+            segments = one_text_rows(jnp.ones(tokens.shape, bool))
+            return jnp.sum(nnx.merge(graph, params)(tokens, *segments))
 
         tokens = jax.ShapeDtypeStruct((1, length), jnp.int32)
         memory = jax.jit(jax.grad(loss)).lower(shapes, tokens).compile().memory_analysis()

@@ -10,13 +10,13 @@ from flax import nnx
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from codepmp_jax.config import ModelConfig
+from codepmp_jax.config.presets import load_preset
 from codepmp_jax.models.preference import (
     abstract_params,
     init_params,
     last_token,
     one_text_rows,
 )
-from codepmp_jax.presets import load_preset
 from tests.training.reference import padded, random_pairs, tiny_config
 
 # What was published in config.json of Qwen2-1.5B, Qwen2-7B, Llama-3.1-8B and gemma-2-9b.

@@ -8,8 +8,8 @@ import pytest
 
 from codepmp_jax.config import CorpusConfig
 from codepmp_jax.corpus.build import build_corpus
-from codepmp_jax.records import SourceFile
-from codepmp_jax.shards import ShardedDataset
+from codepmp_jax.records.schema import SourceFile
+from codepmp_jax.records.shards import ShardedDataset
 
 
 @pytest.fixture(scope="session")

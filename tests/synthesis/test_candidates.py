@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import CandidatesConfig, WriterConfig
-from codepmp_jax.errors import UserError
-from codepmp_jax.records import Problem, read_problems
+from codepmp_jax.records.schema import Problem, read_problems
 from codepmp_jax.synthesis.candidates import write_candidates
 
 SOLUTION = "def f(a, b):\n    return a + b\n"

@@ -11,10 +11,10 @@ import time
 
 import pytest
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import SynthesisConfig
-from codepmp_jax.errors import UserError
-from codepmp_jax.records import PreferencePair
-from codepmp_jax.shards import ShardedDataset
+from codepmp_jax.records.schema import PreferencePair
+from codepmp_jax.records.shards import ShardedDataset
 from codepmp_jax.synthesis import engines
 from codepmp_jax.synthesis.pairs import synthesize
 from codepmp_jax.synthesis.passes import ShardId

@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 
 from codepmp_jax.config import DecontaminationConfig, GateConfig
-from codepmp_jax.records import Completion
+from codepmp_jax.records.schema import Completion
 from codepmp_jax.synthesis.gate import Gate
-from codepmp_jax.tokenization import Tokenizer
+from codepmp_jax.text.tokenization import Tokenizer
 
 CODE = "def double(x):\n    return 2 * x\n"
 WORSE = "def double(x):\n    return x\n"

@@ -8,11 +8,11 @@ import shutil
 
 import pytest
 
-from codepmp_jax import shards
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import GateConfig, NgramConfig, SynthesisConfig
-from codepmp_jax.errors import UserError
-from codepmp_jax.records import PreferencePair, content_id
-from codepmp_jax.shards import ShardedDataset
+from codepmp_jax.records import shards
+from codepmp_jax.records.schema import PreferencePair, content_id
+from codepmp_jax.records.shards import ShardedDataset
 from codepmp_jax.synthesis.pairs import synthesize
 
 TRAIN_0, TRAIN_1 = (shards.shard_name("train", i, 2) for i in range(2))

@@ -6,15 +6,15 @@ import json
 
 import pytest
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import SynthesisConfig, WriterConfig
-from codepmp_jax.errors import UserError
-from codepmp_jax.records import SourceFile, content_id
-from codepmp_jax.shards import write_manifest, write_split
+from codepmp_jax.records.schema import SourceFile, content_id
+from codepmp_jax.records.shards import write_manifest, write_split
 from codepmp_jax.synthesis import passes
 from codepmp_jax.synthesis.passes import Pass, PassWorker, ShardId, sample
 from codepmp_jax.synthesis.prompts import make_request, template_version
-from codepmp_jax.synthesis.samplers import AuthorSampler
-from tests.synthesis.writers import FAILS, FAILS_ONCE, RAISES, Slow, answered, fate
+from codepmp_jax.synthesis.writers.samplers import AuthorSampler
+from tests.synthesis.writers.fakes import FAILS, FAILS_ONCE, RAISES, Slow, answered, fate
 
 SHARD = ShardId("train", 1, 2)
 

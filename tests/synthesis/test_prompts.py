@@ -4,7 +4,7 @@ import pytest
 
 from codepmp_jax.config import WriterConfig
 from codepmp_jax.config.synthesis import DESCRIBE_TEMPLATE
-from codepmp_jax.records import SourceFile
+from codepmp_jax.records.schema import SourceFile
 from codepmp_jax.synthesis.prompts import extract_code, make_request, template_version
 
 SOURCE = SourceFile(

@@ -11,14 +11,14 @@ import time
 
 import pytest
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import CandidatesConfig, MutantConfig, WriterConfig
 from codepmp_jax.config.tasks import SAMPLING_TEMPLATES, TASKS
-from codepmp_jax.errors import UserError
-from codepmp_jax.records import Completion, Problem, read_problems
+from codepmp_jax.records.schema import Completion, Problem, read_problems
 from codepmp_jax.synthesis import candidates
 from codepmp_jax.synthesis.candidates import write_candidates
-from codepmp_jax.synthesis.mutants import normal_form
-from codepmp_jax.synthesis.sampler import Sampler
+from codepmp_jax.synthesis.writers.mutants import normal_form
+from codepmp_jax.synthesis.writers.sampler import Sampler
 
 ROOT = pathlib.Path(__file__).parents[2]
 MODEL = WriterConfig(sampler="vllm", model="m")

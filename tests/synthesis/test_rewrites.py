@@ -6,13 +6,13 @@ import pathlib
 
 import pytest
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import CandidatesConfig, NgramConfig, WriterConfig
-from codepmp_jax.errors import UserError
-from codepmp_jax.records import Completion, Problem, read_problems
+from codepmp_jax.records.schema import Completion, Problem, read_problems
 from codepmp_jax.synthesis import candidates
 from codepmp_jax.synthesis.candidates import write_candidates
 from codepmp_jax.synthesis.rewrites import make_problem
-from codepmp_jax.synthesis.sampler import Sampler
+from codepmp_jax.synthesis.writers.sampler import Sampler
 
 
 def write(corpus, path, **settings) -> list[Problem]:

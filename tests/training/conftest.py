@@ -12,8 +12,8 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from codepmp_jax.config import CheckpointConfig, DataConfig, TrainConfig
-from codepmp_jax.records import PreferencePair, content_id
-from codepmp_jax.shards import write_manifest, write_split
+from codepmp_jax.records.schema import PreferencePair, content_id
+from codepmp_jax.records.shards import write_manifest, write_split
 from codepmp_jax.training import loop
 from tests.training.reference import tiny_config
 

@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from codepmp_jax import sharding
-from codepmp_jax.checkpoint import Checkpointer
+from codepmp_jax.checkpoint.checkpointer import Checkpointer
 from codepmp_jax.config import TrainConfig
+from codepmp_jax.devices import sharding
 from codepmp_jax.training import optimizer as optimizers
 from codepmp_jax.training.state import abstract_state
 

@@ -6,10 +6,10 @@ import json
 import jax
 import pytest
 
+from codepmp_jax.cli.errors import StoreError, UserError
 from codepmp_jax.config import DataConfig
-from codepmp_jax.errors import StoreError, UserError
 from codepmp_jax.training import agreement
-from codepmp_jax.training.agreement import agree, code_version, facts_of
+from codepmp_jax.training.agreement import code_version, facts_of, require_same_on_all_hosts
 from tests.training.reference import tiny_config
 
 
@@ -29,7 +29,7 @@ def test_hosts_with_the_same_command_agree(with_hosts):
     config = tiny_config(compiler_options=("xla_a=1",))
     elsewhere = dataclasses.replace(config, data=DataConfig(input="/mnt/b", max_length=24))
     with_hosts({"facts": facts_of(elsewhere, shards=["a"])})
-    agree(lambda: facts_of(config, shards=["a"]))
+    require_same_on_all_hosts(lambda: facts_of(config, shards=["a"]))
 
 
 def test_what_differs_is_named_with_the_hosts(with_hosts):
@@ -39,7 +39,7 @@ def test_what_differs_is_named_with_the_hosts(with_hosts):
         *({"facts": facts_of(other, shards=[str(other.seed)]) | {"jax": "9"}} for other in others)
     )
     with pytest.raises(UserError, match="the hosts differ") as raised:
-        agree(lambda: facts_of(config, shards=["0"]))
+        require_same_on_all_hosts(lambda: facts_of(config, shards=["0"]))
     for part in (
         "seed = 1 on host 2, 3, 0 on host 0",
         "shards = ['1'] on host 2, 3, ['0'] on host 0",
@@ -53,7 +53,7 @@ def test_the_error_of_one_host_is_that_of_all(with_hosts, kind):
     told = {"error": "pairs: no such folder.", "is_of_store": kind is StoreError}
     with_hosts({"facts": {}}, told)
     with pytest.raises(kind, match=r"^host 2: pairs: no such folder") as raised:
-        agree(dict)
+        require_same_on_all_hosts(dict)
     assert type(raised.value) is kind
 
 
@@ -62,7 +62,7 @@ def test_alone_a_mistake_is_told_as_it_is():
         raise UserError("pairs: no such folder.")
 
     with pytest.raises(UserError, match=r"^pairs: no such folder"):
-        agree(wrong)
+        require_same_on_all_hosts(wrong)
 
 
 def test_another_source_is_another_version(monkeypatch, tmp_path):

@@ -14,12 +14,12 @@ import jax
 import numpy as np
 import pytest
 
-from codepmp_jax.checkpoint import Checkpointer
+from codepmp_jax.checkpoint.checkpointer import Checkpointer
+from codepmp_jax.cli.errors import UserError
+from codepmp_jax.cli.exit_codes import RESUME
 from codepmp_jax.config import ProfileConfig, TrainConfig
-from codepmp_jax.errors import UserError
-from codepmp_jax.exit_codes import RESUME
-from codepmp_jax.records import PreferencePair
-from codepmp_jax.shards import ShardedDataset, write_manifest, write_split
+from codepmp_jax.records.schema import PreferencePair
+from codepmp_jax.records.shards import ShardedDataset, write_manifest, write_split
 from codepmp_jax.training import loop
 from codepmp_jax.training.goodput import PHASES
 from codepmp_jax.training.preemption import Preemption
@@ -36,10 +36,10 @@ def test_interrupted_and_resumed_equals_uninterrupted(finished, tmp_path, monkey
 
     fetch = loop.Window.rows
 
-    def killed_at_5(window, config, carried):
+    def killed_at_5(window, config, resume_state):
         if window.steps[-1][0] == 5:
             raise Killed
-        return fetch(window, config, carried)
+        return fetch(window, config, resume_state)
 
     monkeypatch.setattr(loop.Window, "rows", killed_at_5)
     with pytest.raises(Killed):

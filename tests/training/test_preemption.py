@@ -6,7 +6,7 @@ import signal
 import jax
 import pytest
 
-from codepmp_jax.exit_codes import RESUME
+from codepmp_jax.cli.exit_codes import RESUME
 from codepmp_jax.training import preemption
 from codepmp_jax.training.preemption import Preempted, Preemption
 

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import DataConfig, TrainConfig
-from codepmp_jax.errors import UserError
 from codepmp_jax.training import loop
 from codepmp_jax.training.run import Run, check_same_run
 from tests.training.reference import tiny_config

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from codepmp_jax.config import DataConfig, MeshConfig
 from codepmp_jax.data.transforms import TokenizedPair, common_length
+from codepmp_jax.devices.sharding import batch_sharding, check_mesh, make_mesh
 from codepmp_jax.models.preference import init_params
-from codepmp_jax.sharding import batch_sharding, check_mesh, make_mesh
 from codepmp_jax.training import optimizer as optimizers
 from codepmp_jax.training.state import abstract_state, init_state
 from codepmp_jax.training.step import eval_step, gradients, jit_train_step, label_chunk

@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from codepmp_jax.exit_codes import STUCK
+from codepmp_jax.cli.exit_codes import STUCK
 
 RUN = """
 import sys, time

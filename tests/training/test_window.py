@@ -6,9 +6,9 @@ import logging
 import pytest
 
 from codepmp_jax.data.packing import COUNTS
-from codepmp_jax.training.feed import Fed
+from codepmp_jax.training.feed import FetchedBatch
 from codepmp_jax.training.spikes import LossHistory
-from codepmp_jax.training.window import Carried, Window
+from codepmp_jax.training.window import ResumeState, Window
 from tests.training.reference import tiny_config
 
 
@@ -22,25 +22,25 @@ def window() -> Window:
     """Steps 21 to 23, the second of which is a spike."""
     window = Window(counts(20))
     for step, loss in ((21, 1.0), (22, 5.0), (23, 1.0)):
-        fed = Fed([], counts(step), [], waited=0.0)
+        fed = FetchedBatch([], counts(step), [], waited=0.0)
         window.add(step, {"loss": loss, "grad_norm": 1.0}, fed)
     return window
 
 
 def test_a_spike_is_told_and_measured(window, caplog):
-    carried = Carried(LossHistory([0.9, 1.0, 1.1] * 10))
+    resume_state = ResumeState(LossHistory([0.9, 1.0, 1.1] * 10))
     with caplog.at_level(logging.WARNING, "codepmp_jax"):
-        rows = window.rows(tiny_config(), carried)
+        rows = window.rows(tiny_config(), resume_state)
     assert [record.getMessage()[:28] for record in caplog.records] == [
         "step 22: loss spike: 5.0000 "
     ]
     assert [row["loss_deviation"] > 8 for row in rows] == [False, True, False]
-    assert carried.losses.to_json()[-3:] == [1.0, 5.0, 1.0]
+    assert resume_state.losses.to_json()[-3:] == [1.0, 5.0, 1.0]
 
 
 def test_only_speeds_measure_time(window):
     """What repeats is told apart by its name."""
-    rows = window.rows(tiny_config(), Carried())
+    rows = window.rows(tiny_config(), ResumeState())
     assert window.after == counts(23)
     assert [row["fill"] for row in rows] == pytest.approx([0.8] * 3)
     timed = {name for name in rows[0] if name.startswith("speed/")}
@@ -49,6 +49,6 @@ def test_only_speeds_measure_time(window):
 
 
 def test_what_is_carried_comes_back_from_json():
-    carried = Carried(LossHistory([1.0, 0.5]), 3, {"step": 7, "loss": 0.1})
-    again = Carried.from_json(json.loads(json.dumps(carried.to_json())))
-    assert again.to_json() == carried.to_json()
+    resume_state = ResumeState(LossHistory([1.0, 0.5]), 3, {"step": 7, "loss": 0.1})
+    again = ResumeState.from_json(json.loads(json.dumps(resume_state.to_json())))
+    assert again.to_json() == resume_state.to_json()

@@ -1,1 +1,4 @@
-"""Judges: whether a response solves its problem. They run in processes of their own, without jax and torch."""
+"""Judges: whether a response solves its problem. They run in processes of their own.
+
+Enters: no jax, no torch.
+"""

@@ -17,7 +17,7 @@ from typing import Any
 
 from codepmp_jax.evaluation.judges.execution import TIMED_OUT
 from codepmp_jax.evaluation.judges.judgement import Judgement
-from codepmp_jax.records import Problem
+from codepmp_jax.records.schema import Problem
 
 JUDGE_DIED = "judge died"
 # Longest start of a process; and what the end of a program may take beyond its own time.

@@ -1,1 +1,4 @@
-"""Benchmarks: how the rows of each become problems."""
+"""Benchmarks, one file each: rows, template, candidates.
+
+Enters: what only one benchmark needs, and what tasks share.
+"""

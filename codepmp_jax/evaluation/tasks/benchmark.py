@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from codepmp_jax.records import Problem
+from codepmp_jax.records.schema import Problem
 
 
 class Row:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from codepmp_jax.errors import require
+from codepmp_jax.cli.errors import require
 from codepmp_jax.evaluation.tasks import (
     gsm8k,
     hendrycks_math,

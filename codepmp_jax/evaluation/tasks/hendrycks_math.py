@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from codepmp_jax.evaluation.judges.answers import last_box
 from codepmp_jax.evaluation.tasks.benchmark import Benchmark, Row
-from codepmp_jax.records import Problem
+from codepmp_jax.records.schema import Problem
 
 _SUBJECTS = (
     *("algebra", "counting_and_probability", "geometry", "intermediate_algebra"),

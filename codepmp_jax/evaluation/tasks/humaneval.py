@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pathlib
 
-from codepmp_jax.errors import UserError
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.evaluation.judges.programs import split_prompt
 from codepmp_jax.evaluation.tasks.benchmark import Benchmark, Row
-from codepmp_jax.records import Problem
+from codepmp_jax.records.schema import Problem
 
 
 def make_problem(row: Row, number: int) -> Problem:

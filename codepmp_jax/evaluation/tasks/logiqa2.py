@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from codepmp_jax.evaluation.tasks.benchmark import Benchmark, Row
 from codepmp_jax.evaluation.tasks.options import make_choice
-from codepmp_jax.records import Problem
+from codepmp_jax.records.schema import Problem
 
 
 def make_problem(row: Row, number: int) -> Problem:

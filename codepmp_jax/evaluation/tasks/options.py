@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from codepmp_jax.records import Candidate, Problem
+from codepmp_jax.records.schema import Candidate, Problem
 
 
 def letter(place: int) -> str:

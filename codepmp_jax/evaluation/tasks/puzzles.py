@@ -12,12 +12,12 @@ import random
 import re
 from collections.abc import Iterator
 
+from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import ProblemsConfig
-from codepmp_jax.errors import UserError, require
 from codepmp_jax.evaluation.judges.judgement import CORRECT, WRONG
 from codepmp_jax.evaluation.judges.puzzles import Puzzle, make_puzzle
 from codepmp_jax.evaluation.tasks.benchmark import Benchmark
-from codepmp_jax.records import Candidate, Problem, content_id
+from codepmp_jax.records.schema import Candidate, Problem, content_id
 
 _SENTENCE = "The answer is {answer}."
 # Puzzles asked for, as a multiple of those needed; and wrong answers tried for one.

@@ -9,7 +9,7 @@ import pytest
 
 from codepmp_jax.evaluation.judges import execution, pool
 from codepmp_jax.evaluation.judges.pool import JudgePool
-from codepmp_jax.records import Problem
+from codepmp_jax.records.schema import Problem
 
 PROBLEM = Problem(
     "add",

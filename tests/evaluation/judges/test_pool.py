@@ -9,7 +9,7 @@ import pytest
 
 from codepmp_jax.evaluation.judges import pool
 from codepmp_jax.evaluation.judges.pool import JudgePool
-from codepmp_jax.records import Problem
+from codepmp_jax.records.schema import Problem
 
 REFERENCE = {"entry_point": "add", "test": "def check(add):\n    assert add(1, 2) == 3\n"}
 PROBLEM = Problem("add", "def add(a, b):\n    'The sum.'\n", task="humaneval", reference=REFERENCE)

@@ -1,0 +1,4 @@
+"""Orbax checkpoints: saving, verifying, restoring, retention.
+
+Enters: whatever imports Orbax or TensorStore.
+"""

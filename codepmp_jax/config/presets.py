@@ -1,0 +1,184 @@
+"""From `--config NAME|PATH` and overrides to a config, and from a config to JSON and back.
+
+A preset is a Python module with `get_config() -> Config`; the named ones lie in `configs/`. A saved
+config (JSON) is a preset too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import importlib.util
+import json
+import pathlib
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import pydantic
+import tyro
+
+from codepmp_jax.cli.errors import UserError
+
+ConfigT = TypeVar("ConfigT")
+
+CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """The config as JSON values (lists for tuples)."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_json(config_type: type[ConfigT], value: Any, source: str) -> ConfigT:
+    """The config in JSON values; entries that are not there keep their defaults.
+
+    Raises UserError naming `source`, the dotted path, the value and the rule where an entry is unknown,
+    of the wrong type, or breaks a rule.
+    """
+    try:
+        return pydantic.TypeAdapter(config_type).validate_json(json.dumps(value), strict=True)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"]) or config_type.__name__
+        cause = first.get("ctx", {}).get("error")
+        said = str(cause) if cause else f"{path} = {first['input']!r}: {first['msg']}."
+        raise UserError(f"{source}: {said}") from error
+
+
+def flatten(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted path, value) of every setting."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from flatten(value, f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}", value
+
+
+def describe(config: Any, preset: Any) -> str:
+    """The resolved config, a setting a line; a `*` marks what differs from the preset."""
+    before = dict(flatten(preset))
+    lines = []
+    for path, value in flatten(config):
+        changed = value != before[path]
+        note = f"   (preset: {before[path]!r})" if changed else ""
+        lines.append(f"{'*' if changed else ' '} {path} = {value!r}{note}")
+    return "\n".join(lines)
+
+
+def load_preset(name: str) -> Any:
+    """The config of a preset in `configs/`, of a Python file with get_config(), or of a saved JSON.
+
+    Raises UserError naming the nearest preset where there is none of that name.
+    """
+    path = pathlib.Path(name)
+    if path.suffix not in (".py", ".json"):
+        names = sorted(file.stem for file in CONFIGS.glob("*.py"))
+        if name not in names:
+            nearest = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {nearest[0]}? " if nearest else ""
+            raise UserError(f"--config {name}: no such preset; {hint}there are {', '.join(names)}.")
+        path = CONFIGS / f"{name}.py"
+    if not path.is_file():
+        raise UserError(f"--config {name}: no such file. Remedy: give a preset's name or a path.")
+    if path.suffix == ".json":
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise UserError(f"--config {name}: not JSON ({error}).") from error
+    spec = importlib.util.spec_from_file_location(f"codepmp_jax_preset_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise UserError(
+            f"{path}: has no get_config(). Remedy: define `def get_config() -> Config`."
+        )
+    return module.get_config()
+
+
+def parse(
+    config_type: type[ConfigT],
+    description: str,
+    argv: Sequence[str] | None = None,
+    prog: str | None = None,
+    default: ConfigT | None = None,
+    notes: Sequence[str] = (),
+) -> ConfigT:
+    """The config of a launch script's command line: preset, then overrides.
+
+    `--print-config` prints the resolved config and exits. A typo or a wrong value prints one error and
+    exits with status 2. `default` stands in for the preset where no `--config` is given; `notes` are lines
+    that `--print-config` adds.
+    """
+    flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    flags.add_argument("--config")
+    flags.add_argument("--print-config", action="store_true")
+    known, rest = flags.parse_known_args(sys.argv[1:] if argv is None else argv)
+    for option in rest:
+        nearest = difflib.get_close_matches(option, ["--config", "--print-config"], cutoff=0.8)
+        if nearest:
+            raise UserError(f"{option}: no such option; did you mean {nearest[0]}?")
+    preset = config_type() if default is None else default
+    if known.config is not None:
+        preset = load_preset(known.config)
+        if isinstance(preset, dict):
+            preset = from_json(config_type, preset, known.config)
+        if not isinstance(preset, config_type):
+            raise UserError(
+                f"--config {known.config}: is a {type(preset).__name__}, but this script takes a "
+                f"{config_type.__name__}. Remedy: give a preset of that type."
+            )
+    config = tyro.cli(
+        config_type,
+        prog=prog,
+        default=preset,
+        args=rest,
+        description=f"{description}\n\n--config NAME|PATH starts from a preset in configs/ (or a file);\n"
+        "--print-config shows every setting and exits.",
+    )
+    if known.print_config:
+        print(describe(config, preset), *notes, sep="\n")
+        sys.exit(0)
+    return config
+
+
+def parse_command(
+    commands: Mapping[str, tuple[type[Any], str]], argv: Sequence[str] | None = None
+) -> tuple[str, Any]:
+    """(command, config) of a script whose first argument is one of `commands`: name -> (type, one line).
+
+    The arguments after it are those of `parse`. Raises UserError naming the nearest command where
+    there is none of that name; without arguments and with `--help` it prints the commands and exits.
+    """
+    script = pathlib.Path(sys.argv[0]).name
+    name, *rest = (sys.argv[1:] if argv is None else argv) or [""]
+    if name in commands:
+        config_type, description = commands[name]
+        return name, parse(config_type, description, rest, prog=f"{script} {name}")
+    if name in ("", "-h", "--help"):
+        width = max(len(command) for command in commands)
+        lines = [f"  {command:{width}}  {text}" for command, (_, text) in commands.items()]
+        print(f"usage: {script} COMMAND [--help] [OPTIONS]\n\ncommands:", *lines, sep="\n")
+        sys.exit(0 if name else 2)
+    nearest = difflib.get_close_matches(name, commands, n=1)
+    hint = f"did you mean {nearest[0]}? " if nearest else ""
+    raise UserError(f"{script} {name}: no such command; {hint}there are {', '.join(commands)}.")
+
+
+def split_arguments() -> tuple[list[str], list[str]]:
+    """A launch script's own arguments, and what stands after `--`, which is for another command."""
+    end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    return sys.argv[1:end], sys.argv[end + 1 :]
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a launch script's main; a UserError becomes one line on stderr and its exit status."""
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        sys.exit(error.status)

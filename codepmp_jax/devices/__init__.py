@@ -1,0 +1,4 @@
+"""Chips, meshes, hosts and memory.
+
+Enters: what knows devices but no model.
+"""

@@ -1,0 +1,199 @@
+"""The chips that training is tuned for: what they can do, and what they are told.
+
+Peaks, memory and bandwidths are from the vendors' data sheets, all per device as jax counts devices (a TPU
+v4 or v5p chip is one, a TPU7x chip two). `hbm_gib` of a TPU is what its compiler leaves to a program.
+`clock` turns the compiler's cycles into seconds: the peak over the FLOPs that the matmul units do in a
+cycle (2^17 on v5e, 2^18 on v4 and v5p, 2^19 on v6e and TPU7x). Those counts are assumed, as the data sheets
+give no clock; what the compiler estimates for large matmuls comes up to 97 % of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Literal
+
+from codepmp_jax.cli.errors import require
+from codepmp_jax.config import TrainConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """A device of an accelerator. What is not known is None."""
+
+    name: str
+    device_kinds: tuple[str, ...]
+    """jax's names of the device."""
+    peak_flops: float | None = None
+    """Dense bfloat16 FLOP/s."""
+    hbm_gib: float | None = None
+    hbm_bandwidth: float | None = None
+    """Bytes/s."""
+    clock: float | None = None
+    """Cycles/s."""
+    ici_bandwidth: float | None = None
+    """Bytes/s that a device receives over one axis of the slice's network, from both sides."""
+    devices_per_chip: int = 1
+    attention: Literal["xla", "blocked", "splash", "pallas_gpu"] = "xla"
+    """What model.attention = auto means here."""
+    attention_block: int = 512
+    compiler_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """XLA's options for the training step."""
+    topology_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """What jax's topology descriptions need to describe the devices as jax finds them on the machine."""
+
+
+# What makes a chip's layer gathers run beside matmuls where they would not; v5e and TPU7x do so by themselves.
+_ASYNC_GATHERS = {
+    "xla_enable_async_all_gather": "true",
+    "xla_tpu_enable_async_collective_fusion": "true",
+    "xla_tpu_enable_async_collective_fusion_fuse_all_gather": "true",
+    "xla_tpu_enable_async_collective_fusion_multiple_steps": "true",
+    "xla_tpu_overlap_compute_collective_tc": "true",
+    "xla_tpu_megacore_fusion_allow_ags": "false",
+}
+_SPARSE_CORE_REDUCTIONS = {
+    "xla_tpu_enable_sparse_core_collective_offload_reduce_scatter": "true",
+    "xla_tpu_enable_sparse_core_collective_offload_all_reduce": "true",
+}
+_SPARSE_CORE_GATHERS = {"xla_tpu_enable_sparse_core_collective_offload_all_gather": "true"}
+
+CHIPS = {
+    chip.name: chip
+    for chip in (
+        Chip(
+            "v4",
+            ("TPU v4",),
+            peak_flops=275e12,
+            hbm_gib=30.75,
+            hbm_bandwidth=1228e9,
+            clock=275e12 / 2**18,
+            ici_bandwidth=90e9,
+            attention="splash",
+            compiler_options=_ASYNC_GATHERS,
+            topology_options={"chip_config_name": "megacore"},
+        ),
+        Chip(
+            "v5e",
+            ("TPU v5 lite", "TPU v5e"),
+            peak_flops=197e12,
+            hbm_gib=15.75,
+            hbm_bandwidth=819e9,
+            clock=197e12 / 2**17,
+            ici_bandwidth=90e9,
+            attention="splash",
+        ),
+        Chip(
+            "v5p",
+            ("TPU v5", "TPU v5p"),
+            peak_flops=459e12,
+            hbm_gib=95.74,
+            hbm_bandwidth=2765e9,
+            clock=459e12 / 2**18,
+            ici_bandwidth=180e9,
+            attention="splash",
+            compiler_options=_ASYNC_GATHERS | _SPARSE_CORE_REDUCTIONS,
+        ),
+        Chip(
+            "v6e",
+            ("TPU v6 lite", "TPU v6e"),
+            peak_flops=918e12,
+            hbm_gib=31.25,
+            hbm_bandwidth=1640e9,
+            clock=918e12 / 2**19,
+            ici_bandwidth=180e9,
+            attention="splash",
+            compiler_options=_SPARSE_CORE_REDUCTIONS | _SPARSE_CORE_GATHERS,
+        ),
+        Chip(
+            "tpu7x",
+            ("TPU7x",),
+            peak_flops=1153.5e12,
+            hbm_gib=94.75,
+            hbm_bandwidth=3690e9,
+            clock=1153.5e12 / 2**19,
+            ici_bandwidth=100e9,
+            devices_per_chip=2,
+            attention="splash",
+        ),
+        Chip(
+            "a100",
+            ("NVIDIA A100-SXM4-80GB",),
+            peak_flops=312e12,
+            hbm_gib=80.0,
+            hbm_bandwidth=2039e9,
+            attention="pallas_gpu",
+            attention_block=64,
+        ),
+        Chip(
+            "h100",
+            ("NVIDIA H100 80GB HBM3",),
+            peak_flops=989e12,
+            hbm_gib=80.0,
+            hbm_bandwidth=3350e9,
+            attention="pallas_gpu",
+            attention_block=64,
+        ),
+        Chip(
+            "h200",
+            ("NVIDIA H200",),
+            peak_flops=989e12,
+            hbm_gib=141.0,
+            hbm_bandwidth=4800e9,
+            attention="pallas_gpu",
+            attention_block=64,
+        ),
+        Chip("cpu", ("cpu",), attention="blocked", attention_block=64),
+    )
+}
+
+
+def chip_of(device_kind: str) -> Chip:
+    """The chip with this name of jax's; where there is none, one that nothing is known of."""
+    for chip in CHIPS.values():
+        if device_kind in chip.device_kinds:
+            return chip
+    return Chip("unknown", (device_kind,))
+
+
+def resolve(config: TrainConfig, chip: Chip) -> TrainConfig:
+    """`config` with the chip's choice where it leaves one: model.attention and model.attention_block.
+
+    pallas_gpu knows neither sliding windows nor soft caps: where the model has a cap, or a window that texts of
+    data.max_length leave, GPUs choose xla instead. Raises UserError where the config asks for it then.
+    """
+    model = config.model
+    window = model.effective_window(config.data.max_length)
+    is_plain = window is None and model.attention_soft_cap is None
+    require(
+        is_plain or model.attention != "pallas_gpu",
+        "model.attention",
+        model.attention,
+        f"knows neither the model's sliding window ({window}) nor its soft cap ({model.attention_soft_cap})",
+        "leave it auto, or set it to xla",
+    )
+    choice = chip.attention if is_plain or chip.attention != "pallas_gpu" else "xla"
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(
+            model,
+            attention=choice if model.attention == "auto" else model.attention,
+            attention_block=model.attention_block or chip.attention_block,
+        ),
+    )
+
+
+def compiler_options(config: TrainConfig, chip: Chip) -> dict[str, str]:
+    """XLA's options for the training step: the chip's, and `config.compiler_options` over them."""
+    own = dict(option.split("=", 1) for option in config.compiler_options)
+    return {**chip.compiler_options, **own}
+
+
+def describe_options() -> list[str]:
+    """The XLA options of every chip that has some, an option a line, beneath a heading."""
+    lines = [
+        f"  {chip.name}: {name}={value}"
+        for chip in CHIPS.values()
+        for name, value in chip.compiler_options.items()
+    ]
+    return ["", "XLA options of the chips, to which compiler_options are added:", *lines]

@@ -1,0 +1,4 @@
+"""Tables, plots and pages of results.
+
+Enters: what writes for people.
+"""

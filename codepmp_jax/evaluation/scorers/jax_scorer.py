@@ -1,0 +1,177 @@
+"""Rewards by JAX on all devices of a pod, from a training run's checkpoint.
+
+A row of the batch holds a text, padded to one of a few lengths, and there are equally many rows of a length in every
+batch, empty ones included. So each length is compiled once, and a text meets the same program whatever else is
+scored.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import hashlib
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int
+
+from codepmp_jax.checkpoint.checkpointer import Checkpointer
+from codepmp_jax.cli.errors import require
+from codepmp_jax.config import MeshConfig, ScoreConfig, ScorerConfig, TrainConfig, presets
+from codepmp_jax.devices import chips, sharding
+from codepmp_jax.evaluation.scorers.scorer import Scored
+from codepmp_jax.models.preference import Params, abstract_params, one_text_rows
+from codepmp_jax.text.tokenization import Tokenizer
+
+_SHORTEST = 64
+
+
+def padded_length(num_tokens: int) -> int:
+    """Length of a row for a text: 64, 96, 128, 192, 256, 384, ... by what it holds."""
+    length = _SHORTEST
+    while length < num_tokens:
+        # Powers of two, and what lies in the middle between them.
+        length = length * 3 // 2 if length & (length - 1) == 0 else length * 4 // 3
+    return length
+
+
+def plan_batches(lengths: Sequence[int], num_rows: int, batch_tokens: int) -> Iterator[list[int]]:
+    """The texts of each batch: of one padded length, the longest first, so that memory runs out at once or never.
+
+    A batch of that length L has `num_rows` times as many rows as fit `batch_tokens`, but at least one.
+    """
+    groups: dict[int, list[int]] = collections.defaultdict(list)
+    for text, length in enumerate(lengths):
+        groups[padded_length(length)].append(text)
+    for length in sorted(groups, reverse=True):
+        size = num_rows * max(1, batch_tokens // length)
+        for start in range(0, len(groups[length]), size):
+            yield groups[length][start : start + size]
+
+
+class JaxScorer:
+    """A reward model from a checkpoint, its parameters sharded over the devices of all hosts."""
+
+    def __init__(
+        self,
+        run: TrainConfig,
+        params: Params,
+        tokenizer: Tokenizer,
+        mesh: jax.sharding.Mesh,
+        config: ScorerConfig,
+    ):
+        """`run` says how texts were made and, with its model's dtype and attention, how to compute."""
+        self.tokenizer = tokenizer
+        self.data = run.data
+        self.num_computed = 0
+        self.is_main = jax.process_index() == 0
+        self._params = params
+        self._mesh = mesh
+        on_cpu = jax.devices()[0].platform == "cpu"
+        self._batch_tokens = config.batch_tokens or (1024 if on_cpu else 16384)
+        self._num_rows = mesh.shape["data"] * mesh.shape["fsdp"]
+        graph, _, _ = abstract_params(run.model)
+        # TPUs multiply float32 as bfloat16 unless told otherwise.
+        self._precision = "highest" if run.model.compute_dtype == "float32" else None
+        replicated = NamedSharding(mesh, PartitionSpec())
+
+        def rewards(params: Params, tokens: Int[Array, "B L"], lengths: Int[Array, " B"]) -> Array:
+            model = nnx.merge(graph, params)
+            mask = jnp.arange(tokens.shape[1]) < lengths[:, None]
+            hidden = model(tokens, *one_text_rows(mask))
+            return model.rewards(hidden, jnp.maximum(lengths - 1, 0)[:, None])[:, 0]
+
+        self._rewards = jax.jit(rewards, out_shardings=replicated)
+        head = jax.jit(lambda x: x, out_shardings=replicated)(params["score"]["kernel"])
+        self.facts = {
+            "score_head_sha256": hashlib.sha256(np.asarray(head).tobytes()).hexdigest(),
+            "dtype": config.dtype,
+            "batch_tokens": self._batch_tokens,
+        }
+
+    @classmethod
+    def load(cls, config: ScoreConfig) -> JaxScorer:
+        """The reward model of a run's checkpoint. All hosts must call it.
+
+        Raises UserError where the run has no such checkpoint, or trained no rewards, or its model cannot be
+        divided over the mesh.
+        """
+        checkpointer = Checkpointer(config.model)
+        step = checkpointer.latest_step() if config.step is None else config.step
+        saved = presets.from_json(TrainConfig, checkpointer.restore_config(step), config.model)
+        require(
+            saved.loss.rm_coef > 0,
+            f"{config.model}: loss.rm_coef",
+            saved.loss.rm_coef,
+            "must be above 0, else the run trained no rewards",
+            "give the run of a reward model",
+        )
+        run = _for_scoring(saved, config.mesh, config.scorer.dtype)
+        mesh = sharding.make_mesh(
+            sharding.check_mesh(run, jax.device_count(), sharding.count_slices(jax.devices()))
+        )
+        _, shapes, axes = abstract_params(run.model)
+        abstract = jax.tree.map(
+            lambda shape, layout: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=layout),
+            *(shapes, sharding.param_shardings(axes, mesh)),
+        )
+        params = checkpointer.restore_params(abstract, step)
+        checkpointer.close()
+        tokenizer = Tokenizer.load(str(pathlib.Path(config.model) / "tokenizer"))
+        scorer = cls(run, params, tokenizer, mesh, config.scorer)
+        scorer.facts["step"] = step
+        return scorer
+
+    def agreed(self, values: np.ndarray) -> np.ndarray:
+        """As in Scorer."""
+        if jax.process_count() == 1:
+            return values
+        return np.array(multihost_utils.broadcast_one_to_all(values))
+
+    def rewards(self, rows: Sequence[np.ndarray]) -> Scored:
+        """As in Scorer. The devices compute a batch while the rewards of the one before are taken."""
+        before: tuple[list[int], Array] | None = None
+        for batch in plan_batches(list(map(len, rows)), self._num_rows, self._batch_tokens):
+            started = batch, self._start([rows[row] for row in batch])
+            if before is not None:
+                yield before[0], np.asarray(before[1])[: len(before[0])]
+            before = started
+        if before is not None:
+            yield before[0], np.asarray(before[1])[: len(before[0])]
+
+    def _start(self, texts: Sequence[np.ndarray]) -> Float[Array, " B"]:
+        """Rewards of the texts, then of empty rows; on their way."""
+        length = padded_length(max(map(len, texts)))
+        num_rows = self._num_rows * max(1, self._batch_tokens // length)
+        lengths = np.zeros(num_rows, np.int32)
+        tokens = np.zeros((num_rows, length), np.int32)
+        for place, text in enumerate(texts):
+            lengths[place] = len(text)
+            tokens[place, : len(text)] = text
+        self.num_computed += tokens.size
+        layout = sharding.batch_sharding(self._mesh)
+        place = functools.partial(jax.make_array_from_callback, sharding=layout)
+        with jax.set_mesh(self._mesh), jax.default_matmul_precision(self._precision):
+            return self._rewards(
+                self._params,
+                place(tokens.shape, data_callback=lambda index: tokens[index]),
+                place(lengths.shape, data_callback=lambda index: lengths[index]),
+            )
+
+
+def _for_scoring(run: TrainConfig, mesh: MeshConfig, dtype: str) -> TrainConfig:
+    """The run's config with the attention of the devices at hand, and a batch that any mesh divides."""
+    model = dataclasses.replace(
+        run.model, compute_dtype=dtype, attention="auto", attention_block=None, remat="none"
+    )
+    run = dataclasses.replace(
+        run, model=model, mesh=mesh, global_batch_rows=jax.device_count(), accumulation_steps=1
+    )
+    return chips.resolve(run, chips.chip_of(jax.devices()[0].device_kind))

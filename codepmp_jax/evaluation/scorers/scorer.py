@@ -1,0 +1,39 @@
+"""What scores rows of tokens, whatever computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from codepmp_jax.config import DataConfig
+from codepmp_jax.text.tokenization import Tokenizer
+
+Scored = Iterator[tuple[list[int], np.ndarray]]
+"""(places of some rows, their rewards in float32), as they come."""
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """A reward model with its tokenizer and the settings that its training texts were made with."""
+
+    tokenizer: Tokenizer
+    data: DataConfig
+    facts: dict[str, Any]
+    """What rewards depend on beside the texts, as JSON values."""
+    num_computed: int
+    """Tokens computed so far, padding included."""
+    is_main: bool
+    """Whether this process writes; of several hosts one does."""
+
+    def rewards(self, rows: Sequence[np.ndarray]) -> Scored:
+        """The reward of each row of tokens (int [L]), whatever rows stand beside it.
+
+        No two rows are equal, and none is empty. Every host gives the same rows and gets all rewards.
+        """
+        ...
+
+    def agreed(self, values: np.ndarray) -> np.ndarray:
+        """The main process's values, on every host."""
+        ...

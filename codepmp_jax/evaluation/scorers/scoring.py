@@ -1,0 +1,225 @@
+"""Candidates or pairs -> scores.
+
+    OUTPUT              a score a line, in the order of the input
+    OUTPUT.meta.json    what gave them (scores.meta.json beside scores.jsonl)
+    OUTPUT.partial/     the rewards so far; the same command goes on from them after a kill
+
+Equal texts are scored once. A reward does not depend on what else is scored, so that a run that was killed and goes
+on with the texts that are left gives the same scores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import math
+import pathlib
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import codepmp_jax
+from codepmp_jax.cli.errors import UserError, require
+from codepmp_jax.cli.progress import progress
+from codepmp_jax.config import ScoreConfig, presets
+from codepmp_jax.evaluation.items import Items, digest, read_items, texts_of
+from codepmp_jax.evaluation.scorers.scorer import Scorer
+from codepmp_jax.evaluation.scores import meta_path, read_meta, to_line
+from codepmp_jax.files.journal import Journal, open_journal
+from codepmp_jax.files.json_files import write_json
+from codepmp_jax.records.schema import PreferencePair, Problem, Score
+
+_ITEMS_AT_A_TIME = 256
+
+
+class Texts(NamedTuple):
+    """Every text of a file as tokens, cut to the training's length."""
+
+    keys: list[tuple[str, int]]
+    """(item_id, index) of each text."""
+    rows: list[np.ndarray]
+    """The distinct rows of tokens."""
+    row_of: list[int]
+    """Text -> its row."""
+    num_truncated: int
+    """Texts cut on the right."""
+
+    def name(self, row: int) -> str:
+        """The first text that is this row, for messages."""
+        item_id, index = self.keys[self.row_of.index(row)]
+        return f"{item_id}, text {index}"
+
+
+def run(config: ScoreConfig) -> None:
+    """Scores the input into the output, or says that it is done already.
+
+    Raises UserError where model, input and output do not allow it, a text has no tokens, or a reward is not
+    finite.
+    """
+    for name in ("model", "input", "output"):
+        value = getattr(config, name)
+        require(value != "", name, value, "must be given", f"add --{name} PATH")
+    if config.backend == "torch":
+        from codepmp_jax.evaluation.scorers.torch_scorer import TorchScorer
+
+        _score_items(config, TorchScorer.load(config.model, config.scorer))
+        return
+    # Only the chosen backend's library is imported.
+    from codepmp_jax.devices import hosts
+    from codepmp_jax.evaluation.scorers.jax_scorer import JaxScorer
+
+    hosts.join()
+    with hosts.leaving_on_error():
+        _score_items(config, JaxScorer.load(config))
+
+
+def _score_items(config: ScoreConfig, scorer: Scorer) -> None:
+    items = read_items(config.input, config.split)
+    settings = {
+        "backend": config.backend,
+        **scorer.facts,
+        "input_sha256": digest(config.input, config.split),
+        **{name: getattr(scorer.data, name) for name in ("template", "append_eos", "max_length")},
+    }
+    if _is_done(config, settings, scorer):
+        return
+    texts = tokenize(items, scorer)
+    with contextlib.ExitStack() as stack:
+        journal = (
+            stack.enter_context(open_journal(config.output, settings)) if scorer.is_main else None
+        )
+        rewards = scorer.agreed(_rewards_so_far(journal, len(texts.rows)))
+        pending = np.flatnonzero(np.isnan(rewards))
+        seconds = _score(scorer, texts, pending, rewards, journal)
+        if journal is None:
+            return
+        lengths = [len(row) for row in texts.rows]
+        num_scored = sum(lengths[row] for row in pending)
+        meta = {
+            "model": config.model,
+            **settings,
+            "config": presets.to_json(config),
+            "kind": "problems" if isinstance(items[0], Problem) else "pairs",
+            "num_items": len(items),
+            "num_texts": len(texts.keys),
+            "num_distinct": len(texts.rows),
+            "num_truncated": texts.num_truncated,
+            "num_tokens": sum(lengths[row] for row in texts.row_of),
+            # Of this process: what one before it left, how many tokens it computed, and how fast it was.
+            "num_resumed": len(texts.rows) - len(pending),
+            "num_computed_tokens": scorer.num_computed,
+            "seconds": round(seconds, 3),
+            "tokens_per_second": round(num_scored / seconds, 1) if num_scored else None,
+            "codepmp_jax": codepmp_jax.__version__,
+        }
+        write_json(meta_path(config.output), meta)
+        journal.finish(
+            to_line(Score(*key, float(rewards[row]), lengths[row]))
+            for key, row in zip(texts.keys, texts.row_of, strict=True)
+        )
+    print(_summary(meta, config.output))
+
+
+def _is_done(config: ScoreConfig, settings: dict[str, Any], scorer: Scorer) -> bool:
+    """Whether the output is there with these settings. Raises UserError where it is there with others."""
+    output = pathlib.Path(config.output)
+    state = np.array(0)
+    if scorer.is_main and output.exists():
+        before = read_meta(output)
+        state = np.array(1 if all(before.get(k) == v for k, v in settings.items()) else 2)
+    state = int(scorer.agreed(state))
+    require(
+        state != 2,
+        "output",
+        config.output,
+        "exists, and was not made by this command with this model, input and settings",
+        "give another --output, or remove the file",
+    )
+    if state == 1 and scorer.is_main:
+        print(f"{output}: is there already, by the same model, input and settings")
+    return state == 1
+
+
+def tokenize(items: Items, scorer: Scorer) -> Texts:
+    """The rows of the items' texts, as the training makes them. Raises UserError for one without tokens."""
+    keys: list[tuple[str, int]] = []
+    rows: dict[bytes, int] = {}
+    row_of: list[int] = []
+    num_truncated = 0
+    data, tokenizer = scorer.data, scorer.tokenizer
+    labels = {"desc": "tokenizing", "unit": "item", "disable": not scorer.is_main}
+    with progress(total=len(items), **labels) as bar:
+        for start in range(0, len(items), _ITEMS_AT_A_TIME):
+            some = items[start : start + _ITEMS_AT_A_TIME]
+            texts = [texts_of(item, tokenizer, data.template) for item in some]
+            for item, its_texts in zip(some, texts, strict=True):
+                item_id = item.pair_id if isinstance(item, PreferencePair) else item.problem_id
+                keys += [(item_id, index) for index in range(len(its_texts))]
+            flat = list(itertools.chain.from_iterable(texts))
+            for text in tokenizer.encode(flat, append_eos=data.append_eos):
+                num_truncated += len(text.tokens) > data.max_length
+                row = text.tokens[: data.max_length].tobytes()
+                row_of.append(rows.setdefault(row, len(rows)))
+            bar.update(len(some))
+    found = Texts(keys, [np.frombuffer(row, np.int32) for row in rows], row_of, num_truncated)
+    if b"" in rows:
+        raise UserError(f"{found.name(rows[b''])}: has no tokens. Remedy: leave it out.")
+    return found
+
+
+def _rewards_so_far(journal: Journal | None, num_rows: int) -> np.ndarray:
+    """[R] float32; NaN where there is none yet."""
+    rewards = np.full(num_rows, np.nan, np.float32)
+    for line in journal.lines() if journal else ():
+        row, reward = json.loads(line)
+        rewards[row] = reward
+    return rewards
+
+
+def _score(
+    scorer: Scorer,
+    texts: Texts,
+    pending: np.ndarray,
+    rewards: np.ndarray,
+    journal: Journal | None,
+) -> float:
+    """Fills in the rewards of the rows that are pending, and gives the seconds that took."""
+    started = time.monotonic()
+    sizes = np.array([len(row) for row in texts.rows])
+    total = int(sizes.sum())
+    labels = {"desc": "scoring", "unit": "tok", "unit_scale": True, "disable": not scorer.is_main}
+    with progress(total=total, initial=total - int(sizes[pending].sum()), **labels) as bar:
+        for places, values in scorer.rewards([texts.rows[row] for row in pending]):
+            done = pending[places]
+            for row, value in zip(done, values, strict=True):
+                require(
+                    math.isfinite(value),
+                    f"{texts.name(int(row))}: reward",
+                    float(value),
+                    "must be finite",
+                    "the model's weights are damaged, or try --scorer.dtype float32",
+                )
+            rewards[done] = values
+            if journal is not None:
+                journal.append(
+                    json.dumps([int(row), float(value)])
+                    for row, value in zip(done, values, strict=True)
+                )
+            bar.update(int(sizes[done].sum()))
+    return time.monotonic() - started
+
+
+def _summary(meta: dict[str, Any], output: str) -> str:
+    notes = [f"{meta['num_texts']} texts of {meta['num_items']} {meta['kind']}"]
+    if meta["num_distinct"] < meta["num_texts"]:
+        notes.append(f"{meta['num_distinct']} distinct")
+    if meta["num_truncated"]:
+        notes.append(f"{meta['num_truncated']} cut to {meta['max_length']} tokens")
+    if meta["num_resumed"]:
+        notes.append(f"{meta['num_resumed']} by an earlier run")
+    notes.append(
+        f"{meta['num_tokens']} tokens ({meta['num_computed_tokens']} computed) in {meta['seconds']:.1f} s"
+    )
+    return f"{', '.join(notes)} -> {output}"

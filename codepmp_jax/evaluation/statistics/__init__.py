@@ -1,0 +1,4 @@
+"""Estimators, votes, calibration, resampling.
+
+Enters: pure functions of arrays.
+"""

@@ -1,0 +1,4 @@
+"""What lies on disk between stages: record types, shards and their manifest.
+
+Enters: formats that two stages share.
+"""

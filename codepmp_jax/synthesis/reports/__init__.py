@@ -1,0 +1,4 @@
+"""What synthesis reports: counts, status and an HTML page.
+
+Enters: what reads shards and writes for people.
+"""

@@ -1,0 +1,281 @@
+"""The offline vLLM engine as a Sampler (extra `synthesis`)."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from codepmp_jax.cli.errors import UserError, require
+from codepmp_jax.config import WriterConfig
+from codepmp_jax.records.schema import Completion
+from codepmp_jax.synthesis.writers.replies import (
+    REFUSED,
+    TOO_LONG,
+    model_settings,
+    request_seed,
+    sampling_facts,
+    to_completion,
+)
+from codepmp_jax.synthesis.writers.sampler import Request, Sampler
+
+# Files of a model folder that are read whole for its fingerprint.
+_SMALL = (
+    *("config.json", "generation_config.json", "codepmp_jax.json"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model"),
+    *("vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json"),
+)
+_WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
+# Bytes read at both ends of a file of weights.
+_ENDS = 1 << 20
+
+
+class VllmSampler(Sampler):
+    """A language model in an engine of its own.
+
+    A completion depends on the batch only as far as the engine's arithmetic does: sums of another order may
+    turn a token that is nearly as probable as another one (vLLM's VLLM_BATCH_INVARIANT=1 excludes it
+    on GPUs that support it).
+    """
+
+    retries = True
+
+    def __init__(self, config: WriterConfig, seed: int):
+        """Loads nothing yet."""
+        self._config = config
+        self._seed = seed
+        self._engine: Any = None
+        self._tokenizer: Any = None
+        self._is_chat = False
+        self._facts: dict[str, Any] = {}
+
+    def settings(self) -> dict[str, Any]:
+        """Model, revision or, of a local folder, fingerprint, chat, extract, sampling, dtype, longest text.
+
+        Raises UserError where the model is a path, but no folder of a causal LM.
+        """
+        settings = model_settings(self._config, self._seed)
+        folder = local_folder(self._config.model)
+        if folder is not None:
+            settings |= {"model": folder.resolve().name, "revision": fingerprint(folder)}
+        engine = self._config.vllm
+        return settings | {"dtype": engine.dtype, "max_model_len": engine.max_model_len}
+
+    def sample(self, requests: Sequence[Request]) -> list[Completion]:
+        """One completion for each request, written together.
+
+        Raises UserError where the model does not load or its engine dies. After any other error of the
+        engine the next call begins with a new one.
+        """
+        if self._engine is None:
+            self._load()
+        try:
+            return self._sample(requests)
+        except _import_vllm().v1.engine.exceptions.EngineDeadError as error:
+            self.close()
+            raise UserError(
+                f"model = {self._config.model!r}: vLLM's engine died ({error}). Remedy: see its log; "
+                "the same command takes up the work."
+            ) from error
+        except Exception:
+            # Its queue holds requests of a step that was left in the middle.
+            self.close()
+            raise
+
+    def _sample(self, requests: Sequence[Request]) -> list[Completion]:
+        completions: list[Completion | None] = [None] * len(requests)
+        places: list[int] = []
+        for place, request in enumerate(requests):
+            tokens = self._encode(request.prompt)
+            failure, detail = TOO_LONG, f"{len(tokens)} tokens of {self._max_model_len}"
+            if len(tokens) < self._max_model_len:
+                failure, detail = REFUSED, self._enqueue(request, tokens)
+            if detail:
+                completions[place] = Completion(
+                    request.key, "", failure, detail, num_prompt_tokens=len(tokens)
+                )
+            else:
+                places.append(place)
+        outputs = self._engine.wait_for_completion(use_tqdm=False)
+        for place, output in zip(places, outputs, strict=True):
+            completions[place] = self._completion(requests[place], output)
+        return [completion for completion in completions if completion is not None]
+
+    def close(self) -> None:
+        """Ends the engine and frees its memory."""
+        if self._engine is None:
+            return
+        self._engine.llm_engine.engine_core.shutdown()
+        self._engine = self._tokenizer = None
+        gc.collect()
+        _import_vllm().distributed.cleanup_dist_env_and_memory()
+
+    @property
+    def _max_model_len(self) -> int:
+        return self._engine.model_config.max_model_len
+
+    def _load(self) -> None:
+        """Starts the engine. Raises UserError where vLLM is missing or does not load the model."""
+        config, engine = self._config, self._config.vllm
+        settings = self.settings()
+        # The engine in this process, with which it ends: one in a process of its own outlives a kill -9
+        # and holds the GPU. Workers of tensor parallelism, which are processes, end with the engine.
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        vllm = _import_vllm()
+        more: dict[str, Any] = {"max_num_seqs": engine.max_num_seqs} if engine.max_num_seqs else {}
+        if vllm.platforms.current_platform.is_cpu():
+            # For a prompt in chunks vLLM winds the request's random numbers back, which PyTorch cannot do
+            # on a CPU.
+            more["enable_chunked_prefill"] = False
+        try:
+            self._engine = vllm.LLM(
+                config.model,
+                revision=config.revision,
+                tokenizer_revision=config.revision,
+                runner="generate",
+                dtype=engine.dtype,
+                max_model_len=engine.max_model_len,
+                tensor_parallel_size=engine.tensor_parallel,
+                gpu_memory_utilization=engine.gpu_memory_utilization,
+                enforce_eager=engine.enforce_eager,
+                use_tqdm_on_load=False,
+                **more,
+            )
+        except Exception as error:  # whatever vLLM, PyTorch or the hub say: one answer for all
+            raise UserError(
+                f"model = {config.model!r}: vLLM did not load it ({type(error).__name__}: {error}). "
+                "Remedy: give a Hugging Face folder or hub name of a causal LM that vLLM supports, and "
+                "settings (vllm.dtype, max_model_len, gpu_memory_utilization) that this machine holds."
+            ) from error
+        self._tokenizer = self._engine.get_tokenizer()
+        has_template = bool(getattr(self._tokenizer, "chat_template", None))
+        require(
+            has_template or config.chat != "always",
+            "chat",
+            config.chat,
+            f"the tokenizer of {config.model} has no chat template",
+            "set chat to auto or never, or put a chat_template.jinja into the model's folder",
+        )
+        self._is_chat = has_template and config.chat != "never"
+        commit = getattr(self._engine.model_config.hf_config, "_commit_hash", None)
+        self._facts = {
+            "sampler": "vllm",
+            "model": settings["model"],
+            "revision": settings["revision"] or commit or "",
+            **sampling_facts(config.sampling),
+        }
+
+    def _encode(self, prompt: str) -> list[int]:
+        """A request's tokens, in the chat template if there is to be one, with at most one BOS."""
+        if self._is_chat:
+            prompt = self._tokenizer.apply_chat_template(
+                [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+            )
+        tokens = list(self._tokenizer.encode(prompt, add_special_tokens=not self._is_chat))
+        bos = self._tokenizer.bos_token_id
+        return tokens[1:] if bos is not None and tokens[:2] == [bos, bos] else tokens
+
+    def _enqueue(self, request: Request, tokens: list[int]) -> str:
+        """Hands a request to the engine; what it has against it, if anything."""
+        sampling = self._config.sampling
+        params = _import_vllm().SamplingParams(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            max_tokens=sampling.max_tokens,
+            stop=list(sampling.stop),
+            seed=request_seed(self._seed, request.key),
+        )
+        try:
+            self._engine.enqueue({"prompt_token_ids": tokens}, params, use_tqdm=False)
+        except (_import_vllm().exceptions.VLLMClientError, ValueError, TypeError) as error:
+            return repr(error)
+        return ""
+
+    def _completion(self, request: Request, output: Any) -> Completion:
+        (reply,) = output.outputs
+        counts: dict[str, Any] = {
+            "num_prompt_tokens": len(output.prompt_token_ids),
+            "num_tokens": len(reply.token_ids),
+        }
+        if reply.finish_reason not in ("stop", "length"):
+            detail = f"finish reason {reply.finish_reason}"
+            return Completion(request.key, "", "error", detail, **counts)
+        facts = self._facts | {"seed": request_seed(self._seed, request.key)}
+        return to_completion(
+            self._config, request, reply.text, reply.finish_reason, facts=facts, **counts
+        )
+
+
+def _import_vllm() -> Any:
+    """The package. Raises UserError where it is missing."""
+    try:
+        import vllm  # pyright: ignore[reportMissingImports]
+        import vllm.distributed  # pyright: ignore[reportMissingImports]
+        import vllm.exceptions  # pyright: ignore[reportMissingImports]
+        import vllm.platforms  # pyright: ignore[reportMissingImports]
+        import vllm.v1.engine.exceptions  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise UserError(
+            f"sampler = 'vllm': vLLM cannot be imported ({error}). Remedy: pip install "
+            "'codepmp_jax[synthesis]', or on a CPU the packages of requirements-vllm.txt."
+        ) from error
+    return vllm
+
+
+def local_folder(model: str) -> pathlib.Path | None:
+    """The folder of a causal LM that `model` names; None where it is a name on the Hugging Face hub.
+
+    Raises UserError where it is a path without such a folder.
+    """
+    folder = pathlib.Path(model)
+    if not folder.is_dir():
+        is_path = model.count("/") > 1 or model.startswith((".", "/", "~")) or folder.exists()
+        require(not is_path, "model", model, "no such folder", "give a Hugging Face folder")
+        return None
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        architectures = config.get("architectures") or []
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"model = {model!r}: has no readable config.json ({error}). Remedy: give a Hugging Face "
+            "folder, as launch/convert.py writes it."
+        ) from error
+    for needed in (_WEIGHTS, ("tokenizer*",)):
+        require(
+            any(any(folder.glob(pattern)) for pattern in needed),
+            "model",
+            model,
+            f"has no {needed[0]} file",
+            "give a complete Hugging Face folder",
+        )
+    require(
+        not any("ForSequenceClassification" in name for name in architectures),
+        "model",
+        model,
+        f"is a reward model ({architectures[:1]}), which vLLM does not let write",
+        "write its LM alone: launch/convert.py to-hf --heads lm",
+    )
+    return folder
+
+
+def fingerprint(folder: pathlib.Path) -> str:
+    """Short id of what a model folder holds: its small files whole; names, sizes and both ends of the weights."""
+    digest = hashlib.sha256()
+    weights = {path for pattern in _WEIGHTS for path in folder.glob(pattern)}
+    for path in sorted({*(folder / name for name in _SMALL), *weights}):
+        if not path.is_file():
+            continue
+        size = path.stat().st_size
+        digest.update(f"{path.name}:{size}:".encode())
+        with open(path, "rb") as file:
+            if path in weights and size > 2 * _ENDS:
+                digest.update(file.read(_ENDS))
+                file.seek(-_ENDS, os.SEEK_END)
+            digest.update(file.read())
+    return digest.hexdigest()[:16]

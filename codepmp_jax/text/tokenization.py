@@ -1,0 +1,378 @@
+"""Text to tokens: tokenizers, the text of a row, and where in it the response begins.
+
+A tokenizer is a folder with `tokenizer.json` and `tokenizer_config.json`, as Hugging Face writes it.
+Special tokens and the chat template come from `tokenizer_config.json`, `special_tokens_map.json` and
+`chat_template.jinja`, the first that has them.
+
+The contract on padding: `pad_id` is the folder's pad token, or its EOS where it names none. Masks come
+from lengths, never from ids, so a pad token that also ends texts does no harm in training; but other
+programs find a row's end by looking for the pad token, so `append_eos` is refused where pad is EOS.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import functools
+import itertools
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jinja2
+import jinja2.ext
+import jinja2.sandbox
+import numpy as np
+import tokenizers
+from etils import epath
+from jaxtyping import Int32
+
+from codepmp_jax.cli.errors import UserError
+from codepmp_jax.files import storage
+from codepmp_jax.records.schema import PreferencePair
+
+EMBEDDED = pathlib.Path(__file__).parent / "assets" / "tokenizer"
+
+_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
+    "chat_template.jinja",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """One row as text."""
+
+    text: str
+    response_start: int
+    """Index of the character at which the response begins."""
+    add_special_tokens: bool = True
+    """False where a chat template has already written them."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EncodedText:
+    """One row as tokens, of its full length."""
+
+    tokens: Int32[np.ndarray, " L"]
+    response_start: int
+    """Index of the first token of the response; L where it has none."""
+    num_response_tokens: int | None = None
+    """Tokens of the response encoded on its own, EOS included; None unless asked for."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tokenizer:
+    """A tokenizer with its special tokens and chat template. Picklable."""
+
+    name: str
+    """What it was loaded as."""
+    pad_id: int
+    eos_id: int | None
+    vocab_size: int
+    """One more than the largest id: the least vocabulary that a model needs."""
+    chat_template: str | None
+    special_tokens: dict[str, str]
+    """By role, e.g. `eos_token`: variables of the chat template."""
+    settings: dict[str, Any] = dataclasses.field(repr=False)
+    """The folder's tokenizer_config.json."""
+    definition: str = dataclasses.field(repr=False)
+    """The folder's tokenizer.json."""
+    backend: tokenizers.Tokenizer = dataclasses.field(repr=False)
+
+    @classmethod
+    def load(cls, name: str) -> Tokenizer:
+        """The tokenizer `embedded` in this package, in a folder, or of that name on the Hugging Face hub.
+
+        Raises UserError where there is none, or one without pad and EOS tokens.
+        """
+        folder = _find(name)
+        definition = _read(folder / "tokenizer.json")
+        assert definition is not None
+        try:
+            backend = tokenizers.Tokenizer.from_str(_with_full_offsets(definition))
+        except Exception as error:  # the library raises nothing narrower
+            raise UserError(
+                f"{folder / 'tokenizer.json'}: not a tokenizer ({error}). Remedy: copy it again."
+            ) from error
+        backend.no_truncation()
+        backend.no_padding()
+        settings = _read_json(folder / "tokenizer_config.json")
+        special_tokens = {
+            role: token["content"] if isinstance(token, dict) else token
+            for role, token in (_read_json(folder / "special_tokens_map.json") | settings).items()
+            if role.endswith("_token") and isinstance(token, str | dict)
+        }
+        ids = {role: backend.token_to_id(token) for role, token in special_tokens.items()}
+        eos_id = ids.get("eos_token")
+        pad_id = eos_id if ids.get("pad_token") is None else ids["pad_token"]
+        if pad_id is None:
+            raise UserError(
+                f"{folder}: names no pad_token and no eos_token of its vocabulary. Remedy: set "
+                "pad_token in tokenizer_config.json."
+            )
+        chat_template = _read(folder / "chat_template.jinja") or _default_template(
+            settings.get("chat_template")
+        )
+        try:
+            _compiled(chat_template or "")
+        except jinja2.TemplateError as error:
+            raise UserError(
+                f"{folder}: its chat template is no Jinja template: {error}."
+            ) from error
+        return cls(
+            name=name,
+            pad_id=pad_id,
+            eos_id=eos_id,
+            vocab_size=1 + max(backend.get_vocab(with_added_tokens=True).values()),
+            chat_template=chat_template,
+            special_tokens=special_tokens,
+            settings=settings,
+            definition=definition,
+            backend=backend,
+        )
+
+    def require_eos(self) -> int:
+        """The EOS that `append_eos` appends. Raises UserError where there is none, or pad is EOS."""
+        if self.eos_id is None:
+            raise UserError(
+                f"data.append_eos = True: the tokenizer {self.name} has no eos_token. Remedy: set it in "
+                "tokenizer_config.json, or set data.append_eos to False."
+            )
+        if self.eos_id == self.pad_id:
+            raise UserError(
+                f"data.append_eos = True: pad and EOS of the tokenizer {self.name} are the same token "
+                f"({self.backend.id_to_token(self.eos_id)}), so a row's end could not be told from its "
+                "padding. Remedy: set another pad_token in tokenizer_config.json, or set "
+                "data.append_eos to False."
+            )
+        return self.eos_id
+
+    def format(self, prompt: str, response: str, template: str) -> Text:
+        """The row of a prompt and a response. `template` holds {prompt} once and ends in {response}."""
+        head, tail = template.removesuffix("{response}").split("{prompt}")
+        start = f"{head}{prompt}{tail}"
+        return Text(start + response, len(start))
+
+    def format_pair(self, pair: PreferencePair, template: str) -> tuple[Text, Text]:
+        """The rows of a pair, chosen and rejected; a conversation goes through the chat template.
+
+        Raises UserError naming the pair where the chat template is missing or refuses it.
+        """
+        if not pair.is_conversation:
+            return (
+                self.format(pair.prompt, pair.chosen, template),
+                self.format(pair.prompt, pair.rejected, template),
+            )
+        try:
+            prompt = json.loads(pair.prompt)
+            start = self.render(prompt, add_generation_prompt=True)
+            chosen, rejected = (
+                self.render(prompt + json.loads(response), add_generation_prompt=False)
+                for response in (pair.chosen, pair.rejected)
+            )
+        except (ValueError, TypeError, jinja2.TemplateError) as error:
+            raise UserError(f"pair {pair.pair_id}: {error}") from error
+        return _after(start, chosen), _after(start, rejected)
+
+    def render(self, messages: list[dict[str, str]], add_generation_prompt: bool = False) -> str:
+        """The chat template's text. Raises ValueError where there is no template."""
+        if self.chat_template is None:
+            raise ValueError(
+                f"it is a conversation, but the tokenizer {self.name} has no chat template. Remedy: put "
+                "a chat_template.jinja into the tokenizer's folder, or import the pairs as strings."
+            )
+        return _compiled(self.chat_template).render(
+            messages=messages,
+            tools=None,
+            documents=None,
+            add_generation_prompt=add_generation_prompt,
+            **self.special_tokens,
+        )
+
+    def encode(
+        self, texts: Sequence[Text], append_eos: bool = False, response_alone: bool = False
+    ) -> list[EncodedText]:
+        """The rows as tokens, nothing truncated.
+
+        A token counts as the response's where all its characters do: one that straddles the boundary is
+        the prompt's. `append_eos` ends each row in EOS, which is the response's. `response_alone` also
+        counts the tokens of each response encoded on its own.
+        """
+        eos_id = self.require_eos() if append_eos else None
+        encodings: list[Any] = [None] * len(texts)
+        for special in (True, False):
+            places = [i for i, text in enumerate(texts) if text.add_special_tokens is special]
+            if places:
+                batch = self.backend.encode_batch(
+                    [texts[i].text for i in places], add_special_tokens=special
+                )
+                for i, encoding in zip(places, batch, strict=True):
+                    encodings[i] = encoding
+        counts: list[int | None] = [None] * len(texts)
+        if response_alone:
+            responses = [text.text[text.response_start :] for text in texts]
+            alone = self.backend.encode_batch(responses, add_special_tokens=False)
+            counts = [len(encoding) for encoding in alone]
+        rows = []
+        for text, encoding, count in zip(texts, encodings, counts, strict=True):
+            tokens = encoding.ids
+            start = _first_token(encoding, text.response_start)
+            if eos_id is not None and tokens[-1:] != [eos_id]:
+                tokens = [*tokens, eos_id]
+                count = None if count is None else count + 1
+            rows.append(EncodedText(np.array(tokens, np.int32), start, count))
+        return rows
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes tokenizer.json and tokenizer_config.json, which AutoTokenizer opens."""
+        settings = {"tokenizer_class": "PreTrainedTokenizerFast"} | self.settings
+        settings |= self.special_tokens | {"pad_token": self.backend.id_to_token(self.pad_id)}
+        if self.chat_template is not None:
+            settings["chat_template"] = self.chat_template
+        folder = storage.to_path(folder)
+        storage.write_text(folder / "tokenizer.json", self.definition)
+        storage.write_text(
+            folder / "tokenizer_config.json",
+            json.dumps(settings, indent=2, ensure_ascii=False) + "\n",
+        )
+
+
+# --- folders --------------------------------------------------------------------------------------
+
+
+def _find(name: str) -> epath.Path:
+    """The folder of a tokenizer; of a hub name, the tokenizer's files only are downloaded."""
+    folder = storage.to_path(EMBEDDED if name == "embedded" else name)
+    if not folder.is_dir():
+        if name == "embedded" or name.count("/") > 1 or name.startswith((".", "/", "~", "gs:")):
+            raise UserError(
+                f"data.tokenizer = {name!r}: no such folder. Remedy: give a folder with tokenizer.json, "
+                "a name on the Hugging Face hub, or 'embedded'."
+            )
+        from huggingface_hub import snapshot_download
+
+        try:
+            folder = storage.to_path(snapshot_download(name, allow_patterns=list(_FILES)))
+        except Exception as error:  # no network, no such name, no access: one answer for all
+            raise UserError(
+                f"data.tokenizer = {name!r}: is no folder, and the Hugging Face hub did not give it "
+                f"({type(error).__name__}: {error}). Remedy: give a folder with tokenizer.json, or "
+                "'embedded'."
+            ) from error
+    if not (folder / "tokenizer.json").is_file():
+        raise UserError(
+            f"data.tokenizer = {name!r}: {folder} has no tokenizer.json. Remedy: save it with "
+            "transformers' AutoTokenizer.from_pretrained(...).save_pretrained(FOLDER)."
+        )
+    return folder
+
+
+def _read(path: epath.Path) -> str | None:
+    return path.read_bytes().decode() if path.is_file() else None
+
+
+def _read_json(path: epath.Path) -> dict[str, Any]:
+    try:
+        return json.loads(_read(path) or "{}")
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not JSON ({error}). Remedy: copy it again.") from error
+
+
+def _with_full_offsets(definition: str) -> str:
+    """The tokenizer with offsets that cover the white space at the start of a token.
+
+    With `trim_offsets`, " x" would claim to begin at x, also where the space is still the prompt's.
+    """
+
+    def untrimmed(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {
+                key: False if key == "trim_offsets" else untrimmed(value)
+                for key, value in part.items()
+            }
+        return [untrimmed(value) for value in part] if isinstance(part, list) else part
+
+    parsed = json.loads(definition)
+    for step in ("pre_tokenizer", "post_processor"):
+        parsed[step] = untrimmed(parsed.get(step))
+    return json.dumps(parsed, ensure_ascii=False)
+
+
+# --- the response's first token -------------------------------------------------------------------
+
+
+def _first_token(encoding: Any, start: int) -> int:
+    """Index of the first token from which on no token covers a character before `start`."""
+    token = encoding.char_to_token(start)
+    if token is None:
+        # No token has this character: the response is empty, or the normalizer took the character.
+        specials = encoding.special_tokens_mask
+        spans = zip(encoding.offsets, specials, strict=True)
+        before = [
+            i for i, ((first, _), special) in enumerate(spans) if not special and first < start
+        ]
+        if before:
+            return before[-1] + 1
+        return next((i for i, special in enumerate(specials) if not special), len(specials))
+    while token < len(encoding):
+        span = encoding.token_to_chars(token)
+        if span is None or span[0] >= start:
+            break
+        token += 1
+    return token
+
+
+def _after(prompt: str, text: str) -> Text:
+    """The row whose response begins where `text` leaves `prompt`."""
+    same = itertools.takewhile(lambda both: both[0] == both[1], zip(prompt, text, strict=False))
+    return Text(text, sum(1 for _ in same), add_special_tokens=False)
+
+
+# --- chat templates: the environment that transformers gives them ---------------------------------
+
+
+class _Generation(jinja2.ext.Extension):
+    """`{% generation %}...{% endgeneration %}` marks the assistant's text; its body is the text."""
+
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: Any) -> Any:
+        """The statements between the two tags."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _raise_exception(message: str) -> None:
+    raise jinja2.TemplateError(message)
+
+
+def _tojson(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, **options)
+
+
+def _strftime_now(pattern: str) -> str:
+    return datetime.datetime.now().strftime(pattern)
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(template: str) -> jinja2.Template:
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=[_Generation, jinja2.ext.loopcontrols],
+    )
+    environment.filters["tojson"] = _tojson
+    environment.globals["raise_exception"] = _raise_exception
+    environment.globals["strftime_now"] = _strftime_now
+    return environment.from_string(template)
+
+
+def _default_template(chat_template: Any) -> str | None:
+    """The one template, or the one called `default` of several."""
+    if isinstance(chat_template, list):
+        named = {entry["name"]: entry["template"] for entry in chat_template}
+        return named.get("default")
+    return chat_template

@@ -1,0 +1,154 @@
+"""What a run tells: log lines and metrics, from process 0 only."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pathlib
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+from google.protobuf.json_format import ParseDict
+from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from codepmp_jax.devices.chips import chip_of
+from codepmp_jax.files import storage
+
+logger = logging.getLogger("codepmp_jax")
+
+# Seconds between two appends to a bucket, but for those by `flush`.
+_SEND_EVERY = 60.0
+
+
+def is_main_process() -> bool:
+    """Whether this process writes what a run writes once."""
+    return jax.process_index() == 0
+
+
+def setup_logging() -> None:
+    """Log lines with time on stderr; the other processes only warn."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger.handlers = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.INFO if is_main_process() else logging.WARNING)
+
+
+def peak_flops() -> float | None:
+    """Peak bfloat16 FLOP/s of all devices together; None where the device's peak is not known."""
+    peak = chip_of(jax.devices()[0].device_kind).peak_flops
+    return None if peak is None else peak * jax.device_count()
+
+
+class MetricsWriter:
+    """Rows of metrics to metrics.jsonl and TensorBoard; does nothing but on process 0.
+
+    In a bucket files cannot grow: there, what is new is sent every minute and by `flush`.
+    """
+
+    def __init__(self, workdir: str | os.PathLike[str], step: int):
+        """Appends to the rows up to `step`; later ones belong to steps that will be done again."""
+        self._file = self._board = None
+        self.last_step = 0
+        """The last step that had a row."""
+        if not is_main_process():
+            return
+        self._target = storage.to_path(workdir)
+        self._spool = (
+            tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+            if storage.is_bucket(workdir)
+            else None
+        )
+        self._sent: dict[str, int] = {}
+        self._flushed = time.monotonic()
+        folder = pathlib.Path(self._spool.name if self._spool else workdir)
+        with storage.storage_errors(workdir, "written"):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._drop_rows_after(step)
+            self._file = (folder / "metrics.jsonl").open("a")
+            there = storage.files(self._target / "tensorboard")
+            self._board = _open_board(folder / "tensorboard", there)
+        # TensorBoard forgets what an earlier process wrote of the steps from here on.
+        self._add(step + 1, session_log={"status": "START"})
+
+    def _drop_rows_after(self, step: int) -> None:
+        path = self._target / "metrics.jsonl"
+        if not path.exists():
+            return
+        text = path.read_text()
+        # What follows the last newline is a row that a killed process did not finish.
+        lines = text.split("\n")[:-1]
+        steps = [json.loads(line)["step"] for line in lines]
+        self.last_step = max(steps, default=0)
+        kept = "".join(
+            f"{line}\n" for line, written in zip(lines, steps, strict=True) if written <= step
+        )
+        if kept != text:
+            storage.write_text(path, kept)
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Writes a row; it has a `step`, and its other entries are numbers or None."""
+        if self._file is None or self._board is None:
+            return
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        values = [
+            {"tag": name, "simple_value": value}
+            for name, value in row.items()
+            if name != "step" and value is not None
+        ]
+        self._add(row["step"], summary={"value": values})
+        if self._spool and time.monotonic() - self._flushed > _SEND_EVERY:
+            self.flush()
+
+    def flush(self) -> None:
+        """Makes the rows outlast this process and its machine; to be called before a checkpoint is saved."""
+        if self._file is None or self._board is None:
+            return
+        self._board.flush()
+        os.fsync(self._file.fileno())
+        if self._spool:
+            self._send(pathlib.Path(self._spool.name))
+        self._flushed = time.monotonic()
+
+    def _send(self, spool: pathlib.Path) -> None:
+        """Appends what is new in each file to its object."""
+        with storage.storage_errors(self._target, "written"):
+            for path in sorted(path for path in spool.rglob("*") if path.is_file()):
+                name = path.relative_to(spool).as_posix()
+                with path.open("rb") as file:
+                    file.seek(self._sent.get(name, 0))
+                    storage.append(self._target / name, file.read())
+                    self._sent[name] = file.tell()
+
+    def _add(self, step: int, **content: dict[str, Any]) -> None:
+        assert self._board is not None
+        event = {"wall_time": time.time(), "step": step, **content}
+        self._board.add_event(ParseDict(event, Event()))
+
+    def close(self) -> None:
+        """Flushes both."""
+        if self._file is None or self._board is None:
+            return
+        try:
+            self.flush()
+        finally:
+            self._file.close()
+            self._board.close()
+            if self._spool:
+                self._spool.cleanup()
+
+
+def _open_board(folder: pathlib.Path, there: Iterable[str]) -> EventFileWriter:
+    """A new file of events beside those `there`. TensorBoard reads files in the order of their names, which
+    begin with the second: within the second of the newest one, the order would be that of process numbers."""
+    started = {int(name.split(".")[3]) for name in there if name.startswith("events.out.tfevents.")}
+    while int(time.time()) in started:
+        time.sleep(0.05)
+    return EventFileWriter(str(folder))

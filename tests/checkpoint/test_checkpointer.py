@@ -1,0 +1,354 @@
+from __future__ import annotations
+
+import itertools
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from codepmp_jax.checkpoint.checkpointer import _WRITTEN_LAST, Checkpointer, gather
+from codepmp_jax.cli import exit_codes
+from codepmp_jax.cli.errors import StoreError, UserError
+from codepmp_jax.config import CheckpointConfig
+from codepmp_jax.files import checksums, storage
+
+ABSTRACT = {"kernel": jax.ShapeDtypeStruct((4,), "float32")}
+OPTIMIZER = {"count": jax.ShapeDtypeStruct((), "float32")}
+
+
+@pytest.fixture(params=["disk", "bucket"])
+def workdir(request, tmp_path) -> str:
+    if request.param == "disk":
+        return str(tmp_path / "run")
+    request.getfixturevalue("bucket")
+    return "gs://code/run"
+
+
+def save(
+    workdir, *steps: int, metrics: dict[int, dict[str, float]] | None = None, **config
+) -> None:
+    checkpointer = Checkpointer(str(workdir), CheckpointConfig(**config))
+    for step in steps:
+        params = {"kernel": jax.numpy.full((4,), float(step))}
+        count = {"count": jax.numpy.zeros(())}
+        found = (metrics or {}).get(step)
+        checkpointer.save(step, params, count, [{"n": step}], {"seed": 1}, found)
+    checkpointer.close()
+
+
+def steps_of(workdir) -> list[int]:
+    folders = {name.split("/")[0] for name in storage.files(f"{workdir}/checkpoints")}
+    return sorted(int(name) for name in folders if name.isdecimal())
+
+
+def test_every_item_comes_back(workdir):
+    save(workdir, 5)
+    restored = Checkpointer(workdir).restore(ABSTRACT, OPTIMIZER)
+    np.testing.assert_array_equal(restored.params["kernel"], np.full(4, 5.0))
+    assert (restored.data, restored.config) == ([{"n": 5}], {"seed": 1})
+
+
+def test_the_newest_are_kept(workdir):
+    save(workdir, 1, 2, 3, keep=2)
+    reader = Checkpointer(workdir)
+    assert reader.latest_step() == 3
+    assert steps_of(workdir) == [2, 3]
+    assert reader.restore_params(ABSTRACT, 2)["kernel"][0] == 2
+    with pytest.raises(UserError, match="there are: 2, 3"):
+        reader.restore_params(ABSTRACT, 1)
+
+
+def test_what_one_setting_keeps_is_kept(tmp_path):
+    """Also over a restart, which reads the metrics from the checkpoints."""
+    steps = [2, 3, 4, 5, 6, 7, 8, 10, 12, 14]
+    accuracy = {3: 0.5, 5: 0.9, 6: 0.6, 7: 0.4, 10: 0.8}
+    metrics = {
+        step: {"eval_accuracy": value, "eval_loss": 1 - value} for step, value in accuracy.items()
+    }
+    config = {
+        "keep": 2,
+        "every_steps": 2,
+        "keep_every_steps": 6,
+        "keep_spaced_from": 4,
+        "keep_best": 2,
+    }
+    save(tmp_path / "a", *steps[:6], metrics=metrics, **config)
+    save(tmp_path / "a", *steps[6:], metrics=metrics, **config)
+    # 12 and 14 are the newest, 6 and 12 divisible; the series 4, 5, 6, 7, 8, 10, 11, 13 ...; best 5 and 10.
+    assert steps_of(tmp_path / "a") == [4, 5, 6, 7, 8, 10, 12, 14]
+    lowest = {"keep_best": 1, "best_metric": "eval_loss", "best_is": "lowest", "keep": 1}
+    save(tmp_path / "b", *steps, metrics=metrics, **lowest)
+    assert steps_of(tmp_path / "b") == [5, 14]
+
+
+def test_the_spaced_series_is_saved_too(tmp_path):
+    config = CheckpointConfig(every_steps=100, keep_spaced_from=100)
+    series = config.spaced_steps(1000)
+    assert series == [100, 119, 141, 168, 200, 238, 283, 336, 400, 476, 566, 673, 800, 951]
+    checkpointer = Checkpointer(str(tmp_path), config)
+    saved = [step for step in range(1, 1001) if checkpointer.should_save(step)]
+    assert saved == sorted({*range(100, 1001, 100), *series})
+    checkpointer.close()
+
+
+def test_a_best_metric_that_the_evaluation_lacks_is_named(tmp_path):
+    with pytest.raises(
+        UserError, match=r"checkpoint\.best_metric = 'eval_acc': .* one of eval_accuracy"
+    ):
+        save(tmp_path, 1, metrics={1: {"eval_accuracy": 1.0}}, keep_best=1, best_metric="eval_acc")
+
+
+def test_parameters_of_another_shape_are_refused(tmp_path):
+    save(tmp_path, 1)
+    other = {"kernel": jax.ShapeDtypeStruct((5,), "float32")}
+    with pytest.raises(UserError, match="checkpoints/1: cannot be restored"):
+        Checkpointer(str(tmp_path)).restore_params(other)
+
+
+# --- damage ---------------------------------------------------------------------------------------
+
+
+def flip(path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def restore(workdir, **config):
+    checkpointer = Checkpointer(workdir, CheckpointConfig(**config))
+    try:
+        return checkpointer.latest_step(), checkpointer.restore(ABSTRACT, OPTIMIZER)
+    finally:
+        checkpointer.close()
+
+
+def test_each_file_is_missed_and_each_flipped_byte_seen(tmp_path):
+    save(tmp_path, 1)
+    folder = storage.to_path(tmp_path / "checkpoints" / "1")
+    names = sorted(name for name in storage.files(folder) if name not in _WRITTEN_LAST)
+    assert len(names) > 10
+    assert checksums.faults(folder) == []
+    for name in names:
+        path = folder / name
+        before = path.read_bytes()
+        flip(path)
+        assert checksums.faults(folder), name
+        path.unlink()
+        (fault,) = checksums.faults(folder)
+        assert fault == f"{name} is missing"
+        path.write_bytes(before)
+    parts = [checksums.faults(folder, ("",), part, 3) for part in range(3)]
+    assert parts == [[], [], []]
+
+
+def test_hosts_share_the_comparison(tmp_path):
+    """Together they see every fault, and none sees that of another."""
+    save(tmp_path, 1)
+    folder = storage.to_path(tmp_path / "checkpoints" / "1")
+    for name in ("params/_METADATA", "data/metadata", "config/metadata", "optimizer/_METADATA"):
+        flip(folder / name)
+    parts = [checksums.faults(folder, ("",), part, 2) for part in range(2)]
+    assert sorted(itertools.chain(*parts)) == checksums.faults(folder)
+    assert len(checksums.faults(folder)) == 4
+    assert all(len(part) < 4 for part in parts)
+
+
+def largest(workdir, step: int):
+    """The file with the values of a checkpoint's parameters."""
+    folder = storage.to_path(workdir) / "checkpoints" / str(step) / "params"
+    files = storage.files(folder)
+    return folder / max(files, key=lambda name: ("/d/" in name, files[name].num_bytes))
+
+
+@pytest.mark.parametrize("fall_back", [False, True])
+def test_a_flipped_byte_is_an_error_or_goes_back_loudly(workdir, caplog, fall_back):
+    save(workdir, 1, 2, 3)
+    path = largest(workdir, 3)
+    flip(path)
+    named = f"checkpoints/3: {str(path).partition('/checkpoints/3/')[2]} is damaged"
+    # Also for those who read the parameters only.
+    with pytest.raises(UserError, match=named):
+        Checkpointer(workdir).restore_params(ABSTRACT)
+    if not fall_back:
+        with pytest.raises(UserError, match=f"{named}.*--checkpoint.fall-back goes back to step 2"):
+            restore(workdir)
+        assert steps_of(workdir) == [1, 2, 3]
+        return
+    step, restored = restore(workdir, fall_back=True)
+    assert (step, restored.data) == (2, [{"n": 2}])
+    assert named in caplog.text
+    assert "going back to step 2" in caplog.text
+    # Nothing is lost, and the step can be saved again.
+    save(workdir, 3)
+    assert restore(workdir)[1].data == [{"n": 3}]
+    largest(workdir, 3).unlink()
+    assert restore(workdir, fall_back=True)[0] == 2
+    folders = {name.split("/")[0] for name in storage.files(f"{workdir}/checkpoints")}
+    assert folders == {"1", "2", "3.damaged", "3.damaged.2"}
+
+
+def test_where_all_are_damaged_nothing_starts_afresh(tmp_path):
+    save(tmp_path, 1, 2)
+    for step in (1, 2):
+        largest(tmp_path, step).unlink()
+    with pytest.raises(UserError, match=r"checkpoints/1: \S+ is missing"):
+        restore(str(tmp_path), fall_back=True)
+
+
+@pytest.mark.parametrize("cut_off", ["early", "late"])
+def test_what_a_save_left_unfinished_is_told_and_not_restored(workdir, caplog, cut_off):
+    """Cut off while it writes its files, or when only the sign that it is whole is missing."""
+    save(workdir, 1, 2)
+    folder = storage.to_path(workdir) / "checkpoints"
+    unfinished = folder / ("3" if storage.is_bucket(workdir) else "3.orbax-checkpoint-tmp")
+    missing = ["commit_success.txt", *(["checksums.json"] if cut_off == "early" else [])]
+    for name in storage.files(folder / "2"):
+        if name not in missing:
+            target = unfinished / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((folder / "2" / name).read_bytes())
+    assert Checkpointer(workdir).latest_step() == 2
+    assert unfinished.exists()
+    step, restored = restore(workdir)
+    assert (step, restored.data) == (2, [{"n": 2}])
+    assert f"{unfinished}: the process that saved it ended before it was whole" in caplog.text
+    assert not unfinished.exists()
+    assert (folder / "3.unfinished").exists() == (cut_off == "late")
+    save(workdir, 3)
+
+
+_KILLED = """
+import sys, jax, jax.numpy as jnp
+from codepmp_jax.checkpoint.checkpointer import Checkpointer
+from codepmp_jax.config import CheckpointConfig
+checkpointer = Checkpointer(sys.argv[1], CheckpointConfig(keep=2))
+for step in range(1 + (checkpointer.latest_step() or 0), 10_000):
+    params = {"kernel": jnp.full((4,), float(step)), "more": jnp.full((300_000,), float(step))}
+    checkpointer.save(step, params, {"count": jnp.zeros(())}, [{"n": step}], {"seed": 1})
+    print(step, flush=True)
+"""
+
+
+def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
+    abstract = ABSTRACT | {"more": jax.ShapeDtypeStruct((300_000,), "float32")}
+    rng = np.random.default_rng(0)
+    before = 0
+    for _ in range(3):
+        process = subprocess.Popen(
+            [sys.executable, "-c", _KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        for _ in range(rng.integers(2, 5)):
+            started = int(process.stdout.readline())
+        time.sleep(rng.uniform(0, 0.1))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        checkpointer = Checkpointer(str(tmp_path), CheckpointConfig())
+        step = checkpointer.latest_step()
+        assert step is not None
+        # All but the last of those that had started were waited for.
+        assert step >= max(before, started - 1)
+        restored = checkpointer.restore(abstract, OPTIMIZER)
+        assert restored.data == [{"n": step}]
+        assert np.all(restored.params["more"] == step)
+        checkpointer.close()
+        before = step
+
+
+# --- places ---------------------------------------------------------------------------------------
+
+
+def test_one_run_at_a_time(workdir):
+    first = Checkpointer(workdir, CheckpointConfig())
+    with pytest.raises(UserError, match=r"run/\.lock: is held by process \d+"):
+        Checkpointer(workdir, CheckpointConfig())
+    first.close()
+    Checkpointer(workdir, CheckpointConfig()).close()
+
+
+def test_a_place_that_cannot_be_written_is_told_at_the_start(tmp_path, bucket):
+    (tmp_path / "file").write_text("")
+    for workdir in (str(tmp_path / "file" / "run"), "gs://nobody/run"):
+        with pytest.raises(UserError, match=f"{workdir}.* cannot be written"):
+            Checkpointer(workdir, CheckpointConfig())
+
+
+def test_a_store_that_fails_is_told_apart_from_a_mistake(tmp_path):
+    """By the exit status: what starts runs again does so after the one and not after the other."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError) as raised:
+        Checkpointer(str(tmp_path / "file" / "run"), CheckpointConfig())
+    assert raised.value.status == exit_codes.STORE
+    with pytest.raises(UserError) as raised:
+        Checkpointer(str(tmp_path / "none"))
+    assert raised.value.status == exit_codes.MISTAKE
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("come again, 503"), ValueError("UNAVAILABLE: Error reading"), None]
+)
+def test_a_store_that_fails_while_it_restores_is_no_mistake(workdir, monkeypatch, error):
+    """Else a run whose bucket fails for a while would not be started again."""
+
+    def fail(*args: object, **more: object) -> None:
+        raise error or jax.errors.JaxRuntimeError("Connection closed by peer")
+
+    save(workdir, 1)
+    checkpointer = Checkpointer(workdir)
+    monkeypatch.setattr(checkpointer._manager, "restore", fail)
+    expected = jax.errors.JaxRuntimeError if error is None else StoreError
+    with pytest.raises(expected, match="closed by peer" if error is None else "/1: cannot be read"):
+        checkpointer.restore_config()
+
+
+def test_a_disk_without_room_is_told_at_the_start(tmp_path):
+    checkpointer = Checkpointer(str(tmp_path), CheckpointConfig())
+    checkpointer.require_room(ABSTRACT)
+    with pytest.raises(UserError, match=r"a checkpoint takes 4000000000000 MB, but its disk has"):
+        checkpointer.require_room({"kernel": jax.ShapeDtypeStruct((10**9, 10**9), "float32")})
+    checkpointer.close()
+
+
+def steps_until_it_is_told(checkpointer: Checkpointer) -> None:
+    for step in itertools.count(3):
+        assert not checkpointer.should_save(step)
+        time.sleep(0.01)
+
+
+def test_a_disk_that_fills_up_ends_the_run_and_keeps_what_is_there(tmp_path):
+    """No file of 100 kB can be written any more, as none can where a disk is full."""
+    checkpointer = Checkpointer(str(tmp_path), CheckpointConfig(every_steps=1000))
+    params = {"kernel": jax.random.normal(jax.random.key(0), (100_000,))}
+    checkpointer.save(1, params, None, [], {})
+    checkpointer.wait()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        checkpointer.save(2, params, None, [], {})
+        with pytest.raises(UserError, match=r"checkpoints/2: cannot be written .*File too large"):
+            steps_until_it_is_told(checkpointer)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with pytest.raises(UserError, match="cannot be written"):
+        checkpointer.close()
+    after = Checkpointer(str(tmp_path), CheckpointConfig())
+    assert after.latest_step() == 1
+    after.close()
+
+
+def test_counts_beyond_32_bits_travel_between_processes(monkeypatch):
+    """What process_allgather gives for two processes; one process has nothing to gather."""
+    state = {"tokens": 19_000_000_000, "pairs": 28_000_000}
+    assert gather(state) == [state]
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(
+        "codepmp_jax.checkpoint.checkpointer.multihost_utils.process_allgather",
+        lambda parts: np.stack([parts, parts]),
+    )
+    assert gather(state) == [state, state]

@@ -1,0 +1,76 @@
+import dataclasses
+
+import pytest
+
+from codepmp_jax.cli.errors import UserError
+from codepmp_jax.config import DataConfig, ModelConfig, TrainConfig
+from codepmp_jax.devices import chips
+
+
+def test_every_device_kind_names_one_chip():
+    kinds = [kind for chip in chips.CHIPS.values() for kind in chip.device_kinds]
+    assert len(kinds) == len(set(kinds))
+    for chip in chips.CHIPS.values():
+        assert all(chips.chip_of(kind) is chip for kind in chip.device_kinds)
+    assert chips.chip_of("TPU v5 lite").name == "v5e"
+    assert chips.chip_of("TPU v5").name == "v5p"
+
+
+def test_an_unknown_device_has_no_peak_and_attention_that_runs_anywhere():
+    chip = chips.chip_of("Abacus 3000")
+    assert (chip.peak_flops, chip.attention, dict(chip.compiler_options)) == (None, "xla", {})
+
+
+def test_resolve_fills_what_is_left_open_and_nothing_else():
+    config = TrainConfig()
+    resolved = chips.resolve(config, chips.CHIPS["v5p"])
+    assert (resolved.model.attention, resolved.model.attention_block) == ("splash", 512)
+    set_ = ModelConfig(attention="xla", attention_block=256)
+    config = dataclasses.replace(config, model=set_)
+    assert chips.resolve(config, chips.CHIPS["v5p"]) == config
+
+
+CAPPED = ModelConfig(family="gemma2", attention_soft_cap=50.0)
+SLIDING = ModelConfig(family="mistral", sliding_window=100)
+
+
+@pytest.mark.parametrize("model", [CAPPED, SLIDING], ids=["capped", "sliding"])
+def test_attention_on_gpus_is_xla_where_the_kernels_lack_what_the_model_has(model):
+    data = DataConfig(max_length=101)
+    config = TrainConfig(model=model, data=data)
+    assert chips.resolve(config, chips.CHIPS["h100"]).model.attention == "xla"
+    assert chips.resolve(config, chips.CHIPS["v5p"]).model.attention == "splash"
+    asked = dataclasses.replace(model, attention="pallas_gpu")
+    with pytest.raises(
+        UserError, match=r"model\.attention = 'pallas_gpu': knows neither .*Remedy: "
+    ):
+        chips.resolve(TrainConfig(model=asked, data=data), chips.CHIPS["h100"])
+
+
+def test_a_window_that_no_text_leaves_asks_for_nothing():
+    config = TrainConfig(model=SLIDING, data=DataConfig(max_length=100))
+    assert chips.resolve(config, chips.CHIPS["h100"]).model.attention == "pallas_gpu"
+
+
+def test_options_of_the_config_go_over_the_chips():
+    chip = chips.CHIPS["v5p"]
+    assert chips.compiler_options(TrainConfig(), chip) == chip.compiler_options
+    name = next(iter(chip.compiler_options))
+    config = TrainConfig(compiler_options=(f"{name}=false", "xla_new=a=b"))
+    merged = chips.compiler_options(config, chip)
+    assert merged == {**chip.compiler_options, name: "false", "xla_new": "a=b"}
+    assert chip.compiler_options[name] == "true"
+
+
+@pytest.mark.parametrize("option", ["xla_flag", "--xla_flag=1", "flag=1", "xla_a=1 xla_b=2"])
+def test_an_option_of_another_form_is_refused(option):
+    with pytest.raises(UserError, match=r"compiler_options = .*must be NAME=VALUE.*Remedy: "):
+        TrainConfig(compiler_options=(option,))
+
+
+def test_every_option_of_every_chip_is_shown():
+    lines = chips.describe_options()
+    for chip in chips.CHIPS.values():
+        for option, value in chip.compiler_options.items():
+            assert f"  {chip.name}: {option}={value}" in lines
+    assert len(lines) == 2 + sum(len(chip.compiler_options) for chip in chips.CHIPS.values())
