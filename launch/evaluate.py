@@ -20,10 +20,10 @@ from codepmp_jax.config import presets
 COMMANDS = {
     "problems": (config.ProblemsConfig, "problems", "Writes the problems of a benchmark."),
     "judge": (config.JudgeConfig, "judging", "Judges candidates."),
-    "score": (config.ScoreConfig, "scoring", "Scores candidates or pairs."),
+    "score": (config.ScoreConfig, "scorers.scoring", "Scores candidates or pairs."),
     "accuracy": (config.AccuracyConfig, "accuracy", "Pairwise accuracy of scores."),
     "best-of-n": (config.BestOfNConfig, "best_of_n", "Best-of-N of scores over judged candidates."),
-    "report": (config.ReportConfig, "report", "Puts several evaluations side by side."),
+    "report": (config.ReportConfig, "reports.report", "Puts several evaluations side by side."),
 }
 
 
