@@ -113,6 +113,9 @@ class ModelConfig(Config):
     keeps nothing; `save_attention` what attention put out; `save_qkv_attention` its inputs too;
     `save_mlp_attention` the MLP's hidden layer too; `dots_with_no_batch_dims` every matmul's output; `none`
     everything. `offload_qkv_attention` keeps as much as `save_qkv_attention`, in the host's memory."""
+    heads: tuple[tuple[str, int], ...] = ()
+    """NAME SIZE ...: heads beside the LM head and the score head, from hidden states to SIZE float32 numbers;
+    the objective adds those it needs."""
     init_from: str | None = None
     """Hugging Face folder or training run to start from; random initialisation if not given."""
     init_std: float = 0.02

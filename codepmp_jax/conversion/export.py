@@ -190,7 +190,13 @@ def to_hf(convert: ConvertConfig, check: Check | None = None) -> pathlib.Path:
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    with_score = convert.heads == "both" or (convert.heads == "auto" and config.loss.rm_coef > 0)
+    with_score = convert.heads == "both" or (convert.heads == "auto" and config.loss.trains_rewards)
+    if config.model.heads:
+        logger.warning(
+            "%s: heads left out, as Hugging Face has no place for them: %s",
+            convert.run,
+            ", ".join(dict(config.model.heads)),
+        )
     tensors = plan_tensors(config, params, with_score)
     _require_room(partial, sum(int(np.prod(tensor.shape)) for tensor in tensors), convert.dtype)
     with storage.storage_errors(partial, "written"):

@@ -212,11 +212,26 @@ def load_folder(config: ModelConfig, abstract: Params, seed: int) -> Params:
     return nested(arrays)
 
 
+def _restore(run: str, abstract: Params) -> Params:
+    """The newest parameters of a run, without the heads of `abstract` that its model lacks."""
+    checkpointer = Checkpointer(run)
+    saved = presets.from_json(TrainConfig, checkpointer.restore_config(), run)
+    heads = {
+        name: head
+        for name, head in abstract.get("heads", {}).items()
+        if name in dict(saved.model.heads)
+    }
+    return checkpointer.restore_params(
+        {name: tree for name, tree in abstract.items() if name != "heads"}
+        | ({"heads": heads} if heads else {})
+    )
+
+
 def params_loader(config: TrainConfig) -> Callable[[Params], Params] | None:
     """What fills a new run's parameters from model.init_from of a resolved config; None for random."""
     source = config.model.init_from
     if source is None:
         return None
     if is_run(source):
-        return lambda abstract: Checkpointer(source).restore_params(abstract)
+        return lambda abstract: _restore(source, abstract)
     return lambda abstract: load_folder(config.model, abstract, config.seed)

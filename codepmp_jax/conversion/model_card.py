@@ -145,7 +145,7 @@ def write(
 # {pathlib.Path(convert.run).resolve().name}, step {step}
 
 A {model.family} {kind} in {convert.dtype}, trained {started} with codepmp_jax: preference model pretraining
-([CodePMP](https://arxiv.org/abs/2410.02229)), pair loss x {config.loss.rm_coef:g} + LM loss x {config.loss.lm_coef:g}.
+([CodePMP](https://arxiv.org/abs/2410.02229)), {config.loss.summary}.
 
 ## Texts
 

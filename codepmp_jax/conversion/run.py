@@ -60,6 +60,7 @@ def from_hf(convert: FromHfConfig) -> pathlib.Path:
     model = dataclasses.replace(
         config.model,
         init_from=str(folder),
+        heads=(),
         tie_embeddings=convert.tie_embeddings,
         score_init_std=convert.score_init_std,
     )

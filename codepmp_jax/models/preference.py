@@ -42,6 +42,13 @@ class PreferenceModel(nnx.Module):
             else Projection(rngs, (dim, config.vocab_size), ("embed", "vocab"), std=config.init_std)
         )
         self.score = Projection(rngs, (dim, 1), ("embed", None), std=config.score_init_std)
+        if config.heads:
+            self.heads = nnx.Dict(
+                {
+                    name: Projection(rngs, (dim, size), ("embed", None), std=0.0)
+                    for name, size in config.heads
+                }
+            )
         self.logit_soft_cap = config.logit_soft_cap
 
     def __call__(
@@ -60,6 +67,10 @@ class PreferenceModel(nnx.Module):
         """r = hidden[place] @ w, in float32 (arXiv 2410.02229, section 3)."""
         last = jnp.take_along_axis(hidden, places[..., None], axis=1)
         return self.score(last.astype(jnp.float32))[..., 0]
+
+    def head(self, name: str, hidden: Float[Array, "*B D"]) -> Float[Array, "*B K"]:
+        """What the head of config.heads says of hidden states, in float32."""
+        return self.heads[name](hidden.astype(jnp.float32))
 
     def lm_kernel(self) -> Float[Array, "D V"]:
         """The matrix from hidden states to logits: the LM head, or the embedding's transpose."""

@@ -200,7 +200,9 @@ class _Loop:
         self._goodput.write_now_and_then()
         if rows:
             figures = {
-                name: f"{self._last.get(name) or math.nan:.3f}" for name in ("loss", "accuracy")
+                name: f"{self._last[name] or math.nan:.3f}"
+                for name in ("loss", "accuracy")
+                if name in self._last
             }
             self._bar.set_postfix(figures, refresh=False)
             self._bar.update(rows[-1]["step"] - self._bar.n)

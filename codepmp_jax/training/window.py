@@ -13,8 +13,7 @@ from codepmp_jax.checkpoint.checkpointer import gather
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.files.json_files import write_json
-from codepmp_jax.models.flops import train_flops
-from codepmp_jax.training import telemetry
+from codepmp_jax.training import objectives, telemetry
 from codepmp_jax.training.feed import FetchedBatch
 from codepmp_jax.training.spikes import LossHistory
 from codepmp_jax.training.telemetry import logger
@@ -110,8 +109,8 @@ class Window:
         seconds = time.perf_counter() - self.started
         done = {name: n - self.before[name] for name, n in self.after.items()}
         peak = telemetry.peak_flops()
-        flops = train_flops(
-            config.model,
+        flops = objectives.useful_flops(
+            config,
             tokens=done["useful_tokens"],
             keys=done["useful_keys"],
             labels=done["labels"],

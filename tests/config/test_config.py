@@ -77,8 +77,8 @@ def test_defaults_are_valid_and_frozen(config_type):
         (config.DataConfig, {"template": "{prompt}{response}."}, "data.template"),
         (config.DataConfig, {"max_length": 1}, "data.max_length = 1: must be at least 2"),
         (config.DataConfig, {"num_workers": -1}, "data.num_workers = -1: must not be negative"),
-        (config.LossConfig, {"lm_coef": -1.0}, "loss.lm_coef = -1.0: must not be negative"),
-        (config.LossConfig, {"rm_coef": 0.0, "lm_coef": 0.0}, "must not be 0 together"),
+        (config.PmpConfig, {"lm_coef": -1.0}, "loss.lm_coef = -1.0: must not be negative"),
+        (config.PmpConfig, {"rm_coef": 0.0, "lm_coef": 0.0}, "must not be 0 together"),
         (config.OptimizerConfig, {"learning_rate": 0.0}, "optimizer.learning_rate = 0.0"),
         (config.OptimizerConfig, {"beta2": 1.0}, r"optimizer.beta2 = 1.0: must lie in \[0, 1\)"),
         (config.OptimizerConfig, {"warmup_fraction": 1.1}, "optimizer.warmup_fraction = 1.1"),
@@ -112,7 +112,7 @@ def test_defaults_are_valid_and_frozen(config_type):
             config.TrainConfig,
             {
                 "data": config.DataConfig(layout="packed"),
-                "loss": config.LossConfig(lm_reduction="micro_batch_mean"),
+                "loss": config.PmpConfig(lm_reduction="micro_batch_mean"),
             },
             "loss.lm_reduction = 'micro_batch_mean': must be token_mean with data.layout packed",
         ),
@@ -121,7 +121,7 @@ def test_defaults_are_valid_and_frozen(config_type):
             config.TrainConfig,
             {
                 "global_batch_rows": 6,
-                "loss": config.LossConfig(lm_reduction="micro_batch_mean"),
+                "loss": config.PmpConfig(lm_reduction="micro_batch_mean"),
             },
             r"loss.lm_micro_batch_pairs = 4: must divide global_batch_rows \(6\)",
         ),
