@@ -22,10 +22,11 @@ from codepmp_jax.checkpoint.checkpointer import Checkpointer
 from codepmp_jax.cli.errors import require
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import ConvertConfig, TrainConfig, presets
-from codepmp_jax.conversion import model_card, tokenizer_files
-from codepmp_jax.conversion.families import FAMILIES
+from codepmp_jax.conversion import model_card, tokenizer_files, weights
+from codepmp_jax.conversion.hf_config import hf_config
 from codepmp_jax.conversion.tensors import Tensor, write_tensors
-from codepmp_jax.conversion.weights import Weight, leaf
+from codepmp_jax.families import FAMILIES
+from codepmp_jax.families.weights import Weight
 from codepmp_jax.files import storage
 from codepmp_jax.files.json_files import write_json
 from codepmp_jax.models.preference import Params, abstract_params
@@ -63,8 +64,8 @@ def load_run(run: str, step: int | None) -> tuple[TrainConfig, int, Params]:
 def _blocks(weight: Weight, array: Any, layer: int | None) -> Iterator[np.ndarray]:
     """The rows of Hugging Face's tensor of a weight (of a layer), as many as _BLOCK_ELEMENTS at a time."""
     at = () if layer is None else (layer,)
-    for index in weight.blocks(array.shape[len(at) :], _BLOCK_ELEMENTS):
-        yield weight.to_hf(np.asarray(array[(*at, *index)]))
+    for index in weights.blocks(weight, array.shape[len(at) :], _BLOCK_ELEMENTS):
+        yield weights.to_hf(weight, np.asarray(array[(*at, *index)]))
 
 
 def plan_tensors(config: TrainConfig, params: Any, with_score: bool = True) -> list[Tensor]:
@@ -73,21 +74,21 @@ def plan_tensors(config: TrainConfig, params: Any, with_score: bool = True) -> l
     `params` is a tree of arrays, in memory or stored (param_store).
     """
     tensors = []
-    for weight in FAMILIES[config.model.family].WEIGHTS:
+    for weight in FAMILIES[config.model.family].weights:
         if config.model.tie_embeddings and weight.path.startswith("lm_head"):
             continue
         if weight.path.startswith("score") and not with_score:
             continue
-        array = leaf(params, weight.path)
+        array = weights.leaf(params, weight.path)
         shape = tuple(array.shape)
         if weight.is_stacked:
             for layer in range(shape[0]):
                 name = weight.name.format(layer=layer)
                 blocks = _blocks(weight, array, layer)
-                tensors.append(Tensor(name, weight.hf_shape(shape[1:]), blocks))
+                tensors.append(Tensor(name, weights.hf_shape(weight, shape[1:]), blocks))
         else:
             blocks = _blocks(weight, array, None)
-            tensors.append(Tensor(weight.name, weight.hf_shape(shape), blocks))
+            tensors.append(Tensor(weight.name, weights.hf_shape(weight, shape), blocks))
     return tensors
 
 
@@ -217,9 +218,7 @@ def to_hf(convert: ConvertConfig, check: Check | None = None) -> pathlib.Path:
 def _hf_config(
     convert: ConvertConfig, config: TrainConfig, tokenizer: Tokenizer, with_score: bool
 ) -> dict[str, Any]:
-    hf: dict[str, Any] = FAMILIES[config.model.family].hf_config(
-        config.model, config.data.max_length
-    )
+    hf = hf_config(config.model, config.data.max_length)
     if with_score:
         # One label of a regression: pipelines and vLLM then give the reward itself, not its sigmoid.
         hf |= {"num_labels": 1, "id2label": {"0": "reward"}, "label2id": {"reward": 0}}

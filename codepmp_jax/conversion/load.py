@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import logging
 import pathlib
 from collections.abc import Callable
@@ -18,9 +17,12 @@ from codepmp_jax.checkpoint.checkpointer import Checkpointer
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import ModelConfig, TrainConfig, presets
-from codepmp_jax.conversion.families import FAMILIES
+from codepmp_jax.conversion import weights
+from codepmp_jax.conversion.hf_config import model_config, read_hf_config
 from codepmp_jax.conversion.tensors import Tensors
-from codepmp_jax.conversion.weights import Index, Weight, bounded, leaf, nested
+from codepmp_jax.conversion.weights import Index, bounded, leaf, nested
+from codepmp_jax.families import FAMILIES
+from codepmp_jax.families.weights import Weight
 from codepmp_jax.files import storage
 from codepmp_jax.models.preference import Params
 
@@ -60,27 +62,6 @@ def find_folder(source: str, setting: str = "model.init_from") -> pathlib.Path:
         ) from error
 
 
-def read_hf_config(folder: pathlib.Path) -> dict[str, Any]:
-    """A Hugging Face folder's config.json. Raises UserError where it is no JSON of a known family."""
-    path = folder / "config.json"
-    if not path.is_file():
-        raise UserError(
-            f"{path}: no such file. Remedy: give a Hugging Face folder or a training run."
-        )
-    try:
-        hf = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not JSON ({error}). Remedy: copy the folder again.") from error
-    require(
-        hf.get("model_type") in FAMILIES,
-        f"{path}: model_type",
-        hf.get("model_type"),
-        f"must be one of {', '.join(FAMILIES)}",
-        "take a model of a known family",
-    )
-    return hf
-
-
 def resolve(config: TrainConfig) -> TrainConfig:
     """The config with the dimensions, and the tokenizer where none was named, of model.init_from."""
     source = config.model.init_from
@@ -96,13 +77,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
     else:
         folder = find_folder(source)
         hf = read_hf_config(folder)
-        path = folder / "config.json"
-        try:
-            model = FAMILIES[hf["model_type"]].model_config(hf, config.model, str(path))
-        except KeyError as error:
-            raise UserError(
-                f"{path}: lacks {error}. Remedy: take a complete config.json."
-            ) from error
+        model = model_config(hf, config.model, str(folder / "config.json"))
         model = dataclasses.replace(model, init_from=str(folder))
         tokenizer = str(folder) if (folder / "tokenizer.json").is_file() else "embedded"
     changed = [
@@ -127,8 +102,14 @@ def _read_stacked(tensors: Tensors, weight: Weight, shape: tuple[int, ...], inde
     array = np.empty([each.stop - each.start for each in index], np.float32)
     for i, layer in enumerate(range(layers.start, layers.stop)):
         read = functools.partial(tensors.read, weight.name.format(layer=layer))
-        array[i] = weight.read_part(read, tuple(part), shape[1:])
+        array[i] = weights.read_part(weight, read, tuple(part), shape[1:])
     return array
+
+
+def _read_single(tensors: Tensors, weight: Weight, shape: tuple[int, ...], index: Index) -> Any:
+    """A part of our array of a weight that is not one of a layer."""
+    read = functools.partial(tensors.read, weight.name)
+    return weights.read_part(weight, read, index, shape)
 
 
 def open_folder(config: ModelConfig, shapes: Params, seed: int) -> dict[str, Read]:
@@ -151,7 +132,7 @@ def open_folder(config: ModelConfig, shapes: Params, seed: int) -> dict[str, Rea
     )
     reads: dict[str, Read] = {}
     used = {"lm_head.weight"}
-    for weight in FAMILIES[config.family].WEIGHTS:
+    for weight in FAMILIES[config.family].weights:
         if config.tie_embeddings and weight.path.startswith("lm_head"):
             continue
         shape = tuple(leaf(shapes, weight.path).shape)
@@ -168,22 +149,20 @@ def open_folder(config: ModelConfig, shapes: Params, seed: int) -> dict[str, Rea
         elif weight.is_stacked:
             names = [weight.name.format(layer=layer) for layer in range(shape[0])]
             for name in names:
-                tensors.check(name, weight.hf_shape(shape[1:]))
+                tensors.check(name, weights.hf_shape(weight, shape[1:]))
             used.update(names)
             reads[weight.path] = functools.partial(_read_stacked, tensors, weight, shape)
         else:
-            tensors.check(weight.name, weight.hf_shape(shape))
+            tensors.check(weight.name, weights.hf_shape(weight, shape))
             used.add(weight.name)
-            read = functools.partial(tensors.read, weight.name)
-            reads[weight.path] = functools.partial(
-                lambda weight, read, shape, index: weight.read_part(read, index, shape),
-                *(weight, read, shape),
-            )
+            reads[weight.path] = functools.partial(_read_single, tensors, weight, shape)
     unused = sorted(set(tensors) - used)
     if unused:
         logger.warning(
             "%s: %d tensors have no place in the model and are left out: %s",
-            *(folder, len(unused), ", ".join(unused)),
+            folder,
+            len(unused),
+            ", ".join(unused),
         )
     return reads
 
@@ -202,10 +181,10 @@ def load_folder(config: ModelConfig, abstract: Params, seed: int) -> Params:
         held: dict[Any, np.ndarray] = {}
 
         def part(index: Any, read=read, held=held, shape=target.shape) -> np.ndarray:
-            where = bounded(index, shape)
-            key = tuple((each.start, each.stop) for each in where)
+            bounds = bounded(index, shape)
+            key = tuple((each.start, each.stop) for each in bounds)
             if key not in held:
-                held[key] = read(where)
+                held[key] = read(bounds)
             return held[key]
 
         arrays[path] = jax.make_array_from_callback(target.shape, target.sharding, part)

@@ -12,8 +12,8 @@ from jaxtyping import Array, Bool, Float
 
 from codepmp_jax.config import ModelConfig
 from codepmp_jax.devices.sharding import constrain, partition_spec
+from codepmp_jax.families import FAMILIES
 from codepmp_jax.models.blocked import attend_blocked
-from codepmp_jax.models.families import FAMILIES
 from codepmp_jax.models.layers import Projection, RMSNorm, soft_cap
 from codepmp_jax.models.pallas_gpu import attend_pallas_gpu
 from codepmp_jax.models.rotary import Rotation, rotate

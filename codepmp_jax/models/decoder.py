@@ -18,8 +18,8 @@ from jaxtyping import Array, Float, Int
 from codepmp_jax.cli.errors import require
 from codepmp_jax.config import ModelConfig
 from codepmp_jax.devices.sharding import constrain
+from codepmp_jax.families import FAMILIES
 from codepmp_jax.models.attention import Attention, Segments
-from codepmp_jax.models.families import FAMILIES
 from codepmp_jax.models.layers import Projection, RMSNorm, lookup, param
 from codepmp_jax.models.rotary import Rotation, rotation
 
