@@ -43,9 +43,9 @@ def model_config(hf: dict[str, Any], config: ModelConfig, source: str) -> ModelC
         settings = FAMILIES[hf["model_type"]].from_hf(hf, source)
     except KeyError as error:
         raise UserError(f"{source}: lacks {error}. Remedy: take a complete config.json.") from error
-    settings = dict.fromkeys(OPTIONAL_SETTINGS, None) | settings
-    settings["rope_scaling"] = RopeScalingConfig(**settings["rope_scaling"])
-    return dataclasses.replace(config, **settings)
+    scaling = RopeScalingConfig(**settings.pop("rope_scaling"))
+    optional = dict.fromkeys(OPTIONAL_SETTINGS, None)
+    return dataclasses.replace(config, **(optional | settings), rope_scaling=scaling)
 
 
 def hf_config(config: ModelConfig, max_length: int) -> dict[str, Any]:

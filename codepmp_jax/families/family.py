@@ -11,7 +11,7 @@ from codepmp_jax.families.weights import Weight
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Family:
-    """An architecture: its traits, and how its weights and settings are called at Hugging Face."""
+    """An architecture: its traits, and the names of its weights and settings at Hugging Face."""
 
     name: str
     """The value of `model.family`, and Hugging Face's `model_type`."""
@@ -34,11 +34,14 @@ class Family:
 
     # The settings.
     settings: tuple[str, ...] = ()
-    """Optional settings of ModelConfig that this family has; settings that no family names are for all."""
+    """Settings of ModelConfig that only some families have, and this one has. In others they must be left out."""
 
     # Hugging Face.
     architecture: str
     """Prefix of transformers' model classes, such as `Qwen2` of Qwen2ForCausalLM."""
+    tokenizer_split: str | None = None
+    """Regex by which transformers' tokenizer class of this family splits words after NFC, whatever tokenizer.json
+    says; None if AutoTokenizer reads tokenizer.json whole."""
     weights: tuple[Weight, ...]
     """The weight table: every weight, by its name here and at Hugging Face."""
     fixed_entries: Mapping[str, Any]

@@ -25,6 +25,11 @@ FAMILY = Family(
     qkv_bias=True,
     architecture="Qwen2",
     weights=(*MATRICES, *QKV_BIASES, *NORMS),
+    # From transformers 5 on, AutoTokenizer takes only vocabulary and merges from a qwen2 folder.
+    tokenizer_split=(
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+        r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+    ),
     fixed_entries={"hidden_act": "silu", "use_sliding_window": False},
     to_hf=to_hf,
     from_hf=from_hf,
