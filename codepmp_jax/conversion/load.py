@@ -1,4 +1,4 @@
-"""`--model.init-from`: a Hugging Face folder, a hub name or a training run becomes parameters."""
+"""`--model.init-from`: loads parameters from a Hugging Face folder, a hub name or a training run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from codepmp_jax.models.preference import Params
 logger = logging.getLogger("codepmp_jax")
 
 Read = Callable[[Index], np.ndarray]
-"""Gives the part of an array of ours at an index (start and stop of every dim), in float32."""
+"""Reads the part of a parameter at an index (start and stop of every dim), in float32."""
 
 
 def is_run(source: str) -> bool:
@@ -40,7 +40,7 @@ def is_run(source: str) -> bool:
 def find_folder(source: str, setting: str = "model.init_from") -> pathlib.Path:
     """The local folder of `source`; a hub name is downloaded (config, tokenizer and safetensors).
 
-    Raises UserError where there is neither, naming the setting.
+    Raises UserError naming the setting if there is neither.
     """
     require(
         not storage.is_bucket(source),
@@ -63,7 +63,7 @@ def find_folder(source: str, setting: str = "model.init_from") -> pathlib.Path:
 
 
 def resolve(config: TrainConfig) -> TrainConfig:
-    """The config with the dimensions, and the tokenizer where none was named, of model.init_from."""
+    """The config with the dimensions of model.init_from, and its tokenizer if the config names none."""
     source = config.model.init_from
     if source is None:
         return config
@@ -97,7 +97,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
 
 
 def _read_stacked(tensors: Tensors, weight: Weight, shape: tuple[int, ...], index: Index) -> Any:
-    """A part of our array of a weight of all layers."""
+    """A part of the parameter that stacks a weight of all layers."""
     layers, *part = index
     array = np.empty([each.stop - each.start for each in index], np.float32)
     for i, layer in enumerate(range(layers.start, layers.stop)):
@@ -107,7 +107,7 @@ def _read_stacked(tensors: Tensors, weight: Weight, shape: tuple[int, ...], inde
 
 
 def _read_single(tensors: Tensors, weight: Weight, shape: tuple[int, ...], index: Index) -> Any:
-    """A part of our array of a weight that is not one of a layer."""
+    """A part of the parameter of a weight outside the layers."""
     read = functools.partial(tensors.read, weight.name)
     return weights.read_part(weight, read, index, shape)
 
@@ -115,10 +115,10 @@ def _read_single(tensors: Tensors, weight: Weight, shape: tuple[int, ...], index
 def open_folder(config: ModelConfig, shapes: Params, seed: int) -> dict[str, Read]:
     """How to read each parameter of a model from the Hugging Face folder config.init_from, by path.
 
-    An LM head that the folder lacks starts as the embedding's transpose (the base model's own, where
-    it ties them; arXiv 2410.02229); a score head that it lacks is drawn from N(0, score_init_std^2).
-    Both are logged, and so are tensors that the model has no place for. Raises UserError where the
-    folder lacks another tensor, or one has not the shape that config.json says, before any is read.
+    If the folder lacks an LM head, it starts as the embedding's transpose (which is the base model's, if tied;
+    arXiv 2410.02229); if it lacks a score head, that is drawn from N(0, score_init_std^2). Both are logged, as are
+    tensors that the model does not use. Raises UserError if another tensor is missing or its shape contradicts
+    config.json, before any is read.
     """
     folder = pathlib.Path(str(config.init_from))
     tensors = Tensors(folder)
@@ -170,14 +170,14 @@ def open_folder(config: ModelConfig, shapes: Params, seed: int) -> dict[str, Rea
 def load_folder(config: ModelConfig, abstract: Params, seed: int) -> Params:
     """Parameters from the Hugging Face folder config.init_from, placed as `abstract` says.
 
-    Of each weight a host reads what its devices hold, and no more is in its memory (see open_folder).
+    A host reads only the parts that its devices hold (see open_folder).
     """
     reads = open_folder(config, abstract, seed)
     folder = pathlib.Path(str(config.init_from))
     arrays = {}
     for path, read in progress(reads.items(), desc=f"load {folder.name}", unit="weight"):
         target = leaf(abstract, path)
-        # Devices that hold copies of a part share what was read for the first.
+        # A part that several devices hold is read once.
         held: dict[Any, np.ndarray] = {}
 
         def part(index: Any, read=read, held=held, shape=target.shape) -> np.ndarray:
@@ -192,7 +192,7 @@ def load_folder(config: ModelConfig, abstract: Params, seed: int) -> Params:
 
 
 def params_loader(config: TrainConfig) -> Callable[[Params], Params] | None:
-    """What fills a new run's parameters from model.init_from of a resolved config; None for random."""
+    """Loads a new run's parameters from model.init_from of a resolved config; None if they are random."""
     source = config.model.init_from
     if source is None:
         return None
