@@ -20,7 +20,7 @@ from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface, Qwen2Config, Qwen2ForCausalLM
 
 from codepmp_jax.config import ModelConfig, OptimizerConfig
-from codepmp_jax.conversion.qwen2 import hf_config
+from codepmp_jax.conversion.hf_config import hf_config
 from codepmp_jax.data.tokenized_pair import TokenizedPair
 
 _IGNORED = -100

@@ -18,6 +18,7 @@ class ObjectiveConfig(Config):
     KINDS: ClassVar[dict[str, type[ObjectiveConfig]]] = {}
     """The subclasses by name."""
     objective: str
+    """The objective's name."""
 
     def __init_subclass__(cls) -> None:
         ObjectiveConfig.KINDS[cls.objective] = cls

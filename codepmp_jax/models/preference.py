@@ -31,7 +31,7 @@ def one_text_rows(token_mask: Bool[Array, "B L"]) -> tuple[Int[Array, "B L"], Se
 
 
 class PreferenceModel(nnx.Module):
-    """Hidden states once, rewards and next-token logits from them."""
+    """Computes hidden states, and from them rewards and next-token logits."""
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         dim = config.embed_dim
@@ -77,23 +77,23 @@ class PreferenceModel(nnx.Module):
         return self.decoder.embedding[...].T if self.lm_head is None else self.lm_head.kernel[...]
 
     def logits(self, hidden: Float[Array, "B L D"]) -> Float[Array, "B L V"]:
-        """Next-token logits in float32, capped where the family caps them, all of them at once; the loss
-        computes them in chunks."""
+        """Next-token logits of all tokens in float32, with the soft cap if there is one; the loss computes them in
+        chunks instead."""
         kernel = self.lm_kernel().astype(hidden.dtype)
         logits = jnp.einsum("BLD,DV->BLV", hidden, kernel, preferred_element_type=jnp.float32)
         return soft_cap(logits, self.logit_soft_cap)
 
 
 def build(config: ModelConfig, seed: int = 0) -> PreferenceModel:
-    """A randomly initialised model. Under jax.eval_shape or nnx.eval_shape nothing is allocated."""
+    """A randomly initialised model. Inside jax.eval_shape or nnx.eval_shape nothing is allocated."""
     return PreferenceModel(config, nnx.Rngs(params=jax.random.key(seed)))
 
 
 def abstract_params(config: ModelConfig) -> tuple[nnx.GraphDef, Params, Params]:
-    """(graph, shapes, logical axes): how to merge parameters into a model, and what they are."""
+    """(graph to merge parameters into a model, shapes of the parameters, their logical axes)."""
     graph, state = nnx.split(nnx.eval_shape(lambda: build(config)))
     axes = jax.tree.map(
-        # vmap stacked the layers in front and knows nothing of logical axes.
+        # vmap stacked the layers on a leading dim without naming its logical axis.
         lambda variable: ("layers",) * (variable.ndim - len(variable.axes)) + variable.axes,
         state,
         is_leaf=lambda node: isinstance(node, nnx.Variable),

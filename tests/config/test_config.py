@@ -53,6 +53,7 @@ def test_defaults_are_valid_and_frozen(config_type):
         (config.CandidatesConfig, {"num_candidates": 1}, "num_candidates = 1: must be at least 2"),
         (config.ImportConfig, {"records_per_shard": 0}, "records_per_shard = 0: must be"),
         (config.ModelConfig, {"num_kv_heads": 3}, "model.num_kv_heads = 3: must divide"),
+        (config.ModelConfig, {"family": "?"}, r"model.family = '\?': must be one of"),
         (config.ModelConfig, {"head_dim": 15}, "model.head_dim = 15: must be even"),
         (config.ModelConfig, {"score_init_std": -1.0}, "model.score_init_std = -1.0: must not"),
         (
@@ -139,3 +140,8 @@ def test_defaults_are_valid_and_frozen(config_type):
 def test_broken_rules_name_path_value_rule_and_remedy(config_type, settings, message):
     with pytest.raises(UserError, match=f"{message}.* Remedy: "):
         config_type(**settings)
+
+
+def test_a_wrong_family_is_answered_with_the_nearest():
+    with pytest.raises(UserError, match=r"'lama': must be one of .* Remedy: give llama, the near"):
+        config.ModelConfig(family="lama")

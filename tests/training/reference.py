@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, get_cosine_schedule_w
 from codepmp_jax.config import DataConfig, ModelConfig, OptimizerConfig, PmpConfig, TrainConfig
 from codepmp_jax.config.objective import ObjectiveConfig
 from codepmp_jax.conversion.export import hf_tensors
-from codepmp_jax.conversion.families import FAMILIES
+from codepmp_jax.conversion.hf_config import hf_config
 from codepmp_jax.data.batch import Batch, concatenate
 from codepmp_jax.data.layouts import layout_of
 from codepmp_jax.data.packing import new_state, pack
@@ -120,7 +120,7 @@ class TorchPreferenceModel(torch.nn.Module):
 
     def __init__(self, config: TrainConfig, params) -> None:
         super().__init__()
-        settings: dict[str, Any] = FAMILIES[config.model.family].hf_config(config.model, 32)
+        settings = hf_config(config.model, 32)
         hf = AutoConfig.for_model(**settings, attn_implementation="eager")
         self.lm: Any = AutoModelForCausalLM.from_config(hf)
         self.score = torch.nn.Linear(config.model.embed_dim, 1, bias=False)
