@@ -1,4 +1,4 @@
-"""Compiles the training step for a TPU slice that is not there: does it fit, and how fast can it be?"""
+"""Compiles the training step for a TPU slice without one: does it fit, and how fast can it be?"""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _GIB = 2.0**30
 def check(config: TrainConfig, topology_name: str, num_slices: int = 1) -> Report:
     """Compiles the step of `config` for the slice.
 
-    Raises UserError where there is no such slice or the mesh cannot lie on it.
+    Raises UserError for an unknown slice, or a mesh that does not fit on it.
     """
     chip, devices = topology.describe(topology_name, num_slices)
     config = objectives.with_heads(chips.resolve(config, chip))

@@ -34,7 +34,7 @@ _REMAT: dict[RematPolicy, float] = {
     "dots_with_no_batch_dims": 0.1,
     "none": 0.0,
 }
-# What is tried beside the chip's own options, on the fastest step that these give.
+# Options tried in addition to the chip's own, on the fastest step that these give.
 _OPTIONS = (
     ("xla_tpu_scoped_vmem_limit_kib=65536",),
     ("xla_tpu_scoped_vmem_limit_kib=98304",),

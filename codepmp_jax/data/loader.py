@@ -66,7 +66,7 @@ class PairLoader(Iterator[Batch]):
         process_index: int = 0,
         process_count: int = 1,
     ):
-        """`batch_rows` are those of the global batch; in it they lie stream by stream. `layout` is one of
+        """`batch_rows` are those of the global batch; in it they are ordered by stream. `layout` is one of
         `config`, by default with labels of chosen and no companions.
 
         Raises UserError where the streams do not divide over the hosts or the rows over the streams, where
@@ -127,7 +127,7 @@ class PairLoader(Iterator[Batch]):
         return batch
 
     def state(self) -> list[dict[str, Any]]:
-        """Where this host's streams stand after the last batch returned. JSON-able."""
+        """State of this host's streams after the last batch returned. JSON-able."""
         return copy.deepcopy(self._ahead.get_state())
 
     def restore(self, states: Sequence[dict[str, Any]]) -> None:

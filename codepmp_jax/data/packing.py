@@ -27,7 +27,7 @@ begin with is computed once, in whatever layout; labels."""
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PackedRow:
-    """A row, and where its stream stands behind it."""
+    """A row, and the state of its stream after it."""
 
     row: Batch
     """Of one row."""
@@ -48,7 +48,7 @@ def pack(
     pad_id: int,
     state: dict[str, Any],
 ) -> Iterator[PackedRow]:
-    """Rows of a stream that goes on at `state`, each from a window of waiting pairs, the oldest with it.
+    """Rows of a stream from `state` on, each from a window of waiting pairs, the oldest with it.
 
     `pairs` are those of the records that wait, and then of the records from `next_record` on.
     """

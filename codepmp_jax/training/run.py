@@ -1,4 +1,4 @@
-"""What a run works with: data, mesh, optimizer, checkpoints; and how it starts, saves and evaluates."""
+"""A run's data, mesh, optimizer and checkpoints; how it starts, saves and evaluates."""
 
 from __future__ import annotations
 
@@ -35,10 +35,17 @@ from codepmp_jax.training.window import ResumeState, total_counts
 # Records that are packed to find out how many a step takes.
 _MEASURED_RECORDS = 4096
 
-# Settings that change how a run computes, but not what; a run may go on with others.
+# Settings that change how a run computes, but not what; they may change on resume.
 _MAY_CHANGE_ON_RESUME = (
-    *("model.init_from", "model.remat", "model.attention", "model.attention_block"),
-    *("data.input", "data.num_workers", "data.verify_shards", "data.cache", "data.cache_bytes"),
+    "model.init_from",
+    "model.remat",
+    "model.attention",
+    "model.attention_block",
+    "data.input",
+    "data.num_workers",
+    "data.verify_shards",
+    "data.cache",
+    "data.cache_bytes",
 )
 
 
@@ -80,7 +87,7 @@ def _mean(sums: list[Sum]) -> float:
 
 
 class Run:
-    """What a run works with: data, mesh, optimizer, checkpoints. Opening it checks that they fit."""
+    """A run's data, mesh, optimizer and checkpoints. Opening it checks that they fit together."""
 
     def __init__(self, config: TrainConfig):
         """Raises UserError, before any device work, where config, data and devices do not fit."""
@@ -170,7 +177,7 @@ class Run:
         return steps
 
     def _shards(self) -> list[str]:
-        """What the training data are, wherever they lie."""
+        """Checksums of the training shards, which do not depend on their path."""
         return [shard.sha256 for shard in self.train_pairs.shards]
 
     def _open(self, split: str) -> ShardedDataset:
@@ -185,7 +192,7 @@ class Run:
         )
 
     def start(self, load_params: Callable[[Params], Params] | None) -> Start:
-        """The newest checkpoint, to which the data go forward too; or a new run.
+        """Restores the newest checkpoint and fast-forwards the data, or starts a new run.
 
         Raises UserError where the checkpoint is of another run or cannot be restored.
         """
@@ -206,7 +213,7 @@ class Run:
             restored.data["shards"] == self._shards() or config.allow_config_change,
             f"{source}: data.input",
             config.data.input,
-            "must hold the very shards that the run was trained on",
+            "must hold exactly the shards that the run was trained on",
             "give that data, another workdir, or --allow-config-change",
         )
         self.batches.restore(restored.data["streams"])
@@ -223,7 +230,7 @@ class Run:
             f"step {step}: parameters and optimizer state",
             "NaN or infinite",
             "must be finite to be saved",
-            "lower optimizer.learning_rate, and go on from the newest checkpoint",
+            "lower optimizer.learning_rate, and resume from the newest checkpoint",
         )
 
     def save(
@@ -234,7 +241,7 @@ class Run:
         resume_state: ResumeState,
         metrics: dict[str, float] | None,
     ) -> None:
-        """Starts to save everything that the run goes on from as the checkpoint of `step`.
+        """Starts to save what the run resumes from as the checkpoint of `step`.
 
         `data_state` is this host's; `metrics` are those of its evaluation, if it had one.
         """
@@ -294,7 +301,7 @@ class Run:
                 name,
                 value,
                 "must be finite",
-                "lower optimizer.learning_rate, and go on from the newest checkpoint",
+                "lower optimizer.learning_rate, and resume from the newest checkpoint",
             )
         logger.info("held out: %s", ", ".join(f"{name} {mean:.4f}" for name, mean in means.items()))
         return means

@@ -1,4 +1,4 @@
-"""What a training step carries on: step, parameters, optimizer state. And where it lies on the mesh."""
+"""What one training step hands to the next: step, parameters, optimizer state, with their shardings."""
 
 from __future__ import annotations
 

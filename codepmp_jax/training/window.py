@@ -21,7 +21,7 @@ from codepmp_jax.training.telemetry import logger
 
 @dataclasses.dataclass
 class ResumeState:
-    """What a run carries from window to window, and in its checkpoints, beside state and data."""
+    """What a run keeps from window to window and saves with its state and data."""
 
     losses: LossHistory = dataclasses.field(default_factory=LossHistory)
     bad_steps: int = 0
@@ -127,7 +127,7 @@ class Window:
     def _deviation(
         self, config: TrainConfig, row: dict[str, Any], resume_state: ResumeState
     ) -> dict[str, float]:
-        """`loss_deviation`: how far the row's loss lies above the last ones; told where it is a spike."""
+        """`loss_deviation`: how far the row's loss is above the recent ones; a spike is logged."""
         deviation = resume_state.losses.deviation(row["loss"])
         resume_state.losses.add(row["loss"])
         if deviation is None:
@@ -135,7 +135,9 @@ class Window:
         if deviation > config.spike_deviations:
             logger.warning(
                 "step %d: loss spike: %.4f is %.1f deviations above the median of the last steps",
-                *(row["step"], row["loss"], deviation),
+                row["step"],
+                row["loss"],
+                deviation,
             )
         return {"loss_deviation": deviation}
 
@@ -156,7 +158,7 @@ class Window:
         resume_state.bad_steps += 1
         if config.on_bad_step == "stop":
             raise UserError(
-                f"{said}. Remedy: lower optimizer.learning_rate, look at the pairs of these steps, or go on "
+                f"{said}. Remedy: lower optimizer.learning_rate, look at the pairs of these steps, or resume "
                 "from the newest checkpoint with --on-bad-step skip."
             )
         if resume_state.bad_steps > config.max_bad_steps:
