@@ -125,7 +125,7 @@ def form_of_data(chat_template: str, config: TrainConfig) -> str:
         return chat_template
     source = config.data.input
     if not (storage.to_path(source) / MANIFEST).is_file():
-        logger.info("chat template: of text, for the run's pairs are not at hand (%s)", source)
+        logger.info("chat template: for text, since the run's pairs are not found at %s", source)
         return "text"
     pairs = ShardedDataset(source, PreferencePair, "train", False, only=0)
     first = [pair.is_conversation for pair in itertools.islice(pairs, _PEEKED_PAIRS)]
@@ -133,7 +133,7 @@ def form_of_data(chat_template: str, config: TrainConfig) -> str:
         len(set(first)) < 2,
         "chat_template",
         chat_template,
-        f"cannot be told from {source}, which holds both texts and conversations",
+        f"is ambiguous: {source} holds both texts and conversations",
         "give --chat-template text or --chat-template conversation",
     )
     return "conversation" if any(first) else "text"

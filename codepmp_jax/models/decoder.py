@@ -109,7 +109,7 @@ class Decoder(nnx.Module):
             config.sliding_window is None or config.num_layers % period == 0,
             "model.num_layers",
             config.num_layers,
-            f"must be divisible by {period}: so many layers of {config.family} take turns at sliding",
+            f"must be divisible by {period}: {config.family} repeats a pattern of {period} layers with and without window",
             "change it, or leave model.sliding_window out",
         )
         self.embedding = param(

@@ -315,7 +315,7 @@ def test_windows_in_texts_too_long_for_32_bits_are_refused() -> None:
         WindowMask.of_texts(32769, 512, 4096)
 
 
-def test_a_place_mask_keeps_to_its_window() -> None:
+def test_the_causal_mask_keeps_to_its_window() -> None:
     places = jnp.arange(9)
     distances = places[:, None] - places[None, :]
     seen = CausalMask(4)(places[:, None], places[None, :])
