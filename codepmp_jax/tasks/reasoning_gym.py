@@ -1,23 +1,42 @@
-"""reasoning-gym (arXiv 2505.24760): puzzles of arithmetic and logic, made from a seed.
+r"""reasoning-gym (arXiv 2505.24760): puzzles of arithmetic and logic, generated from a seed.
 
-Beside a right answer stand wrong ones like it: other numbers, other roles of the same people, and else the answers
-of other puzzles of the generator. The generator's scorer has refused each of them.
+A puzzle's candidates are a right answer among wrong ones like it: other numbers, other roles of the same people, and
+else the answers of other puzzles of the generator. The generator's scorer has refused each of them.
+
+The answer of a response is, in this order: the last `<answer>...</answer>`; the last `\boxed{...}`; what follows
+the last `####`; what follows the last `answer is` or `answer:`, to the end of its line; the last line. A dot at
+its end does not count. It is correct where the generator gives it full marks.
+
+To judge, a puzzle is generated again from its generator, seed and index, which keeps what its scorer needs. One that
+differs from the problem's prompt is of another version of reasoning-gym.
 """
 
 from __future__ import annotations
 
 import collections
+import dataclasses
+import functools
 import itertools
 import random
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from codepmp_jax.cli.errors import UserError, require
-from codepmp_jax.config import ProblemsConfig
-from codepmp_jax.evaluation.judges.judgement import CORRECT, WRONG
-from codepmp_jax.evaluation.judges.puzzles import Puzzle, make_puzzle
-from codepmp_jax.evaluation.tasks.benchmark import Benchmark
 from codepmp_jax.records.schema import Candidate, Problem, content_id
+from codepmp_jax.tasks.common.task import Task
+from codepmp_jax.tasks.judges.answers import last_box
+from codepmp_jax.tasks.judges.judge import CORRECT, NO_ANSWER, WRONG, Judge, Judgement
+
+if TYPE_CHECKING:  # judge processes need no settings
+    from codepmp_jax.config import ProblemsConfig
+
+TEMPLATE = """\
+{prompt}
+
+Think step by step, and end with the line "The answer is ..." that holds your final answer alone.
+"""
+OTHER_VERSION = "puzzle of another version"
 
 _SENTENCE = "The answer is {answer}."
 # Puzzles asked for, as a multiple of those needed; and wrong answers tried for one.
@@ -165,8 +184,94 @@ def _change_number(answer: str, rng: random.Random) -> str:
     return f"{float(answer) + step:.{len(decimals)}f}" if dot else str(int(answer) + step)
 
 
-BENCHMARK = Benchmark(
-    "reasoning_gym",
-    judge="puzzles",
-    reference=("generator", "seed", "size", "index"),
-)
+# --- puzzles with their scorers -------------------------------------------------------------------
+
+
+class Puzzle:
+    """A puzzle with its scorer."""
+
+    def __init__(self, dataset: Any, entry: dict[str, Any]):
+        self._dataset = dataset
+        self._entry = entry
+        self.question: str = entry["question"]
+        # Of what follows from premises there is only an example.
+        answer = str(entry["answer"] or entry["metadata"].get("example_answer") or "")
+        self.answer = answer if self.is_solved_by(answer) else ""
+        """A right answer; empty where the generator gives none that it accepts."""
+
+    def is_solved_by(self, answer: str) -> bool:
+        """Whether the generator gives an answer full marks."""
+        try:
+            return float(self._dataset.score_answer(answer, self._entry)) >= 1.0
+        except (MemoryError, KeyboardInterrupt):
+            raise
+        except Exception:  # scorers trip over answers of another form, each in its own way
+            return False
+
+
+@functools.lru_cache(maxsize=64)
+def _data_set(generator: str, seed: int, size: int) -> Any:
+    import reasoning_gym
+
+    return reasoning_gym.create_dataset(generator, seed=seed, size=size)
+
+
+def make_puzzle(generator: str, seed: int, size: int, index: int) -> Puzzle:
+    """The puzzle at a place of a generator's data set of `size` puzzles.
+
+    Raises reasoning-gym's ValueError where there is no such generator.
+    """
+    dataset = _data_set(generator, seed, size)
+    return Puzzle(dataset, dataset[index])
+
+
+# --- judging --------------------------------------------------------------------------------------
+
+_TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+_NAMED = re.compile(r"\banswer\b(?:\s+is\b\s*:?|\s*:)[ \t]*(\S.*)", re.IGNORECASE)
+
+
+def answer_text(response: str) -> str | None:
+    """The part of a response that is its answer, by the rule above; None where it is empty."""
+    tagged, named = _TAGGED.findall(response), _NAMED.findall(response)
+    lines = [line for line in response.splitlines() if line.strip()]
+    if tagged:
+        text = tagged[-1]
+    elif box := last_box(response):
+        text = box
+    elif "####" in response:
+        text = response.rpartition("####")[2].strip().partition("\n")[0]
+    elif named:
+        text = named[-1]
+    else:
+        text = lines[-1] if lines else ""
+    return text.strip().strip("*$").rstrip(". ").strip() or None
+
+
+@dataclasses.dataclass(frozen=True)
+class PuzzleJudge(Judge):
+    """Lets the puzzle of reference (generator, seed, size, index) score the response's answer."""
+
+    reference: ClassVar[tuple[str, ...]] = ("generator", "seed", "size", "index")
+    packages: ClassVar[tuple[str, ...]] = ("reasoning-gym",)
+
+    def prepare(self) -> None:
+        """Imports reasoning-gym, which takes seconds."""
+        make_puzzle("chain_sum", 0, 1, 0)
+
+    def judge(
+        self, prompt: str, reference: dict[str, Any], response: str, timeout: float
+    ) -> Judgement:
+        """As in Judge."""
+        text = answer_text(response)
+        if text is None:
+            return Judgement(False, None, NO_ANSWER)
+        puzzle = make_puzzle(*(reference[name] for name in self.reference))
+        if puzzle.question.strip() not in prompt:
+            return Judgement(False, None, OTHER_VERSION)
+        is_correct = puzzle.is_solved_by(text)
+        answer = " ".join(text.lower().split())
+        return Judgement(is_correct, answer, CORRECT if is_correct else WRONG)
+
+
+TASK = Task(template=TEMPLATE, judge=PuzzleJudge(), make_problems=make_problems)
