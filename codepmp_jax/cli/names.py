@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import pathlib
 import pkgutil
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from codepmp_jax.cli.errors import require
 _ROOT = pathlib.Path(__file__).parents[1]
 
 
+@functools.cache
 def modules_in(package: str) -> tuple[str, ...]:
     """Names of the modules of `codepmp_jax.<package>`, sorted, without importing one; subpackages are left out."""
     found = pkgutil.iter_modules([str(_ROOT / package)])
@@ -20,6 +22,9 @@ def modules_in(package: str) -> tuple[str, ...]:
 
 def require_name(path: str, name: str, names: Sequence[str], remedy: str) -> None:
     """Raises UserError with the nearest of `names` unless `name` is one of them."""
+    if name in names:
+        return
     nearest = difflib.get_close_matches(name, names, n=1)
     hint = f" (nearest: {nearest[0]})" if nearest else ""
-    require(name in names, path, name, f"must be one of {', '.join(names)}{hint}", remedy)
+    rule = f"must be one of {', '.join(names)}{hint}"
+    require(False, path, name, rule, remedy)

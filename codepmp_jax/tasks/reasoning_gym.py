@@ -14,13 +14,12 @@ differs from the problem's prompt is of another version of reasoning-gym.
 from __future__ import annotations
 
 import collections
-import dataclasses
 import functools
 import itertools
 import random
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.records.schema import Candidate, Problem, content_id
@@ -39,7 +38,7 @@ Think step by step, and end with the line "The answer is ..." that holds your fi
 OTHER_VERSION = "puzzle of another version"
 
 _SENTENCE = "The answer is {answer}."
-# Puzzles asked for, as a multiple of those needed; and wrong answers tried for one.
+# Puzzles generated, as a multiple of those needed; and wrong answers tried for one.
 _SPARE, _TRIES = 4, 200
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 # Roles of knights_knaves, a pair a world.
@@ -49,21 +48,24 @@ _ROLES = re.compile(
 _OPPOSITE = {
     role: other
     for pair in (
-        *(("knight", "knave"), ("hero", "villain"), ("angel", "devil"), ("altruist", "egoist")),
-        *(("sage", "fool"), ("pioneer", "laggard"), ("saint", "sinner")),
+        ("knight", "knave"),
+        ("hero", "villain"),
+        ("angel", "devil"),
+        ("altruist", "egoist"),
+        ("sage", "fool"),
+        ("pioneer", "laggard"),
+        ("saint", "sinner"),
     )
     for role, other in (pair, pair[::-1])
 }
 
 
-def make_problems(
-    config: ProblemsConfig, passed_over: collections.Counter[str]
-) -> Iterator[Problem]:
+def make_problems(config: ProblemsConfig, skipped: collections.Counter[str]) -> Iterator[Problem]:
     """The puzzles of each generator in turn.
 
-    A puzzle without a right answer, or with too few wrong ones (whatever one likes follows from premises that
-    contradict each other), is passed over for the next, and counted in `passed_over` by generator. Raises
-    UserError where there is no such generator, or most of its puzzles are of no use.
+    A puzzle without a right answer, or with too few wrong ones (anything follows from premises that contradict each
+    other), is skipped and counted in `skipped` by generator. Raises UserError where there is no such generator, or
+    most of its puzzles are skipped.
     """
     settings = config.puzzles
     for generator in settings.datasets:
@@ -74,7 +76,7 @@ def make_problems(
             puzzle = _make(config, generator, index)
             candidates = _candidates(config, generator, index, puzzle)
             if candidates is None:
-                passed_over[generator] += 1
+                skipped[generator] += 1
                 continue
             num_made += 1
             yield Problem(
@@ -100,7 +102,7 @@ def make_problems(
 
 
 def _size(config: ProblemsConfig) -> int:
-    """Puzzles that a generator is asked for: some may be passed over."""
+    """Puzzles that a generator is asked for: some may be skipped."""
     return _SPARE * config.puzzles.num_problems
 
 
@@ -148,7 +150,7 @@ def _candidates(
 
 
 def _changes(answer: str, rng: random.Random) -> Iterator[str]:
-    """Wrong answers in the form of a right one: a number changed (without end), or roles exchanged."""
+    """Wrong answers in the form of a right one: numbers changed (an endless stream), or roles exchanged."""
     if _ROLES.search(answer):
         people = len(_ROLES.findall(answer))
         worlds = list(itertools.product((False, True), repeat=people))[1:]
@@ -194,7 +196,7 @@ class Puzzle:
         self._dataset = dataset
         self._entry = entry
         self.question: str = entry["question"]
-        # Of what follows from premises there is only an example.
+        # propositional_logic gives only an example of what follows from the premises.
         answer = str(entry["answer"] or entry["metadata"].get("example_answer") or "")
         self.answer = answer if self.is_solved_by(answer) else ""
         """A right answer; empty where the generator gives none that it accepts."""
@@ -217,7 +219,7 @@ def _data_set(generator: str, seed: int, size: int) -> Any:
 
 
 def make_puzzle(generator: str, seed: int, size: int, index: int) -> Puzzle:
-    """The puzzle at a place of a generator's data set of `size` puzzles.
+    """The puzzle at `index` of a generator's data set of `size` puzzles.
 
     Raises reasoning-gym's ValueError where there is no such generator.
     """
@@ -248,12 +250,11 @@ def answer_text(response: str) -> str | None:
     return text.strip().strip("*$").rstrip(". ").strip() or None
 
 
-@dataclasses.dataclass(frozen=True)
 class PuzzleJudge(Judge):
     """Lets the puzzle of reference (generator, seed, size, index) score the response's answer."""
 
-    reference: ClassVar[tuple[str, ...]] = ("generator", "seed", "size", "index")
-    packages: ClassVar[tuple[str, ...]] = ("reasoning-gym",)
+    reference = ("generator", "seed", "size", "index")
+    packages = ("reasoning-gym",)
 
     def prepare(self) -> None:
         """Imports reasoning-gym, which takes seconds."""

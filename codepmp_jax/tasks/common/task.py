@@ -39,7 +39,9 @@ class Task:
     judge: Judge
     make_problem: Callable[[Row, int], Problem] | None = None
     """The problem of the row with this number, from 0. Raises ValueError. None where problems are generated."""
-    make_problems: Callable[[ProblemsConfig, collections.Counter[str]], Iterator[Problem]] | None = None
+    make_problems: (
+        Callable[[ProblemsConfig, collections.Counter[str]], Iterator[Problem]] | None
+    ) = None
     """Generates the problems instead; the counter receives those skipped, by reason."""
     passages: tuple[Passages, ...] = ()
     """One for each form in which the rows are published."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from typing import Any, ClassVar
+from typing import Any
 
 from codepmp_jax.tasks.judges.judge import CORRECT, NO_ANSWER, WRONG, Judge, Judgement
 
@@ -90,10 +90,10 @@ class AnswerJudge(Judge):
     The answer of a correct response is the reference's own normal form, so that all correct ones are equal.
     """
 
-    reference: ClassVar[tuple[str, ...]] = ("answer",)
-    packages: ClassVar[tuple[str, ...]] = ("math-verify", "sympy")
     numbers_only: bool = False
     """Whether every answer is a number."""
+    reference = ("answer",)
+    packages = ("math-verify", "sympy")
 
     def prepare(self) -> None:
         """Imports math-verify, which takes most of a second."""

@@ -15,9 +15,8 @@ reason (`A because`).
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from typing import Any, ClassVar
+from typing import Any
 
 from codepmp_jax.tasks.judges.answers import last_box
 from codepmp_jax.tasks.judges.judge import CORRECT, NO_ANSWER, WRONG, Judge, Judgement
@@ -73,11 +72,10 @@ def _index(found: re.Match[str] | None, options: list[str]) -> int | None:
     return index if index < len(options) else None
 
 
-@dataclasses.dataclass(frozen=True)
 class ChoiceJudge(Judge):
     """Compares the option that a response takes with reference["answer"], the index of the right one."""
 
-    reference: ClassVar[tuple[str, ...]] = ("options", "answer")
+    reference = ("options", "answer")
 
     def judge(
         self, prompt: str, reference: dict[str, Any], response: str, timeout: float

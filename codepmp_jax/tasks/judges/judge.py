@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 CORRECT, WRONG, NO_ANSWER = "correct", "wrong answer", "no answer"
 
@@ -21,9 +21,9 @@ class Judge:
 
     reference: tuple[str, ...] = ()
     """Entries of Problem.reference that it needs."""
-    packages: ClassVar[tuple[str, ...]] = ()
+    packages: tuple[str, ...] = ()
     """Packages that its judgements depend on, by their names on PyPI."""
-    keeps_timeout: ClassVar[bool] = False
+    keeps_timeout: bool = False
     """Whether `judge` itself ends within the timeout; otherwise its process is killed then."""
 
     def prepare(self) -> None:

@@ -10,7 +10,7 @@ import dataclasses
 import importlib
 import re
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 from codepmp_jax.tasks.judges import execution
 from codepmp_jax.tasks.judges.execution import Program
@@ -56,7 +56,7 @@ class ProgramJudge(Judge):
     """(prompt, reference, code) -> the program and its tests."""
     reference: tuple[str, ...]
     """Entries of Problem.reference that `make_program` needs."""
-    keeps_timeout: ClassVar[bool] = True
+    keeps_timeout = True
 
     def prepare(self) -> None:
         """Makes this process one that programs can be forked from."""
