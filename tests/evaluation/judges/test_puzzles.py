@@ -1,9 +1,9 @@
 """Puzzles of reasoning-gym."""
 
 import pytest
+from codepmp_jax.evaluation.judges.puzzles import answer_text, judge, make_puzzle
 
 from codepmp_jax.evaluation.judges import puzzles
-from codepmp_jax.evaluation.judges.puzzles import answer_text, judge, make_puzzle
 
 
 @pytest.mark.parametrize(

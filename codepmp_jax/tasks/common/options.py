@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from codepmp_jax.records.schema import Candidate, Problem
+from codepmp_jax.tasks.judges.judge import CORRECT, WRONG
 
 
-def letter(place: int) -> str:
+def letter(index: int) -> str:
     """A for the first option."""
-    return chr(ord("A") + place)
+    return chr(ord("A") + index)
 
 
 def make_choice(
     task: str, identifier: str, passage: str, question: str, options: tuple[str, ...], right: int
 ) -> Problem:
-    """The problem with the options as its candidates, judged: `right` is the place of the correct one."""
+    """The problem with the options as its judged candidates: `right` is the index of the correct one."""
     candidates = tuple(
         Candidate(
-            text, place == right, letter(place), "correct" if place == right else "wrong answer"
+            text,
+            is_correct=index == right,
+            answer=letter(index),
+            verdict=CORRECT if index == right else WRONG,
         )
-        for place, text in enumerate(options)
+        for index, text in enumerate(options)
     )
     return Problem(
         f"{task}/{identifier}",

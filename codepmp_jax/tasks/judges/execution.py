@@ -45,7 +45,7 @@ import types
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from codepmp_jax.evaluation.judges.judgement import CORRECT, WRONG
+from codepmp_jax.tasks.judges.judge import CORRECT, WRONG
 
 TIMED_OUT = "timed out"
 NOT_PARSABLE = "not parsable"

@@ -1,4 +1,4 @@
-r"""Judges which option a response takes (ReClor, LogiQA 2.0).
+r"""Judges which option a response takes.
 
 In this order:
 
@@ -9,7 +9,7 @@ In this order:
 4. the last line that is not empty begins with a letter: `B. Some young ...`, `(B) Some ...`;
 5. the last capital letter in brackets: `(B)`.
 
-A letter that is no option's is passed over, and so is `A` before a word, as an article is, unless that gives a
+A letter that is no option's is skipped, and so is `A` before a word, which is an article, unless that word begins a
 reason (`A because`).
 """
 
@@ -18,8 +18,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from codepmp_jax.evaluation.judges.answers import last_box
-from codepmp_jax.evaluation.judges.judgement import CORRECT, NO_ANSWER, WRONG, Judgement
+from codepmp_jax.tasks.judges.answers import last_box
+from codepmp_jax.tasks.judges.judge import CORRECT, NO_ANSWER, WRONG, Judge, Judgement
 
 _ALONE = re.compile(r"[\s*(\[]*([A-Za-z])[\s*)\].:]*")
 _LATEX_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{(.*)\}")
@@ -34,12 +34,12 @@ _BRACKETED = re.compile(r"\(([A-Z])\)")
 
 
 def chosen_option(response: str, options: list[str]) -> int | None:
-    """The place of the option that a response takes, by the rule above; None where it takes none."""
-    texts = {_plain(text): place for place, text in enumerate(options)}
+    """The index of the option that a response takes, by the rule above; None where it takes none."""
+    texts = {_plain(text): index for index, text in enumerate(options)}
 
     def whole(text: str) -> int | None:
         alone = _ALONE.fullmatch(text)
-        return texts.get(_plain(text), _place(alone, options))
+        return texts.get(_plain(text), _index(alone, options))
 
     found = whole(response)
     if found is not None:
@@ -48,38 +48,41 @@ def chosen_option(response: str, options: list[str]) -> int | None:
     if box is not None and (found := whole(_LATEX_TEXT.sub(r"\1", box))) is not None:
         return found
     for named in reversed(list(_NAMED.finditer(response))):
-        found = texts.get(_plain(named["rest"]), _place(_LETTER.match(named["rest"]), options))
+        found = texts.get(_plain(named["rest"]), _index(_LETTER.match(named["rest"]), options))
         if found is not None:
             return found
     lines = [line for line in response.splitlines() if line.strip()]
-    found = _place(_LINE_START.match(lines[-1]), options) if lines else None
+    found = _index(_LINE_START.match(lines[-1]), options) if lines else None
     if found is not None:
         return found
-    bracketed = [_place(match, options) for match in _BRACKETED.finditer(response)]
-    return next((place for place in reversed(bracketed) if place is not None), None)
+    bracketed = [_index(match, options) for match in _BRACKETED.finditer(response)]
+    return next((index for index in reversed(bracketed) if index is not None), None)
 
 
 def _plain(text: str) -> str:
     return " ".join(text.split()).strip(" .*").lower()
 
 
-def _place(found: re.Match[str] | None, options: list[str]) -> int | None:
-    """The place of the letter that a pattern found, where an option has it."""
+def _index(found: re.Match[str] | None, options: list[str]) -> int | None:
+    """The index of the option whose letter a pattern found; None where there is no such option."""
     if found is None:
         return None
     name = next(group for group in found.groups() if group)
-    place = ord(name.upper()) - ord("A")
-    return place if place < len(options) else None
+    index = ord(name.upper()) - ord("A")
+    return index if index < len(options) else None
 
 
-def prepare() -> None:
-    """Nothing to be imported."""
+class ChoiceJudge(Judge):
+    """Compares the option that a response takes with reference["answer"], the index of the right one."""
 
+    reference = ("options", "answer")
 
-def judge(task: str, prompt: str, reference: dict[str, Any], response: str) -> Judgement:
-    """Compares the option that a response takes with reference["answer"], its place among the options."""
-    place = chosen_option(response, reference["options"])
-    if place is None:
-        return Judgement(False, None, NO_ANSWER)
-    is_correct = place == reference["answer"]
-    return Judgement(is_correct, chr(ord("A") + place), CORRECT if is_correct else WRONG)
+    def judge(
+        self, prompt: str, reference: dict[str, Any], response: str, timeout: float
+    ) -> Judgement:
+        """As in Judge."""
+        index = chosen_option(response, reference["options"])
+        if index is None:
+            return Judgement(False, None, NO_ANSWER)
+        is_correct = index == reference["answer"]
+        return Judgement(is_correct, chr(ord("A") + index), CORRECT if is_correct else WRONG)

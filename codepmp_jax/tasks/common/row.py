@@ -1,17 +1,12 @@
-"""What a benchmark is: where its rows come from, and what becomes of one."""
+"""A published row, read with checks."""
 
 from __future__ import annotations
 
-import dataclasses
-import pathlib
-from collections.abc import Callable
 from typing import Any
-
-from codepmp_jax.records.schema import Problem
 
 
 class Row:
-    """A row as its authors published it. What is missing or of another type is a ValueError that says so."""
+    """A row as its authors published it. Raises ValueError where a value is missing or of another type."""
 
     def __init__(self, values: dict[str, Any]):
         self._values = values
@@ -45,31 +40,9 @@ class Row:
         return str(value)
 
     def index(self, name: str, size: int) -> int:
-        """A place in a list of `size` entries, from 0; published as a number or in digits."""
+        """An index into a list of `size` entries, from 0; published as a number or in digits."""
         value = self._values.get(name)
         digits = value if isinstance(value, str) else str(value)
         if isinstance(value, bool) or not digits.isdecimal() or int(digits) >= size:
             raise ValueError(f"{name} is none of 0 to {size - 1} but {value!r}")
         return int(digits)
-
-
-@dataclasses.dataclass(frozen=True)
-class Benchmark:
-    """A benchmark of published rows."""
-
-    task: str
-    judge: str
-    """The module of codepmp_jax.evaluation.judges that judges its candidates."""
-    reference: tuple[str, ...]
-    """Entries of Problem.reference that the judge needs."""
-    make_problem: Callable[[Row, int], Problem] | None = None
-    """The problem of the row with this number, from 0. Raises ValueError. None where problems are made."""
-    hub: str = ""
-    """Name of the data set on the Hugging Face hub."""
-    configurations: tuple[str, ...] = ()
-    """Its configurations that hold the benchmark; empty where it has but one."""
-    split: str = "test"
-    url: str = ""
-    """JSON lines on the web, where the authors' own file is on no hub."""
-    packaged: Callable[[], pathlib.Path] | None = None
-    """The file that a Python package brings. Raises UserError where it is not installed."""

@@ -1,7 +1,6 @@
 """Final answers in mathematics: which part of a response, and when two are equal."""
 
 import pytest
-
 from codepmp_jax.evaluation.judges.answers import NOT_PARSED, answer_text, judge, last_box
 
 

@@ -1,23 +1,24 @@
-r"""Judges final answers in mathematics (GSM8K, MATH) with the library math-verify.
+r"""Judges final answers in mathematics with the library math-verify.
 
 Which part of a response is its answer, in this order:
 
 1. the last `\boxed{...}` whose braces close;
 2. what follows the last `####`, to the end of its line;
-3. of MATH, the last formula between dollars or in `\(...\)` or `\[...\]`;
+3. unless answers are numbers only, the last formula between dollars or in `\(...\)` or `\[...\]`;
 4. the last number.
 
-GSM8K's answers are numbers: where that part holds no formula, its number is the first one after the last `=`, so
-that `18 dollars` is 18. `$`, `%`, units in `\text{}`, commas within numbers and a dot at the end do not count.
+Where answers are numbers only (GSM8K) and that part holds no formula, its number is the first one after the last
+`=`, so that `18 dollars` is 18. `$`, `%`, units in `\text{}`, commas within numbers and a dot at the end do not count.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from typing import Any
 
-from codepmp_jax.evaluation.judges.judgement import CORRECT, NO_ANSWER, WRONG, Judgement
+from codepmp_jax.tasks.judges.judge import CORRECT, NO_ANSWER, WRONG, Judge, Judgement
 
 NOT_PARSED = "answer not parsed"
 
@@ -30,7 +31,7 @@ _MARK_UP = re.compile(r"\\text\s*\{[^{}]*\}|\\[$%,!; ]|\\ |\\(?:left|right)\b|[$
 
 
 def last_box(text: str) -> str | None:
-    r"""What stands in the last `\boxed{...}` (or `\fbox`) whose braces close; None where there is none."""
+    r"""The content of the last `\boxed{...}` (or `\fbox`) whose braces close; None where there is none."""
     for found in reversed(list(_BOX.finditer(text))):
         start = found.end()
         if text[start : start + 1] != "{":
@@ -44,29 +45,29 @@ def last_box(text: str) -> str | None:
 
 
 def _braced(text: str, start: int) -> str | None:
-    """What the brace at `start` and its partner hold; None where it is not closed."""
-    depth, place = 0, start
-    while place < len(text):
-        if text[place] == "\\":
-            place += 1
-        elif text[place] == "{":
+    """The text between the brace at `start` and its partner; None where it is not closed."""
+    depth, index = 0, start
+    while index < len(text):
+        if text[index] == "\\":
+            index += 1
+        elif text[index] == "{":
             depth += 1
-        elif text[place] == "}":
+        elif text[index] == "}":
             depth -= 1
             if depth == 0:
-                return text[start + 1 : place]
-        place += 1
+                return text[start + 1 : index]
+        index += 1
     return None
 
 
-def answer_text(response: str, task: str) -> str | None:
+def answer_text(response: str, numbers_only: bool = False) -> str | None:
     """The part of a response that is its answer, by the rule above; None where it has none."""
     text = last_box(response)
     if text is None and "####" in response:
         text = response.rpartition("####")[2].strip().partition("\n")[0].strip() or None
     if text is not None:
-        return _number(text) if task == "gsm8k" else text
-    if task != "gsm8k":
+        return _number(text) if numbers_only else text
+    if not numbers_only:
         for groups in reversed(_FORMULA.findall(response)):
             return next(group for group in groups if group).strip()
     numbers = _NUMBER.findall(response)
@@ -82,28 +83,38 @@ def _number(text: str) -> str:
     return found[0]
 
 
-def prepare() -> None:
-    """Imports math-verify, which takes most of a second, before a response is waiting."""
-    _is_equal(_parse("1"), _parse("\\frac{1}{2}"))
-
-
-def judge(task: str, prompt: str, reference: dict[str, Any], response: str) -> Judgement:
+@dataclasses.dataclass(frozen=True)
+class AnswerJudge(Judge):
     """Compares a response's answer with reference["answer"].
 
     The answer of a correct response is the reference's own normal form, so that all correct ones are equal.
     """
-    text = answer_text(response, task)
-    if text is None:
-        return Judgement(False, None, NO_ANSWER)
-    try:
-        expected, found = _parse(reference["answer"]), _parse(text)
-        is_correct = _is_equal(expected, found)
-    except (RecursionError, ArithmeticError):
-        expected, found, is_correct = [], [], False
-    if is_correct:
-        return Judgement(True, _canonical(expected, reference["answer"]), CORRECT)
-    is_parsed = any(not isinstance(value, str) for value in found)
-    return Judgement(False, _canonical(found, text), WRONG if is_parsed else NOT_PARSED)
+
+    numbers_only: bool = False
+    """Whether every answer is a number."""
+    reference = ("answer",)
+    packages = ("math-verify", "sympy")
+
+    def prepare(self) -> None:
+        """Imports math-verify, which takes most of a second."""
+        _is_equal(_parse("1"), _parse("\\frac{1}{2}"))
+
+    def judge(
+        self, prompt: str, reference: dict[str, Any], response: str, timeout: float
+    ) -> Judgement:
+        """As in Judge."""
+        text = answer_text(response, self.numbers_only)
+        if text is None:
+            return Judgement(False, None, NO_ANSWER)
+        try:
+            expected, found = _parse(reference["answer"]), _parse(text)
+            is_correct = _is_equal(expected, found)
+        except (RecursionError, ArithmeticError):
+            expected, found, is_correct = [], [], False
+        if is_correct:
+            return Judgement(True, _canonical(expected, reference["answer"]), CORRECT)
+        is_parsed = any(not isinstance(value, str) for value in found)
+        return Judgement(False, _canonical(found, text), WRONG if is_parsed else NOT_PARSED)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -1,7 +1,6 @@
 """Which option a response takes."""
 
 import pytest
-
 from codepmp_jax.evaluation.judges.choices import chosen_option, judge
 
 OPTIONS = ["A dog barks.", "Some cats are not dogs", "All dogs bark", "None of it"]

@@ -5,11 +5,11 @@ import itertools
 from typing import Any
 
 import pytest
+from codepmp_jax.evaluation.judges.puzzles import make_puzzle
+from codepmp_jax.evaluation.tasks.puzzles import make_problems
 
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import ProblemsConfig, PuzzlesConfig
-from codepmp_jax.evaluation.judges.puzzles import make_puzzle
-from codepmp_jax.evaluation.tasks.puzzles import make_problems
 from codepmp_jax.records.schema import Problem
 
 

@@ -1,9 +1,15 @@
-"""GSM8K (arXiv 2110.14168): grade school word problems whose answer is a whole number."""
+"""GSM8K (arXiv 2110.14168): grade school word problems whose answer is a number."""
 
 from __future__ import annotations
 
-from codepmp_jax.evaluation.tasks.benchmark import Benchmark, Row
+import re
+from typing import Any
+
 from codepmp_jax.records.schema import Problem
+from codepmp_jax.tasks.common.row import Row
+from codepmp_jax.tasks.common.task import Passages, Task
+from codepmp_jax.tasks.common.templates import BOXED
+from codepmp_jax.tasks.judges.answers import AnswerJudge
 
 
 def make_problem(row: Row, number: int) -> Problem:
@@ -16,11 +22,16 @@ def make_problem(row: Row, number: int) -> Problem:
     return Problem(f"gsm8k/{number}", question, task="gsm8k", reference={"answer": answer})
 
 
-BENCHMARK = Benchmark(
-    "gsm8k",
-    judge="answers",
-    reference=("answer",),
+def _passages(row: dict[str, Any]) -> list[str]:
+    # With and without the calculator's notes, <<48/2=24>>.
+    return [row["question"], row["answer"], re.sub(r"<<.*?>>", "", row["answer"])]
+
+
+TASK = Task(
+    template=BOXED,
+    judge=AnswerJudge(numbers_only=True),
     make_problem=make_problem,
+    passages=(Passages("GSM8K", columns=("question", "answer"), id="id", texts=_passages),),
     hub="openai/gsm8k",
     configurations=("main",),
 )
