@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import random
-import socket
 import subprocess
 
 import numpy as np
@@ -17,6 +17,7 @@ from codepmp_jax.files.journal import Journal
 from codepmp_jax.records.schema import Candidate, Problem
 from tests.e2e.launching import command, environment
 from tests.evaluation.scorers.test_jax_scorer import write_run
+from tests.processes import Process, free_port
 
 NUM_HOSTS = 2
 BATCH_TOKENS = 64
@@ -43,34 +44,24 @@ def write_candidates(path) -> None:
 
 def score_on_hosts(*arguments: object) -> list[subprocess.CompletedProcess[str]]:
     """Runs the command on every host to its end."""
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        address = f"localhost:{probe.getsockname()[1]}"
-    processes = [
-        subprocess.Popen(
-            command("evaluate.py", "score", *arguments),
-            env=environment(
-                XLA_FLAGS="--xla_force_host_platform_device_count=2",
-                JAX_CPU_COLLECTIVES_IMPLEMENTATION="gloo",
-                JAX_COORDINATOR_ADDRESS=address,
-                JAX_NUM_PROCESSES=str(NUM_HOSTS),
-                JAX_PROCESS_ID=str(host),
-            ),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for host in range(NUM_HOSTS)
-    ]
-    try:
-        printed = [process.communicate(timeout=300) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    return [
-        subprocess.CompletedProcess(process.args, process.returncode, *texts)
-        for process, texts in zip(processes, printed, strict=True)
-    ]
+    address = f"localhost:{free_port()}"
+    with contextlib.ExitStack() as stack:
+        hosts = [
+            stack.enter_context(
+                Process(
+                    command("evaluate.py", "score", *arguments),
+                    environment(
+                        XLA_FLAGS="--xla_force_host_platform_device_count=2",
+                        JAX_CPU_COLLECTIVES_IMPLEMENTATION="gloo",
+                        JAX_COORDINATOR_ADDRESS=address,
+                        JAX_NUM_PROCESSES=str(NUM_HOSTS),
+                        JAX_PROCESS_ID=str(host),
+                    ),
+                )
+            )
+            for host in range(NUM_HOSTS)
+        ]
+        return [host.finish() for host in hosts]
 
 
 def test_two_hosts_go_on_with_what_one_began(tmp_path, monkeypatch):

@@ -4,9 +4,7 @@ import json
 import os
 import pathlib
 import signal
-import subprocess
 import sys
-import threading
 import time
 
 import pytest
@@ -18,6 +16,7 @@ from codepmp_jax.records.shards import ShardedDataset
 from codepmp_jax.synthesis import engines
 from codepmp_jax.synthesis.pairs import synthesize
 from codepmp_jax.synthesis.passes import ShardId
+from tests import processes
 from tests.e2e.launching import command, environment
 
 
@@ -99,56 +98,31 @@ def test_an_error_of_one_worker_ends_the_others(tmp_path):
 
 
 def test_ray_actors_give_the_same_pairs_though_one_is_killed(corpus, expected, tmp_path):
+    """The first actor that has written down a chunk of the pass with the n-gram writer."""
     output = tmp_path / "pairs"
-    killed: list[int] = []
-
-    def kill_one():
-        """Kills the first actor that has written down a chunk of the pass with the n-gram writer."""
-        while not killed:
-            time.sleep(0.05)
-            if any((output / "passes/rejected").glob("train-*/0*.array_record")):
-                for path in (output / "status").glob("*.json"):
-                    pid = int(path.stem.rpartition("-")[2])
-                    os.kill(pid, signal.SIGKILL)
-                    killed.append(pid)
-                    break
-
-    arguments = ["--input", corpus, "--output", output, "--chunk-size", 16, "--workers", 2]
-    run = subprocess.Popen(
-        [*command("synthesize.py", "--config", "synth_ngram", "--engine", "ray", *arguments)],
-        env=environment(RAY_DEDUP_LOGS="0"),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    threading.Thread(target=kill_one, daemon=True).start()
-    _, errors = run.communicate()
-    assert run.returncode == 0, errors
-    assert killed
+    arguments = ("--input", corpus, "--output", output, "--chunk-size", 16, "--workers", 2)
+    with processes.Process(
+        command("synthesize.py", "--config", "synth_ngram", "--engine", "ray", *arguments),
+        environment(RAY_DEDUP_LOGS="0"),
+    ) as run:
+        chunks = output / "passes" / "rejected"
+        run.until(lambda: any(chunks.glob("train-*/0*.array_record")))
+        run.until(lambda: any((output / "status").glob("*.json")))
+        status = next((output / "status").glob("*.json"))
+        os.kill(int(status.stem.rpartition("-")[2]), signal.SIGKILL)
+        assert run.wait() == 0, run.stderr
     assert pairs(output) == expected
 
 
 def test_an_actors_error_is_one_line(corpus, tmp_path):
-    arguments = [
-        "--input",
-        corpus,
-        "--output",
-        tmp_path,
-        "--engine",
-        "ray",
-        "--rejected.model",
-        "m",
-    ]
-    servers = [
-        "--rejected.sampler",
-        "openai",
-        "--rejected.openai.endpoints",
-        "http://127.0.0.1:9/v1",
-    ]
-    done = subprocess.run(
+    arguments = ("--input", corpus, "--output", tmp_path, "--engine", "ray")
+    servers = (
+        *("--rejected.sampler", "openai", "--rejected.model", "m"),
+        *("--rejected.openai.endpoints", "http://127.0.0.1:9/v1"),
+    )
+    done = processes.run(
         command("synthesize.py", *arguments, *servers, "--rejected.openai.max-retries", 0),
-        env=environment(),
-        capture_output=True,
-        text=True,
+        environment(),
     )
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]

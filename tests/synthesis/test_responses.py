@@ -2,12 +2,8 @@
 
 import ast
 import json
-import os
 import pathlib
-import signal
-import subprocess
 import sys
-import time
 
 import pytest
 
@@ -19,6 +15,7 @@ from codepmp_jax.synthesis import candidates
 from codepmp_jax.synthesis.candidates import write_candidates
 from codepmp_jax.synthesis.writers.mutants import normal_form
 from codepmp_jax.synthesis.writers.sampler import Sampler
+from tests.processes import Process, run
 
 ROOT = pathlib.Path(__file__).parents[2]
 MODEL = WriterConfig(sampler="vllm", model="m")
@@ -223,14 +220,11 @@ def test_killed_and_started_again_equals_undisturbed(tmp_path):
         *("--num-candidates", "5", "--writer.sampler", "mutant"),
     ]
     lines = tmp_path / "c.jsonl.partial" / "lines.jsonl"
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (lines.exists() and lines.stat().st_size):
-        assert process.poll() is None
-        time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    with Process(command) as process:
+        process.until(lambda: lines.exists() and lines.stat().st_size)
+        process.kill()
     assert 0 < lines.read_bytes().count(b"\n") < 1500
-    again = subprocess.run(command, capture_output=True, text=True)
+    again = run(command)
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "c.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert "1500 problems with 7500 candidates" in again.stdout
