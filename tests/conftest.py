@@ -10,6 +10,9 @@ os.environ.setdefault(
     "--xla_llvm_disable_expensive_passes=true",
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# The environments of vLLM, SeqIO and RewardBench are installed without bytecode: the first process that a test
+# starts there writes it, and each later one starts in half the time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import pytest
 from jaxtyping import install_import_hook

@@ -87,7 +87,7 @@ def running_bucket() -> Iterator[Bucket]:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url) as reply:
+        with urllib.request.urlopen(url, timeout=5) as reply:
             return reply.status == 200
     except OSError:
         return False

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import IO
 
 # Longest time that a command or a condition takes (seconds): many times that of an idle machine.
 LIMIT_SECONDS = 540.0
@@ -30,14 +31,14 @@ class Process:
         cwd: pathlib.Path | None = None,
     ):
         self.command = list(map(str, command))
-        self._files = [tempfile.TemporaryFile() for _ in range(2)]
+        self._stdout, self._stderr = (tempfile.TemporaryFile() for _ in range(2))  # noqa: SIM115
         self._popen = subprocess.Popen(
             self.command,
             env=env,
             cwd=cwd,
             stdin=subprocess.DEVNULL,
-            stdout=self._files[0],
-            stderr=self._files[1],
+            stdout=self._stdout,
+            stderr=self._stderr,
             start_new_session=True,
         )
         self.pid = self._popen.pid
@@ -45,16 +46,12 @@ class Process:
     @property
     def stdout(self) -> str:
         """What the command and its children have written to stdout."""
-        return self._read(0)
+        return _text(self._stdout)
 
     @property
     def stderr(self) -> str:
         """What the command and its children have written to stderr."""
-        return self._read(1)
-
-    def _read(self, number: int) -> str:
-        file = self._files[number].fileno()
-        return os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace")
+        return _text(self._stderr)
 
     def poll(self) -> int | None:
         """The exit status; None while the command runs."""
@@ -63,7 +60,7 @@ class Process:
     def wait(self, seconds: float = LIMIT_SECONDS) -> int:
         """The exit status. Fails with the command's output where it takes longer."""
         try:
-            return self._popen.wait(seconds)
+            return self._popen.wait(max(0.0, seconds))
         except subprocess.TimeoutExpired as error:
             raise AssertionError(f"ran for more than {seconds} s: {self._report()}") from error
 
@@ -117,8 +114,8 @@ class Process:
                 if not alive or time.monotonic() > deadline:
                     break
                 time.sleep(0.02)
-        for file in self._files:
-            file.close()
+        self._stdout.close()
+        self._stderr.close()
         assert not alive, f"survived SIGKILL: {alive}"
 
 
@@ -138,6 +135,11 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def _text(file: IO[bytes]) -> str:
+    """All that has been written to a file."""
+    return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode(errors="replace")
 
 
 def is_alive(pid: int) -> bool:

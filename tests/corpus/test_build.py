@@ -342,13 +342,13 @@ readers._PART_BYTES = 4000
 write_manifest = shards.write_manifest
 
 def write_manifest_later(*args, **options):
-    time.sleep(1)  # so that a kill comes before it
+    time.sleep(float(sys.argv[3]))  # so that a kill comes before it
     write_manifest(*args, **options)
 
 shards.write_manifest = write_manifest_later
 if __name__ == "__main__":
     build_corpus(dataclasses.replace(
-        FILES, input=sys.argv[1], output=sys.argv[2], num_workers=int(sys.argv[3])))
+        FILES, input=sys.argv[1], output=sys.argv[2]))
 """
 
 
@@ -358,13 +358,13 @@ def test_killed_at_any_time_the_same_command_gives_the_same_corpus(tmp_path):
     script = tmp_path / "build.py"
     script.write_text(BUILD)
 
-    def start(output: str) -> Process:
-        command = [sys.executable, script, tmp_path / "a.parquet", tmp_path / output, 1]
+    def start(output: str, pause: float) -> Process:
+        command = [sys.executable, script, tmp_path / "a.parquet", tmp_path / output, pause]
         root = pathlib.Path(__file__).parents[2]
         return Process(command, {"PYTHONPATH": str(root)}, root)
 
     def finish(output: str) -> None:
-        with start(output) as process:
+        with start(output, pause=0) as process:
             assert process.wait() == 0, process.stderr
 
     finish("whole")
@@ -376,7 +376,7 @@ def test_killed_at_any_time_the_same_command_gives_the_same_corpus(tmp_path):
     # Some more parts, twice; when duplicates are searched for; when shards are written.
     for pattern in ("work/parts/*.json", "work/parts/*.json", "work/buckets", "train.*"):
         wanted = num_finished + rng.randint(1, 8) if pattern.endswith("json") else 1
-        with start("killed") as process:
+        with start("killed", pause=300) as process:
             found = functools.partial((tmp_path / "killed").glob, pattern)
             process.until(lambda found=found, wanted=wanted: len([*found()]) >= wanted)
             time.sleep(rng.uniform(0, 0.01))

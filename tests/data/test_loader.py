@@ -23,6 +23,7 @@ from codepmp_jax.records import shards
 from codepmp_jax.records.schema import PreferencePair, content_id
 from codepmp_jax.records.shards import ShardedDataset
 from codepmp_jax.text.tokenization import Tokenizer
+from tests.processes import LIMIT_SECONDS
 
 CONFIG = DataConfig(max_length=24)
 NUM_PAIRS = 41
@@ -447,7 +448,7 @@ def run_script(tmp_path, *arguments: str) -> tuple[int, str, str]:
         [sys.executable, str(script), *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LIMIT_SECONDS,
         check=False,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )

@@ -15,10 +15,8 @@ import signal
 import socket
 import subprocess
 import sysconfig
-import time
 import urllib.request
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -26,6 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from codepmp_jax.records.schema import PreferencePair, SourceFile
 from codepmp_jax.records.shards import ShardedDataset, write_manifest, write_split
+from tests import processes
 from tests.e2e.launching import LAUNCH, environment, launch, metrics
 
 VLLM_PYTHON = LAUNCH.parent / ".venv-vllm" / "bin" / "python"
@@ -40,6 +39,8 @@ SERVER = (
     *("--dtype", "float32", "--max-model-len", 512, "--enforce-eager"),
     "--no-enable-chunked-prefill",
 )
+# The whole chain of a fixture, on a busy machine; each command has a limit of its own.
+pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,7 @@ def synthesis(corpus: pathlib.Path, output: pathlib.Path, *options: object) -> l
 
 def run(command: list[str]) -> str:
     """Runs a command to its good end; gives its stdout."""
-    done = subprocess.run(command, env=environment(**VARIABLES), capture_output=True, text=True)
+    done = processes.run(command, environment(**VARIABLES))
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -220,12 +221,7 @@ def test_a_reward_model_is_refused_in_one_line(corpus, models, tmp_path):
     config["architectures"] = ["Qwen2ForSequenceClassification"]
     (tmp_path / "reward" / "config.json").write_text(json.dumps(config))
     options = writer("rejected", "vllm", tmp_path / "reward")
-    done = subprocess.run(
-        synthesis(corpus, tmp_path / "pairs", *options),
-        env=environment(**VARIABLES),
-        capture_output=True,
-        text=True,
-    )
+    done = processes.run(synthesis(corpus, tmp_path / "pairs", *options), environment(**VARIABLES))
     assert done.returncode == 2
     assert "is a reward model" in done.stderr.splitlines()[-1]
     assert "--heads lm" in done.stderr.splitlines()[-1]
@@ -265,72 +261,54 @@ def test_the_engine_writes_candidates_that_are_judged(models, tmp_path):
 # --- the server -----------------------------------------------------------------------------------
 
 
+class Served(NamedTuple):
+    """What a server's clients left: the pairs, and what a request for another model ended with."""
+
+    pairs: pathlib.Path
+    refused: subprocess.CompletedProcess[str]
+
+
 @pytest.fixture(scope="module")
-def server(models) -> Iterator[str]:
-    """The URL of vLLM's server with the weak model, which it calls `writer`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = models["weak"].parent / "server.log"
-    arguments = (
-        *("--model", models["weak"], "--served-model-name", "writer", *SERVER),
-        *("--host", "127.0.0.1", "--port", port),
+def served(corpus, models) -> Served:
+    """The author's code against a writer behind vLLM's server, which ends before other engines start."""
+    port = processes.free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = (
+        *(VLLM_PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", models["weak"]),
+        *("--served-model-name", "writer", "--host", "127.0.0.1", "--port", port, *SERVER),
     )
-    with open(log, "wb") as file:
-        process = subprocess.Popen(
-            [VLLM_PYTHON, "-m", "vllm.entrypoints.openai.api_server", *map(str, arguments)],
-            env=environment(**VARIABLES),
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        while not is_healthy(url):
-            assert process.poll() is None, log.read_text()[-4000:]
-            time.sleep(0.2)
-        yield f"{url}/v1"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    pairs = corpus.parent / "server_pairs"
+
+    def options(model: str) -> tuple[object, ...]:
+        return writer("rejected", "openai", model, "openai.endpoints", f"{url}/v1")
+
+    with processes.Process(command, environment(**VARIABLES)) as server:
+        server.until(lambda: is_healthy(url))
+        run(synthesis(corpus, pairs, *options("writer")))
+        other = synthesis(corpus, corpus.parent / "other", *options("other"))
+        return Served(pairs, processes.run(other, environment(**VARIABLES)))
 
 
 def is_healthy(url: str) -> bool:
     try:
-        return urllib.request.urlopen(f"{url}/health").status == 200
+        return urllib.request.urlopen(f"{url}/health", timeout=5).status == 200
     except OSError:
         return False
 
 
-@pytest.fixture(scope="module")
-def server_pairs(corpus, server) -> pathlib.Path:
-    """The author's code against a writer behind a server."""
-    output = corpus.parent / "server_pairs"
-    options = writer("rejected", "openai", "writer", "openai.endpoints", server)
-    run(synthesis(corpus, output, *options))
-    return output
-
-
-def test_the_server_writes(corpus, server_pairs):
-    require_all(corpus, server_pairs)
+def test_the_server_writes(corpus, served):
+    require_all(corpus, served.pairs)
     sources = sources_of(corpus)
-    for pair in pairs_of(server_pairs).values():
+    for pair in pairs_of(served.pairs).values():
         assert pair.chosen == sources[pair.source_id].content
         facts = pair.lineage["rejected"]
         assert (facts["sampler"], facts["model"]) == ("openai", "writer")
         assert 0 < facts["num_tokens"] <= MAX_TOKENS
 
 
-def test_a_model_that_the_server_lacks_is_one_error(corpus, server, tmp_path):
-    options = writer("rejected", "openai", "other", "openai.endpoints", server)
-    done = subprocess.run(
-        synthesis(corpus, tmp_path, *options),
-        env=environment(**VARIABLES),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2
-    assert "refuses model 'other'" in done.stderr.splitlines()[-1]
+def test_a_model_that_the_server_lacks_is_one_error(served):
+    assert served.refused.returncode == 2
+    assert "refuses model 'other'" in served.refused.stderr.splitlines()[-1]
 
 
 # --- Ray ------------------------------------------------------------------------------------------
@@ -344,19 +322,18 @@ def ray_pairs(corpus, models) -> pathlib.Path:
         *(corpus, output, *writer("rejected", "vllm", models["weak"])),
         *("--engine", "ray", "--workers", 2, "--chunk-size", 10),
     )
+    chunks = output / "passes" / "rejected"
+
+    def written() -> list[pathlib.Path]:
+        return [*chunks.glob("*/0*.array_record.json")]
+
     variables = environment(**VARIABLES, RAY_USAGE_STATS_ENABLED="0")
-    with subprocess.Popen(
-        command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        chunks = output / "passes" / "rejected"
-        while not (written := list(chunks.glob("*/0*.array_record.json"))):
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.05)
-        host, _, pid = json.loads(written[0].read_text())["worker"].rpartition("-")
+    with processes.Process(command, variables) as process:
+        process.until(written)
+        host, _, pid = json.loads(written()[0].read_text())["worker"].rpartition("-")
         assert host == socket.gethostname()
         os.kill(int(pid), signal.SIGKILL)
-        printed, errors = process.communicate()
-        assert process.returncode == 0, f"{printed}\n{errors}"
+        assert process.wait() == 0, f"{process.stdout}\n{process.stderr}"
     workers = {
         json.loads(path.read_text())["worker"] for path in chunks.glob("*/[0-9]*.array_record.json")
     }
@@ -369,9 +346,9 @@ def test_a_killed_actor_loses_nothing(corpus, ray_pairs):
     assert not any("error" in reason for reason in rejects_of(ray_pairs).values())
 
 
-def test_server_and_actors_write_the_same(ray_pairs, server_pairs):
+def test_server_and_actors_write_the_same(ray_pairs, served):
     """The seeds of the requests are the same; only rounding, which depends on the batch, is not."""
-    ours, theirs = pairs_of(ray_pairs), pairs_of(server_pairs)
+    ours, theirs = pairs_of(ray_pairs), pairs_of(served.pairs)
     both = ours.keys() & theirs.keys()
     same = [source for source in both if ours[source].rejected == theirs[source].rejected]
     assert len(same) > 0.9 * len(both)
