@@ -154,7 +154,7 @@ def test_killed_after_any_batch_it_goes_on_to_the_same_bytes(
 
 def test_sigkill_at_random_points_gives_the_same_bytes(tmp_path, model):
     source, output = tmp_path / "candidates.jsonl", tmp_path / "scores.jsonl"
-    write_problems(source, num_problems=200, num_candidates=20)
+    write_problems(source, num_problems=70, num_candidates=20)
     scoring.run(config_of(model[0], source, tmp_path / "whole.jsonl"))
     lines = tmp_path / "scores.jsonl.partial" / "lines.jsonl"
     arguments = (
