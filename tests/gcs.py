@@ -77,8 +77,18 @@ def running_bucket() -> Iterator[Bucket]:
     with tempfile.TemporaryDirectory() as folder:
         command = [
             _server._get_binary_path(),
-            *("-scheme", "http", "-host", "127.0.0.1", "-port", port, "-external-url", url),
-            *("-backend", "filesystem", "-filesystem-root", pathlib.Path(folder).resolve()),
+            "-scheme",
+            "http",
+            "-host",
+            "127.0.0.1",
+            "-port",
+            port,
+            "-external-url",
+            url,
+            "-backend",
+            "filesystem",
+            "-filesystem-root",
+            pathlib.Path(folder).resolve(),
         ]
         with Process(command) as process:
             process.until(lambda: _answers(f"{url}/storage/v1/b"))

@@ -147,7 +147,9 @@ def test_batches_do_not_depend_on_the_number_of_hosts(dataset, tokenizer, layout
     for count in (2, 4):
         hosts = [
             PairLoader(
-                *(dataset, tokenizer, config),
+                dataset,
+                tokenizer,
+                config,
                 batch_rows=8,
                 seed=1,
                 process_index=i,
@@ -198,7 +200,9 @@ def test_state_goes_on_with_other_hosts_workers_and_groups(dataset, tokenizer, m
         parts, ends = [], []
         for i in range(count):
             host = PairLoader(
-                *(dataset, tokenizer, config),
+                dataset,
+                tokenizer,
+                config,
                 batch_rows=8,
                 seed=1,
                 process_index=i,
@@ -267,7 +271,9 @@ def test_hosts_and_rows_must_divide_over_the_streams(dataset, tokenizer):
     def make(num_streams, batch_rows, process_count):
         config = dataclasses.replace(CONFIG, num_streams=num_streams)
         PairLoader(
-            *(dataset, tokenizer, config),
+            dataset,
+            tokenizer,
+            config,
             batch_rows=batch_rows,
             process_index=0,
             process_count=process_count,
@@ -296,7 +302,7 @@ def test_one_pass_is_complete_and_does_not_depend_on_the_number_of_hosts(tokeniz
 
     def host(index, count):
         return one_pass(
-            *(PAIRS, tokenizer, config), batch_rows=4, process_index=index, process_count=count
+            PAIRS, tokenizer, config, batch_rows=4, process_index=index, process_count=count
         )
 
     whole, counts = host(0, 1)
@@ -334,7 +340,7 @@ def test_nothing_kept_is_an_error_and_no_endless_loop(tokenizer):
     with pytest.raises(UserError, match="holds no pairs"):
         PairLoader([], tokenizer, config, batch_rows=2)
     batches, counts = one_pass(
-        *(PAIRS, tokenizer, config), batch_rows=8, process_index=0, process_count=1
+        PAIRS, tokenizer, config, batch_rows=8, process_index=0, process_count=1
     )
     assert batches == []
     assert (counts["pairs"], counts["too_long"], counts["records"]) == (0, NUM_PAIRS, NUM_PAIRS)
@@ -342,7 +348,7 @@ def test_nothing_kept_is_an_error_and_no_endless_loop(tokenizer):
 
 def test_paper_window_and_eos_reach_the_batch(tokenizer):
     config = dataclasses.replace(
-        *(CONFIG,),
+        CONFIG,
         response_window="paper",
         append_eos=True,
         length_policy="truncate",

@@ -38,8 +38,13 @@ def quickstart(tmp_path_factory) -> pathlib.Path:
     shutil.copytree(package, root / "sources" / package.name)
     output = root / "output"
     launch(
-        *("quickstart.py", "--input", root / "sources", "--output", output),
-        *("--num-steps", NUM_STEPS),
+        "quickstart.py",
+        "--input",
+        root / "sources",
+        "--output",
+        output,
+        "--num-steps",
+        NUM_STEPS,
     )
     return output
 
@@ -61,8 +66,13 @@ def opened(model_class: Any, folder: str) -> Any:
 
 def test_summary_has_the_figures_of_the_run(quickstart, summary):
     assert {
-        *("seconds", "num_pairs", "accuracy", "length_baseline"),
-        *("best_of_n", "hf_folder", "plot"),
+        "seconds",
+        "num_pairs",
+        "accuracy",
+        "length_baseline",
+        "best_of_n",
+        "hf_folder",
+        "plot",
     } <= set(summary)
     pairs = [ShardedDataset(quickstart / "pairs", PreferencePair, s) for s in ("train", "heldout")]
     assert summary["num_pairs"] == sum(map(len, pairs))
@@ -170,11 +180,28 @@ def conversations(tmp_path_factory) -> pathlib.Path:
 def finetuning(workdir: pathlib.Path, summary, conversations) -> list[object]:
     """launch()'s arguments of a run on the conversations in file order."""
     return [
-        *("tpu_pod.py", "--config", "rm_tiny", "--workdir", workdir),
-        *("--model.init-from", summary["hf_folder"], "--data.input", conversations),
-        *("--data.max-length", 96, "--data.no-shuffle", "--global-batch-rows", BATCH_PAIRS),
-        *("--num-steps", FINETUNING_STEPS, "--eval-pairs", 0),
-        *("--log-every-steps", 1, "--checkpoint.every-steps", 2),
+        "tpu_pod.py",
+        "--config",
+        "rm_tiny",
+        "--workdir",
+        workdir,
+        "--model.init-from",
+        summary["hf_folder"],
+        "--data.input",
+        conversations,
+        "--data.max-length",
+        96,
+        "--data.no-shuffle",
+        "--global-batch-rows",
+        BATCH_PAIRS,
+        "--num-steps",
+        FINETUNING_STEPS,
+        "--eval-pairs",
+        0,
+        "--log-every-steps",
+        1,
+        "--checkpoint.every-steps",
+        2,
     ]
 
 

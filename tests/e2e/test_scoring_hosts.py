@@ -69,7 +69,8 @@ def test_two_hosts_go_on_with_what_one_began(tmp_path, monkeypatch):
     source, output = tmp_path / "candidates.jsonl", tmp_path / "scores.jsonl"
     write_candidates(source)
     config = ScoreConfig(
-        *(run, "jax"),
+        run,
+        "jax",
         input=str(source),
         output=str(tmp_path / "alone.jsonl"),
         scorer=ScorerConfig(batch_tokens=BATCH_TOKENS),
@@ -87,8 +88,20 @@ def test_two_hosts_go_on_with_what_one_began(tmp_path, monkeypatch):
         with pytest.raises(Killed):
             scoring.run(dataclasses.replace(config, output=str(output)))
     done = score_on_hosts(
-        *("--model", run, "--backend", "jax", "--input", source, "--output", output),
-        *("--scorer.batch-tokens", BATCH_TOKENS, "--mesh.fsdp", 2, "--mesh.tensor", 2),
+        "--model",
+        run,
+        "--backend",
+        "jax",
+        "--input",
+        source,
+        "--output",
+        output,
+        "--scorer.batch-tokens",
+        BATCH_TOKENS,
+        "--mesh.fsdp",
+        2,
+        "--mesh.tensor",
+        2,
     )
     assert [host.returncode for host in done] == [0] * NUM_HOSTS, done
     assert done[0].stdout.endswith(f"-> {output}\n")
@@ -111,8 +124,18 @@ def test_what_only_the_first_host_meets_ends_both(tmp_path):
     (tmp_path / "file").write_text("")
     output = tmp_path / "file" / "scores.jsonl"
     first, second = score_on_hosts(
-        *("--model", run, "--backend", "jax", "--input", source, "--output", output),
-        *("--mesh.fsdp", 2, "--mesh.tensor", 2),
+        "--model",
+        run,
+        "--backend",
+        "jax",
+        "--input",
+        source,
+        "--output",
+        output,
+        "--mesh.fsdp",
+        2,
+        "--mesh.tensor",
+        2,
     )
     assert first.returncode > 0
     assert f"error: {output}" in first.stderr

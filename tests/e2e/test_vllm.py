@@ -36,7 +36,11 @@ TEMPLATE = "Instruction:{}\n\nResponse:"
 MAX_TOKENS = 32
 # On a CPU vLLM fails on requests with seeds where it chunks prompts; the offline sampler sees to it itself.
 SERVER = (
-    *("--dtype", "float32", "--max-model-len", 512, "--enforce-eager"),
+    "--dtype",
+    "float32",
+    "--max-model-len",
+    512,
+    "--enforce-eager",
     "--no-enable-chunked-prefill",
 )
 # The whole chain of a fixture, on a busy machine; each command has a limit of its own.
@@ -51,8 +55,15 @@ def everything(tmp_path_factory) -> pathlib.Path:
     for package in ("asyncio", "concurrent", "email", "http", "json", "logging", "urllib", "xml"):
         shutil.copytree(stdlib / package, folder / "code" / package)
     launch(
-        *("corpus.py", "--config", "corpus_stdlib", "--input", folder / "code"),
-        *("--output", folder / "everything", "--max-chars", 200),
+        "corpus.py",
+        "--config",
+        "corpus_stdlib",
+        "--input",
+        folder / "code",
+        "--output",
+        folder / "everything",
+        "--max-chars",
+        200,
     )
     return folder / "everything"
 
@@ -62,13 +73,28 @@ def models(everything) -> dict[str, pathlib.Path]:
     """A strong and a weak LM: description -> code."""
     folder = everything.parent
     launch(
-        *("synthesize.py", "--config", "synth_ngram"),
-        *("--input", everything, "--output", folder / "ngram_pairs"),
+        "synthesize.py",
+        "--config",
+        "synth_ngram",
+        "--input",
+        everything,
+        "--output",
+        folder / "ngram_pairs",
     )
     common = (
-        *("--config", "pmp_tiny", "--data.input", folder / "ngram_pairs", "--data.append-eos"),
-        *("--data.max-length", 96, "--loss.rm-coef", 0),
-        *("--global-batch-rows", 8, "--eval-pairs", 0),
+        "--config",
+        "pmp_tiny",
+        "--data.input",
+        folder / "ngram_pairs",
+        "--data.append-eos",
+        "--data.max-length",
+        96,
+        "--loss.rm-coef",
+        0,
+        "--global-batch-rows",
+        8,
+        "--eval-pairs",
+        0,
     )
     weak = ("--model.num-layers", 1, "--model.embed-dim", 64, "--model.mlp-dim", 128)
     written = {}
@@ -99,8 +125,17 @@ def writer(name: str, sampler: str, model: object, *more: object) -> tuple[objec
     """Options of a pass."""
     subject = "{code}" if name == "describe" else "{description}"
     options = (
-        *("sampler", sampler, "model", model, "chat", "never"),
-        *("template", TEMPLATE.format(subject), "sampling.max-tokens", MAX_TOKENS, *more),
+        "sampler",
+        sampler,
+        "model",
+        model,
+        "chat",
+        "never",
+        "template",
+        TEMPLATE.format(subject),
+        "sampling.max-tokens",
+        MAX_TOKENS,
+        *more,
     )
     if sampler == "vllm":
         options += ("vllm.dtype", "float32", "vllm.max-model-len", 512)
@@ -163,7 +198,9 @@ def engine_pairs(corpus, models) -> pathlib.Path:
     output = corpus.parent / "engine_pairs"
     printed = run(
         synthesis(
-            *(corpus, output, *writer("describe", "vllm", models["weak"])),
+            corpus,
+            output,
+            *writer("describe", "vllm", models["weak"]),
             *writer("chosen", "vllm", models["strong"], "sampling.temperature", 0),
             *writer("rejected", "vllm", models["weak"]),
         )
@@ -204,9 +241,23 @@ def test_the_engine_computes_what_transformers_computes(engine_pairs, models):
 
 def test_the_pairs_feed_the_trainer(engine_pairs, tmp_path):
     launch(
-        *("tpu_pod.py", "--config", "pmp_tiny", "--data.input", engine_pairs),
-        *("--data.max-length", 128, "--global-batch-rows", 8),
-        *("--workdir", tmp_path, "--num-steps", 3, "--eval-pairs", 16, "--model.num-layers", 1),
+        "tpu_pod.py",
+        "--config",
+        "pmp_tiny",
+        "--data.input",
+        engine_pairs,
+        "--data.max-length",
+        128,
+        "--global-batch-rows",
+        8,
+        "--workdir",
+        tmp_path,
+        "--num-steps",
+        3,
+        "--eval-pairs",
+        16,
+        "--model.num-layers",
+        1,
     )
     rows = metrics(tmp_path)
     assert len(rows) == 3
@@ -231,11 +282,20 @@ def test_the_engine_writes_candidates_that_are_judged(models, tmp_path):
     """A benchmark from its problems to judged candidates; a run that is cut short goes on where it was."""
     problems, candidates, judged = (tmp_path / f"{name}.jsonl" for name in ("p", "c", "j"))
     launch(
-        *("evaluate.py", "problems", "--task", "reasoning_gym", "--output", problems),
-        *("--puzzles.num-problems", 2, "--puzzles.num-candidates", 0),
+        "evaluate.py",
+        "problems",
+        "--task",
+        "reasoning_gym",
+        "--output",
+        problems,
+        "--puzzles.num-problems",
+        2,
+        "--puzzles.num-candidates",
+        0,
     )
     command = [
-        *(str(VLLM_PYTHON), str(LAUNCH / "candidates.py")),
+        str(VLLM_PYTHON),
+        str(LAUNCH / "candidates.py"),
         *map(str, ("--input", problems, "--output", candidates, "--num-candidates", 4)),
         *map(str, ("--chunk-size", 8, *writer("writer", "vllm", models["strong"])[:6])),
         *map(str, ("--writer.sampling.max-tokens", MAX_TOKENS, "--writer.vllm.dtype", "float32")),
@@ -274,8 +334,18 @@ def served(corpus, models) -> Served:
     port = processes.free_port()
     url = f"http://127.0.0.1:{port}"
     command = (
-        *(VLLM_PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", models["weak"]),
-        *("--served-model-name", "writer", "--host", "127.0.0.1", "--port", port, *SERVER),
+        VLLM_PYTHON,
+        "-m",
+        "vllm.entrypoints.openai.api_server",
+        "--model",
+        models["weak"],
+        "--served-model-name",
+        "writer",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        port,
+        *SERVER,
     )
     pairs = corpus.parent / "server_pairs"
 
@@ -319,8 +389,15 @@ def ray_pairs(corpus, models) -> pathlib.Path:
     """The same by engines in two Ray actors, one of which is killed after its first chunk."""
     output = corpus.parent / "ray_pairs"
     command = synthesis(
-        *(corpus, output, *writer("rejected", "vllm", models["weak"])),
-        *("--engine", "ray", "--workers", 2, "--chunk-size", 10),
+        corpus,
+        output,
+        *writer("rejected", "vllm", models["weak"]),
+        "--engine",
+        "ray",
+        "--workers",
+        2,
+        "--chunk-size",
+        10,
     )
     chunks = output / "passes" / "rejected"
 

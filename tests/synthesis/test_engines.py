@@ -121,8 +121,12 @@ def test_ray_actors_give_the_same_pairs_though_one_is_killed(corpus, expected, t
 def test_an_actors_error_is_one_line(corpus, tmp_path):
     arguments = ("--input", corpus, "--output", tmp_path, "--engine", "ray")
     servers = (
-        *("--rejected.sampler", "openai", "--rejected.model", "m"),
-        *("--rejected.openai.endpoints", "http://127.0.0.1:9/v1"),
+        "--rejected.sampler",
+        "openai",
+        "--rejected.model",
+        "m",
+        "--rejected.openai.endpoints",
+        "http://127.0.0.1:9/v1",
     )
     done = processes.run(
         command("synthesize.py", *arguments, *servers, "--rejected.openai.max-retries", 0),

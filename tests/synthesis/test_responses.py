@@ -215,9 +215,18 @@ def test_killed_and_started_again_equals_undisturbed(tmp_path):
     """SIGKILL in the middle, by the command itself."""
     write(tmp_path, problems(1500, "humaneval", solution=SOLUTION), "whole.jsonl", writer=MUTANTS)
     command = [
-        *(sys.executable, str(ROOT / "launch" / "candidates.py"), "--chunk-size", "1"),
-        *("--input", str(tmp_path / "p.jsonl"), "--output", str(tmp_path / "c.jsonl")),
-        *("--num-candidates", "5", "--writer.sampler", "mutant"),
+        sys.executable,
+        str(ROOT / "launch" / "candidates.py"),
+        "--chunk-size",
+        "1",
+        "--input",
+        str(tmp_path / "p.jsonl"),
+        "--output",
+        str(tmp_path / "c.jsonl"),
+        "--num-candidates",
+        "5",
+        "--writer.sampler",
+        "mutant",
     ]
     lines = tmp_path / "c.jsonl.partial" / "lines.jsonl"
     with Process(command) as process:
