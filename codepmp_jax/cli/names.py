@@ -6,7 +6,7 @@ import difflib
 import functools
 import pathlib
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from codepmp_jax.cli.errors import require
 
@@ -20,11 +20,16 @@ def modules_in(package: str) -> tuple[str, ...]:
     return tuple(sorted(module.name for module in found if not module.ispkg))
 
 
-def require_name(path: str, name: str, names: Sequence[str], remedy: str) -> None:
-    """Raises UserError with the nearest of `names` unless `name` is one of them."""
-    if name in names:
-        return
+def require_name(
+    path: str, name: str, names: Iterable[str], remedy: str = "give one of these names"
+) -> None:
+    """Raises UserError unless `name` is one of `names`; the remedy is the nearest of them, where one is near."""
+    names = tuple(names)
     nearest = difflib.get_close_matches(name, names, n=1)
-    hint = f" (nearest: {nearest[0]})" if nearest else ""
-    rule = f"must be one of {', '.join(names)}{hint}"
-    require(False, path, name, rule, remedy)
+    require(
+        name in names,
+        path,
+        name,
+        f"must be one of {', '.join(names)}",
+        f"give {nearest[0]}, the nearest of these names" if nearest else remedy,
+    )
