@@ -58,6 +58,8 @@ KILLS ?= 50
 chaos: install
 	$(BIN)/python benchmarks/chaos.py --kills $(KILLS) --write $(ARGS)
 
+# The variable silences an announcement of Material's successor.
+export NO_MKDOCS_2_WARNING := 1
 docs: install
 	$(BIN)/mkdocs build --strict
 
@@ -65,7 +67,7 @@ checks: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(BIN)/mkdocs build --strict --quiet --site-dir "$$(mktemp -d)"
+	site=$$(mktemp -d) && trap 'rm -rf "$$site"' EXIT && $(BIN)/mkdocs build --strict --site-dir "$$site"
 
 # Environments are made while the checks run.
 test:

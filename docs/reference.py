@@ -426,7 +426,7 @@ def result(name: str) -> str:
     text = (RESULTS / f"{name}.md").read_text(encoding="utf-8")
     text = re.sub(r"^# .*\n|^```json\n[\s\S]*?\n```\n", "", text, flags=re.M)
     # Its sections are below a section of the page.
-    return text.replace("\n## ", "\n#### ").strip()
+    return text.replace("\n## ", "\n#### ").strip("\n")
 
 
 MARKERS = {
