@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import reference
@@ -19,3 +20,14 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Fills the markers of a page."""
     return reference.fill(markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Keeps options in running text on one line: browsers break lines after hyphens."""
+
+    def keep(code: re.Match[str]) -> str:
+        return re.sub(
+            r"(?<!\S)--[\w.-]+", r'<span class="option">\g<0></span>', code[0][6:-7]
+        ).join(("<code>", "</code>"))
+
+    return re.sub(r"<code>[^<]*</code>", keep, html)

@@ -13,6 +13,7 @@ import pytest
 
 from codepmp_jax.config import presets
 from codepmp_jax.data.packing import COUNTS
+from codepmp_jax.records import schema
 from codepmp_jax.training.goodput import PHASES
 from docs import reference
 
@@ -159,6 +160,24 @@ def test_every_setting_has_its_row_and_its_help(name):
                 shown = path if len(group.members) == 1 else f"PASS.{path.partition('.')[2]}"
                 options = [reference.option(shown, on) for on in (False, True)]
                 assert any(f"`{option}`" in text for option in options), path
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        schema.SourceFile,
+        schema.Completion,
+        schema.PreferencePair,
+        schema.Problem,
+        schema.Candidate,
+        schema.Score,
+    ],
+)
+def test_every_field_of_a_record_is_explained(record):
+    page = (DOCS / "reference" / "formats.md").read_text(encoding="utf-8")
+    assert f"{{{{ record {record.__name__} }}}}" in page
+    explained = reference.field_docs(record)
+    assert [f.name for f in dataclasses.fields(record) if not explained.get(f.name)] == []
 
 
 def test_columns_and_phases_are_explained():
