@@ -155,6 +155,10 @@ def describe_type(hint: Any) -> str:
     """A type as a reader of a command line sees it: choices, bounds, `none`."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
+        # The names that a registry knows, as tyro shows them: {a,b,c}.
+        shown = next((entry.metavar for entry in args[1:] if getattr(entry, "metavar", None)), "")
+        if shown.startswith("{"):
+            return ", ".join(f"`{choice}`" for choice in shown.strip("{}").split(","))
         return " ".join([describe_type(args[0]), *_bounds(args[1:])])
     if origin is Literal:
         return ", ".join(f"`{choice}`" for choice in args)
@@ -429,7 +433,28 @@ def result(name: str) -> str:
     return text.replace("\n## ", "\n#### ").strip("\n")
 
 
+def layers_table() -> str:
+    """The layers of packages in the test of the architecture, top first, with what each package is for."""
+    tree = ast.parse((ROOT / "tests" / "test_architecture.py").read_text(encoding="utf-8"))
+    (layers,) = (
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "LAYERS"
+    )
+    rows = []
+    for number, packages in reversed([*enumerate(layers, start=1)]):
+        for package in packages:
+            source = (ROOT / "codepmp_jax" / package / "__init__.py").read_text(encoding="utf-8")
+            first, *_, enters = (ast.get_docstring(ast.parse(source)) or "").split("\n\n")
+            enters = " ".join(enters.removeprefix("Enters: ").split())
+            rows.append(
+                (str(number), f"`{package}`", escape(" ".join(first.split())), escape(enters))
+            )
+    return table(("Layer", "Package", "What it is for", "What may enter"), rows)
+
+
 MARKERS = {
+    "layers": layers_table,
     "commands": commands_table,
     "presets": presets_table,
     "record": record_table,

@@ -120,6 +120,14 @@ def test_paths_exist(page):
     assert missing == []
 
 
+def test_the_tour_leads_to_files():
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    stops = re.findall(r"^\| `(codepmp_jax/[\w/]+)` \| (`.*`) \|", page, re.M)
+    assert len(stops) > 15
+    files = [ROOT / folder / name for folder, names in stops for name in code_spans(names)]
+    assert [str(path) for path in files if not path.is_file()] == []
+
+
 def test_every_promise_names_a_test():
     rows = re.findall(r"^\| (.+) \| (.+) \|$", (DOCS / "promises.md").read_text(), re.M)
     promises = [tests for promise, tests in rows if promise not in ("promise", "---", "---|---")]

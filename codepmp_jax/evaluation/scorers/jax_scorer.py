@@ -107,10 +107,10 @@ class JaxScorer:
         step = checkpointer.latest_step() if config.step is None else config.step
         saved = presets.from_json(TrainConfig, checkpointer.restore_config(step), config.model)
         require(
-            saved.loss.rm_coef > 0,
-            f"{config.model}: loss.rm_coef",
-            saved.loss.rm_coef,
-            "must be above 0, else the run trained no rewards",
+            saved.loss.trains_rewards,
+            f"{config.model}: loss",
+            saved.loss.summary,
+            "must have a term of the rewards, else the run trained none",
             "give the run of a reward model",
         )
         run = _for_scoring(saved, config.mesh, config.scorer.dtype)
