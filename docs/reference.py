@@ -166,7 +166,8 @@ def describe_type(hint: Any) -> str:
         kinds = ["none" if arg is type(None) else describe_type(arg) for arg in args]
         return " or ".join(kinds)
     if origin is tuple:
-        return f"{describe_type(args[0])} ..."
+        kinds = ["..." if arg is Ellipsis else describe_type(arg) for arg in args]
+        return " ".join(kinds)
     return {"str": "text", "int": "integer", "float": "number", "bool": "flag"}[hint.__name__]
 
 
