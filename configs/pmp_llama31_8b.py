@@ -12,10 +12,10 @@ share a copy of the parameters, and the others hold further copies.
 from codepmp_jax.config import (
     CheckpointConfig,
     DataConfig,
-    LossConfig,
     MeshConfig,
     ModelConfig,
     OptimizerConfig,
+    PmpConfig,
     RopeScalingConfig,
     TrainConfig,
 )
@@ -50,7 +50,7 @@ def get_config() -> TrainConfig:
             num_workers=8,
             verify_shards=False,
         ),
-        loss=LossConfig(rm_coef=1.0, lm_coef=1.0),
+        loss=PmpConfig(rm_coef=1.0, lm_coef=1.0),
         optimizer=OptimizerConfig(
             learning_rate=1e-6, schedule="cosine", warmup_fraction=0.03, weight_decay=0.1
         ),

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "codepmp_jax"
 # other.
 LAYERS = (
     ("cli",),
-    ("files",),
+    ("files", "families"),
     ("config",),
     ("records", "checkpoint", "devices"),
     ("tasks",),
@@ -23,7 +23,17 @@ LAYERS = (
     ("aot",),
 )
 # Packages that --help and --print-config load: no accelerator library may slow them down.
-WITHOUT_JAX = {"cli", "files", "config", "records", "tasks", "text", "corpus", "synthesis"}
+WITHOUT_JAX = {
+    "cli",
+    "files",
+    "families",
+    "config",
+    "records",
+    "tasks",
+    "text",
+    "corpus",
+    "synthesis",
+}
 # Heavy library -> the packages or modules, dotted below codepmp_jax, that may import it.
 DOORS = {
     "vllm": {"synthesis.writers"},
@@ -170,6 +180,17 @@ def test_the_training_path_loads_no_torch_tensorflow_or_vllm(module):
     check = (
         f"import sys, {module}\n"
         "print(*sorted({'torch', 'tensorflow', 'vllm', 'transformers'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=ROOT)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == ""
+
+
+def test_the_config_loads_no_jax():
+    """Not by way of other libraries either."""
+    check = (
+        "import sys, codepmp_jax.config.presets\n"
+        "print(*sorted({'jax', 'jaxlib', 'flax', 'torch', 'transformers'} & set(sys.modules)))"
     )
     run = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=ROOT)
     assert run.returncode == 0, run.stderr

@@ -76,7 +76,7 @@ class DataConfig(Config):
             "the paper uses 1024",
         )
         require(
-            self.row_length is None or self.layout != "padded",
+            self.row_length is None or self.packs,
             "data.row_length",
             self.row_length,
             "must not be given with the layout padded, whose rows hold 2 * max_length tokens",
@@ -90,7 +90,7 @@ class DataConfig(Config):
             "2 * data.max_length holds any pair",
         )
         require(
-            self.layout == "padded" or self.padding_side == "right",
+            not self.packs or self.padding_side == "right",
             "data.padding_side",
             self.padding_side,
             f"must be right with the layout {self.layout}, which fills rows from the left",
@@ -106,21 +106,6 @@ class DataConfig(Config):
         )
 
     @property
-    def row_tokens(self) -> int:
-        """Tokens of a row of the batch."""
-        return self.row_length or 2 * self.max_length
-
-    @property
-    def sequence_length(self) -> int:
-        """Tokens of a sequence that attention runs over: half a padded row, all of a packed one."""
-        return self.max_length if self.layout == "padded" else self.row_tokens
-
-    @property
-    def row_pairs(self) -> int:
-        """Places for pairs in a row."""
-        return 1 if self.layout == "padded" else max(1, self.row_tokens // 32)
-
-    @property
-    def row_labels(self) -> int:
-        """Places for LM labels in a row: enough for any one pair, and for half a row."""
-        return max(min(self.max_length, self.row_tokens), self.row_tokens // 2)
+    def packs(self) -> bool:
+        """Whether a row holds several pairs."""
+        return self.layout != "padded"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
 
-from codepmp_jax.cli.errors import require
+import tyro
+
+from codepmp_jax.cli.errors import require, require_name
 from codepmp_jax.config.base import Config, require_positive
+from codepmp_jax.families import FAMILIES, OPTIONAL_SETTINGS
 
-FamilyName = Literal["qwen2", "qwen3", "llama", "mistral", "gemma2"]
+# The names are shown as the choices of a Literal are; a wrong one is answered with the nearest.
+FamilyName = Annotated[str, tyro.conf.arg(metavar=f"{{{','.join(FAMILIES)}}}")]
 RematPolicy = Literal[
     "full",
     "save_attention",
@@ -18,15 +22,6 @@ RematPolicy = Literal[
     "dots_with_no_batch_dims",
     "none",
 ]
-
-
-# What only some families know: everywhere else it must be left out.
-_FAMILIES_WITH: dict[str, tuple[FamilyName, ...]] = {
-    "sliding_window": ("mistral", "gemma2"),
-    "attention_soft_cap": ("gemma2",),
-    "logit_soft_cap": ("gemma2",),
-    "query_scale": ("gemma2",),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +65,7 @@ class ModelConfig(Config):
     """A decoder with an LM head and a score head. Dimensions of the model, not of the run."""
 
     family: FamilyName = "qwen2"
-    """Which architecture; the families are listed in codepmp_jax/models."""
+    """Which architecture; a file each in codepmp_jax/families."""
     vocab_size: int = 4096
     """Rows of the embedding; at least the tokenizer's tokens."""
     embed_dim: int = 128
@@ -113,6 +108,9 @@ class ModelConfig(Config):
     keeps nothing; `save_attention` what attention put out; `save_qkv_attention` its inputs too;
     `save_mlp_attention` the MLP's hidden layer too; `dots_with_no_batch_dims` every matmul's output; `none`
     everything. `offload_qkv_attention` keeps as much as `save_qkv_attention`, in the host's memory."""
+    heads: tuple[tuple[str, int], ...] = ()
+    """NAME SIZE ...: heads beside the LM head and the score head, from hidden states to SIZE float32 numbers;
+    the objective adds those it needs."""
     init_from: str | None = None
     """Hugging Face folder or training run to start from; random initialisation if not given."""
     init_std: float = 0.02
@@ -126,9 +124,10 @@ class ModelConfig(Config):
             self,
             *("vocab_size", "embed_dim", "mlp_dim", "num_layers", "num_heads", "num_kv_heads"),
             *("head_dim", "rope_theta", "norm_epsilon", "init_std"),
-            *(name for name in _FAMILIES_WITH if getattr(self, name) is not None),
+            *(name for name in OPTIONAL_SETTINGS if getattr(self, name) is not None),
         )
-        for name, families in _FAMILIES_WITH.items():
+        require_name("model.family", self.family, FAMILIES)
+        for name, families in OPTIONAL_SETTINGS.items():
             require(
                 getattr(self, name) is None or self.family in families,
                 f"model.{name}",

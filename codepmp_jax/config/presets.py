@@ -41,7 +41,9 @@ def from_json(config_type: type[ConfigT], value: Any, source: str) -> ConfigT:
         return pydantic.TypeAdapter(config_type).validate_json(json.dumps(value), strict=True)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"]) or config_type.__name__
+        # What a union chose is no part of the path.
+        parts = [str(part) for part in first["loc"] if not str(part).startswith("(")]
+        path = ".".join(parts) or config_type.__name__
         cause = first.get("ctx", {}).get("error")
         said = str(cause) if cause else f"{path} = {first['input']!r}: {first['msg']}."
         raise UserError(f"{source}: {said}") from error

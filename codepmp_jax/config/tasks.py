@@ -7,11 +7,12 @@ from typing import Annotated
 
 import tyro
 
-from codepmp_jax.cli.errors import require
-from codepmp_jax.cli.names import modules_in, require_name
+from codepmp_jax.cli.errors import require, require_name
+from codepmp_jax.cli.modules import modules_in
 from codepmp_jax.config.base import Config, require_positive
 
 TASKS = modules_in("tasks")
+# The names are shown as the choices of a Literal are; a wrong one is answered with the nearest.
 TaskName = Annotated[str, tyro.conf.arg(metavar=f"{{{','.join(TASKS)}}}")]
 
 
@@ -72,7 +73,7 @@ class ProblemsConfig(Config):
     """JSONL file that receives the problems."""
 
     def __post_init__(self) -> None:
-        require_name("task", self.task, TASKS, "choose one of them")
+        require_name("task", self.task, TASKS)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Losses, optimizer and run."""
+"""Optimizer and run."""
 
 from __future__ import annotations
 
@@ -13,39 +13,9 @@ from codepmp_jax.config.checkpoint import CheckpointConfig
 from codepmp_jax.config.data import DataConfig
 from codepmp_jax.config.mesh import MeshConfig
 from codepmp_jax.config.model import ModelConfig
+from codepmp_jax.config.objective import ObjectiveConfig
 from codepmp_jax.config.operation import ProfileConfig, WatchdogConfig
-
-
-@dataclasses.dataclass(frozen=True)
-class LossConfig(Config):
-    """loss = rm_coef * pair loss + lm_coef * LM loss + centering_coef * reward centring."""
-
-    rm_coef: float = 1.0
-    """Weight of the pair loss."""
-    lm_coef: float = 1.0
-    """Weight of the LM loss on the chosen responses; 0 for RM finetuning."""
-    centering_coef: float = 0.0
-    """Weight of mean((r_chosen + r_rejected)^2), which keeps rewards near 0."""
-    lm_reduction: Literal["token_mean", "micro_batch_mean"] = "token_mean"
-    """Mean over all response tokens of the global batch, or the paper's mean of the means of
-    lm_micro_batch_pairs consecutive pairs (layout `padded` only)."""
-    lm_micro_batch_pairs: int = 4
-    """Pairs in one of the paper's micro batches (micro_batch_mean only)."""
-    lm_chunk_tokens: int = 1024
-    """Tokens of a chip whose logits exist at a time; with fewer, reading the LM head keeps it waiting."""
-
-    def __post_init__(self) -> None:
-        require_positive("loss.", self, "lm_micro_batch_pairs", "lm_chunk_tokens")
-        for name in ("rm_coef", "lm_coef", "centering_coef"):
-            value = getattr(self, name)
-            require(value >= 0, f"loss.{name}", value, "must not be negative", "0 turns it off")
-        require(
-            self.rm_coef + self.lm_coef > 0,
-            "loss.rm_coef",
-            self.rm_coef,
-            "must not be 0 together with loss.lm_coef",
-            "set one of the two above 0",
-        )
+from codepmp_jax.config.pmp import PmpConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,14 +70,14 @@ class OptimizerConfig(Config):
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig(Config):
-    """One training run: PMP pretraining or RM finetuning."""
+    """One training run; `loss` chooses and sets its objective."""
 
     workdir: str = "runs/train"
     """Folder of the run, local or gs://: config.json, tokenizer/, metrics.jsonl, tensorboard/, checkpoints/,
     goodput.json."""
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
-    loss: LossConfig = LossConfig()
+    loss: ObjectiveConfig = PmpConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     mesh: MeshConfig = MeshConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
@@ -194,18 +164,4 @@ class TrainConfig(Config):
         require(
             self.eval_pairs >= 0, "eval_pairs", self.eval_pairs, "must not be negative", "0 is none"
         )
-        if self.loss.lm_reduction == "micro_batch_mean":
-            require(
-                self.data.layout == "padded",
-                "loss.lm_reduction",
-                self.loss.lm_reduction,
-                f"must be token_mean with data.layout {self.data.layout}: micro batches are of padded rows",
-                "set data.layout to padded",
-            )
-            require(
-                self.global_batch_rows % self.loss.lm_micro_batch_pairs == 0,
-                "loss.lm_micro_batch_pairs",
-                self.loss.lm_micro_batch_pairs,
-                f"must divide global_batch_rows ({self.global_batch_rows})",
-                "pick a divisor; the paper uses 4",
-            )
+        self.loss.require_batch(self.data, self.global_batch_rows)

@@ -53,6 +53,7 @@ def test_defaults_are_valid_and_frozen(config_type):
         (config.CandidatesConfig, {"num_candidates": 1}, "num_candidates = 1: must be at least 2"),
         (config.ImportConfig, {"records_per_shard": 0}, "records_per_shard = 0: must be"),
         (config.ModelConfig, {"num_kv_heads": 3}, "model.num_kv_heads = 3: must divide"),
+        (config.ModelConfig, {"family": "?"}, r"model.family = '\?': must be one of"),
         (config.ModelConfig, {"head_dim": 15}, "model.head_dim = 15: must be even"),
         (config.ModelConfig, {"score_init_std": -1.0}, "model.score_init_std = -1.0: must not"),
         (
@@ -77,8 +78,8 @@ def test_defaults_are_valid_and_frozen(config_type):
         (config.DataConfig, {"template": "{prompt}{response}."}, "data.template"),
         (config.DataConfig, {"max_length": 1}, "data.max_length = 1: must be at least 2"),
         (config.DataConfig, {"num_workers": -1}, "data.num_workers = -1: must not be negative"),
-        (config.LossConfig, {"lm_coef": -1.0}, "loss.lm_coef = -1.0: must not be negative"),
-        (config.LossConfig, {"rm_coef": 0.0, "lm_coef": 0.0}, "must not be 0 together"),
+        (config.PmpConfig, {"lm_coef": -1.0}, "loss.lm_coef = -1.0: must not be negative"),
+        (config.PmpConfig, {"rm_coef": 0.0, "lm_coef": 0.0}, "must not be 0 together"),
         (config.OptimizerConfig, {"learning_rate": 0.0}, "optimizer.learning_rate = 0.0"),
         (config.OptimizerConfig, {"beta2": 1.0}, r"optimizer.beta2 = 1.0: must lie in \[0, 1\)"),
         (config.OptimizerConfig, {"warmup_fraction": 1.1}, "optimizer.warmup_fraction = 1.1"),
@@ -112,7 +113,7 @@ def test_defaults_are_valid_and_frozen(config_type):
             config.TrainConfig,
             {
                 "data": config.DataConfig(layout="packed"),
-                "loss": config.LossConfig(lm_reduction="micro_batch_mean"),
+                "loss": config.PmpConfig(lm_reduction="micro_batch_mean"),
             },
             "loss.lm_reduction = 'micro_batch_mean': must be token_mean with data.layout packed",
         ),
@@ -121,7 +122,7 @@ def test_defaults_are_valid_and_frozen(config_type):
             config.TrainConfig,
             {
                 "global_batch_rows": 6,
-                "loss": config.LossConfig(lm_reduction="micro_batch_mean"),
+                "loss": config.PmpConfig(lm_reduction="micro_batch_mean"),
             },
             r"loss.lm_micro_batch_pairs = 4: must divide global_batch_rows \(6\)",
         ),
@@ -139,3 +140,8 @@ def test_defaults_are_valid_and_frozen(config_type):
 def test_broken_rules_name_path_value_rule_and_remedy(config_type, settings, message):
     with pytest.raises(UserError, match=f"{message}.* Remedy: "):
         config_type(**settings)
+
+
+def test_a_wrong_family_is_answered_with_the_nearest():
+    with pytest.raises(UserError, match=r"'lama': must be one of .* Remedy: give llama, the near"):
+        config.ModelConfig(family="lama")

@@ -12,12 +12,15 @@ import subprocess
 import sys
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import DataConfig
 from codepmp_jax.data import loader
+from codepmp_jax.data.batch import concatenate
+from codepmp_jax.data.layouts import layout_of
 from codepmp_jax.data.loader import PairLoader, one_pass
 from codepmp_jax.records import shards
 from codepmp_jax.records.schema import PreferencePair, content_id
@@ -87,7 +90,7 @@ def ids_of(pairs: PairLoader, num_batches: int) -> list[str]:
 
 
 def same(a, b) -> bool:
-    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+    return all(jax.tree.leaves(jax.tree.map(np.array_equal, a, b)))
 
 
 def take(pairs: PairLoader, num_batches: int) -> list[Any]:
@@ -158,7 +161,7 @@ def test_batches_do_not_depend_on_the_number_of_hosts(dataset, tokenizer, layout
             parts = [take(host, 1)[0] for host in hosts]
             rows = [part for part, _ in parts]
             assert all(len(part.tokens) == 8 // count for part in rows)
-            assert same([np.concatenate(arrays) for arrays in zip(*rows, strict=True)], batch)
+            assert same(concatenate(rows), batch)
             assert [name for _, names in parts for name in names] == ids
         assert [state for host in hosts for state in host.state()] == whole.state()
         for name, total in whole.counts.items():
@@ -211,7 +214,7 @@ def test_state_goes_on_with_other_hosts_workers_and_groups(dataset, tokenizer, m
             host.close()
         for n, (batch, ids) in enumerate(expected[done : done + 3]):
             rows = [part[n][0] for part in parts]
-            assert same([np.concatenate(arrays) for arrays in zip(*rows, strict=True)], batch)
+            assert same(concatenate(rows), batch)
             assert [name for part in parts for name in part[n][1]] == ids
         states, done = ends, done + 3
     assert states == whole.state()
@@ -304,13 +307,12 @@ def test_one_pass_is_complete_and_does_not_depend_on_the_number_of_hosts(tokeniz
     margins = np.concatenate([batch.margin[batch.pair_mask] for batch in whole])
     assert sorted(margins) == [pair.margin for pair in PAIRS if pair.pair_id in kept]
     assert layout != "padded" or sorted(margins) == list(margins)
-    assert len(whole) == -(-counts["padded_tokens"] // (4 * config.row_tokens))
+    assert len(whole) == -(-counts["padded_tokens"] // (4 * layout_of(config).row_tokens))
     for count in (2, 4):
         hosts = [host(i, count) for i in range(count)]
         assert all(totals == counts for _, totals in hosts)
         for n, batch in enumerate(whole):
-            rows = zip(*(batches[n] for batches, _ in hosts), strict=True)
-            assert same([np.concatenate(arrays) for arrays in rows], batch)
+            assert same(concatenate([batches[n] for batches, _ in hosts]), batch)
 
 
 def test_few_pairs_wrap_around_to_fill_a_batch(tokenizer):

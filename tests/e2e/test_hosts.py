@@ -188,7 +188,7 @@ def test_two_hosts_train_as_one(together, alone):
 
 def test_one_host_writes_and_reports(printed_together):
     workdir, (first, second) = printed_together
-    assert "held-out pair loss" in first
+    assert "held out: " in first
     assert f"{workdir}: loss " in first.splitlines()[-1]
     assert "loss" not in second
     assert len(list((workdir / "tensorboard").iterdir())) == 1
