@@ -161,20 +161,17 @@ def ours(setup: Setup, layout: Literal["padded", "packed", "shared"]) -> Contest
     parts = step_rows // part_rows
     step_rows = part_rows * parts
     chip = chips.chip_of(device.device_kind)
-    config = chips.resolve(
-        TrainConfig(
-            model=setup.model,
-            data=row_layout.config,
-            loss=PmpConfig(),
-            optimizer=OPTIMIZER,
-            mesh=MeshConfig(data=num_devices, fsdp=1),
-            global_batch_rows=step_rows,
-            accumulation_steps=parts,
-            seed=setup.seed,
-        ),
-        chip,
+    config = TrainConfig(
+        model=chips.resolve(setup.model, row_layout.config.max_length, chip),
+        data=row_layout.config,
+        loss=PmpConfig(),
+        optimizer=OPTIMIZER,
+        mesh=MeshConfig(data=num_devices, fsdp=1),
+        global_batch_rows=step_rows,
+        accumulation_steps=parts,
+        seed=setup.seed,
     )
-    mesh = make_mesh(check_mesh(config, num_devices))
+    mesh = make_mesh(check_mesh(config.mesh, config.model, num_devices, part_rows=part_rows))
     optimizer = optimizers.build(config.optimizer, setup.num_turns)
     state = init_state(config.model, optimizer, mesh, setup.seed)
     shardings = jax.tree.map(

@@ -33,7 +33,8 @@ def check(config: TrainConfig, topology_name: str, num_slices: int = 1) -> Repor
     Raises UserError for an unknown slice, or a mesh that does not fit on it.
     """
     chip, devices = topology.describe(topology_name, num_slices)
-    config = objectives.with_heads(chips.resolve(config, chip))
+    model = chips.resolve(config.model, config.data.max_length, chip)
+    config = objectives.with_heads(dataclasses.replace(config, model=model))
     require(
         config.model.attention in ("splash", "xla"),
         "model.attention",
@@ -42,7 +43,13 @@ def check(config: TrainConfig, topology_name: str, num_slices: int = 1) -> Repor
         "leave it auto",
     )
     assert chip.hbm_gib is not None
-    sizes = sharding.check_mesh(config, len(devices), num_slices)
+    sizes = sharding.check_mesh(
+        config.mesh,
+        config.model,
+        len(devices),
+        num_slices,
+        part_rows=config.global_batch_rows // config.accumulation_steps,
+    )
     rows = config.global_batch_rows // (sizes[0] * sizes[1])
     options = chips.compiler_options(config, chip)
     about: dict[str, Any] = {

@@ -89,8 +89,15 @@ def points(config: CompileCheckConfig, chip: Chip, num_devices: int) -> list[Poi
         for parts in powers:
             for fsdp in powers:
                 point = Point(remat, parts, fsdp)
+                tried = point.apply(config)
                 try:
-                    sharding.check_mesh(point.apply(config), num_devices, config.num_slices)
+                    sharding.check_mesh(
+                        tried.mesh,
+                        tried.model,
+                        num_devices,
+                        tried.num_slices,
+                        part_rows=tried.global_batch_rows // tried.accumulation_steps,
+                    )
                 except UserError:
                     continue
                 compute = rows / parts * flops * (1 + again / 3) / chip.peak_flops

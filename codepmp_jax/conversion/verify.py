@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.cli.progress import progress
-from codepmp_jax.config import TrainConfig
+from codepmp_jax.config import DataConfig, ModelConfig
 from codepmp_jax.conversion.tensors import Tensors
 from codepmp_jax.models.preference import (
     Params,
@@ -80,20 +80,20 @@ class Verification:
         return ", ".join(f"{error.value:.1e} ({name})" for name, error in found.items() if error)
 
 
-def make_rows(tokenizer: Tokenizer, config: TrainConfig) -> list[Int[np.ndarray, " _"]]:
+def make_rows(tokenizer: Tokenizer, data: DataConfig) -> list[Int[np.ndarray, " _"]]:
     """The samples' tokens as in training, and a text with an EOS inside it if the tokenizer has one."""
     texts = [Text(sample, 0) for sample in SAMPLES]
     rows = [
-        encoded.tokens[: config.data.max_length]
-        for encoded in tokenizer.encode(texts, append_eos=config.data.append_eos)
+        encoded.tokens[: data.max_length]
+        for encoded in tokenizer.encode(texts, append_eos=data.append_eos)
     ]
     if tokenizer.eos_id is not None:
         end = np.array([tokenizer.eos_id], np.int32)
-        rows.append(np.concatenate([rows[0], end, rows[1]])[-config.data.max_length :])
+        rows.append(np.concatenate([rows[0], end, rows[1]])[-data.max_length :])
     return rows
 
 
-def cases(num_rows: int, tokenizer: Tokenizer, config: TrainConfig) -> list[Case]:
+def cases(num_rows: int, tokenizer: Tokenizer, data: DataConfig) -> list[Case]:
     """Every batch size on either side, and all texts in one batch padded with EOS.
 
     The last is left out if texts end in EOS, since padding could not be distinguished from their end.
@@ -103,7 +103,7 @@ def cases(num_rows: int, tokenizer: Tokenizer, config: TrainConfig) -> list[Case
         for side in ("right", "left")
         for size in range(1, num_rows + 1)
     ]
-    if tokenizer.eos_id not in (None, tokenizer.pad_id) and not config.data.append_eos:
+    if tokenizer.eos_id not in (None, tokenizer.pad_id) and not data.append_eos:
         found += [Case(num_rows, side, tokenizer.eos_id) for side in ("right", "left")]
     return found
 
@@ -137,10 +137,10 @@ class _Comparison:
 
 
 def _ours(
-    config: TrainConfig, load: Callable[[], Params], rows: list[np.ndarray], pad_id: int
+    config: ModelConfig, load: Callable[[], Params], rows: list[np.ndarray], pad_id: int
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """(reward [1], logits [L V]) of each row, by JAX in float32."""
-    reference = dataclasses.replace(config.model, compute_dtype="float32", attention="xla")
+    reference = dataclasses.replace(config, compute_dtype="float32", attention="xla")
     graph, _, _ = abstract_params(reference)
     model = nnx.merge(graph, load())
     tokens, mask = pad(rows, "right", pad_id)
@@ -166,7 +166,11 @@ def _theirs(model: Any, rows: list[np.ndarray], case: Case) -> Iterator[tuple[in
 
 
 def verify(
-    folder: pathlib.Path, config: TrainConfig, load: Callable[[], Params], dtype: str
+    folder: pathlib.Path,
+    model: ModelConfig,
+    data: DataConfig,
+    load: Callable[[], Params],
+    dtype: str,
 ) -> Verification:
     """Compares rewards, if there is a score head, and logits of a Hugging Face folder with those of the run's
     parameters, in float32, over texts of several lengths and all `cases`.
@@ -175,18 +179,18 @@ def verify(
     case if they differ by more than TOLERANCE of `dtype`, the dtype of the folder.
     """
     tokenizer = Tokenizer.load(str(folder))
-    rows = make_rows(tokenizer, config)
-    rewards, logits = _ours(config, load, rows, tokenizer.pad_id)
+    rows = make_rows(tokenizer, data)
+    rewards, logits = _ours(model, load, rows, tokenizer.pad_id)
     gc.collect()
     # Each of the two models warns that the other one's head is unexpected.
     transformers_logging.set_verbosity_error()
 
     def compare(model_class: Any, ours: list[np.ndarray]) -> Error:
-        model = model_class.from_pretrained(folder, dtype=torch.float32)
+        network = model_class.from_pretrained(folder, dtype=torch.float32)
         comparison = _Comparison(ours)
         label = f"verify {model_class.__name__}"
-        for case in progress(cases(len(rows), tokenizer, config), desc=label, unit="case"):
-            for text, theirs in _theirs(model, rows, case):
+        for case in progress(cases(len(rows), tokenizer, data), desc=label, unit="case"):
+            for text, theirs in _theirs(network, rows, case):
                 comparison.add(case, text, theirs)
         assert comparison.worst is not None
         return comparison.worst

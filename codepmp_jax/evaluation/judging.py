@@ -71,7 +71,7 @@ def _check(config: JudgeConfig) -> tuple[set[str], int]:
     num_candidates = 0
     for problem in read_problems(config.input):
         where = f"{config.input}: problem {problem.problem_id!r}"
-        task = find_task(problem.task, f"{where}: task", "name the benchmark of the problem")
+        task = find_task(problem.task, f"{where}: task")
         for name in task.judge.reference:
             require(
                 name in problem.reference,

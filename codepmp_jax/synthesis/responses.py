@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from codepmp_jax.cli.errors import require
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import CandidatesConfig
+from codepmp_jax.config.tasks import TASKS
 from codepmp_jax.files.checksums import sha256_of
 from codepmp_jax.files.journal import Journal
 from codepmp_jax.records.schema import Candidate, Completion, Problem, SourceFile, read_problems
@@ -73,9 +74,13 @@ def _check(problem: Problem, config: CandidatesConfig) -> None:
             "must hold the solution that mutants are made of",
             "take a benchmark of programs (humaneval, mbpp), or --writer.sampler vllm",
         )
-    elif not config.template:
-        find_task(
-            problem.task, f"{where}: task", "name a benchmark, or give a prompt with --template"
+    else:
+        require(
+            bool(config.template) or problem.task in TASKS,
+            f"{where}: task",
+            problem.task,
+            f"must be one of {', '.join(TASKS)}, which have a template",
+            "give --template, the question that a model is asked",
         )
 
 

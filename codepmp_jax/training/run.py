@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import itertools
@@ -96,7 +97,8 @@ class Run:
         """Raises UserError, before any device work, where config, data and devices do not fit."""
         self.hosts = jax.process_count()
         self.chip = chips.chip_of(jax.devices()[0].device_kind)
-        self.config = config = objectives.with_heads(chips.resolve(config, self.chip))
+        model = chips.resolve(config.model, config.data.max_length, self.chip)
+        self.config = config = objectives.with_heads(dataclasses.replace(config, model=model))
         self.objective = objectives.build(config)
         require_same_on_all_hosts(self._prepare)
         self.checkpointer = Checkpointer(config.workdir, config.checkpoint)
@@ -110,7 +112,11 @@ class Run:
         """Opens the data and checks what this host can check alone; what it is about to do."""
         config = self.config
         self.mesh_sizes = sharding.check_mesh(
-            config, jax.device_count(), sharding.count_slices(jax.devices())
+            config.mesh,
+            config.model,
+            jax.device_count(),
+            sharding.count_slices(jax.devices()),
+            part_rows=config.global_batch_rows // config.accumulation_steps,
         )
         # With which the rows of a part divide over the hosts too.
         require(

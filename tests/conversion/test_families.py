@@ -309,7 +309,7 @@ def test_eight_devices_equal_one(original):
     batch = batch_of(random_pairs(2), config)
     compute = jax.jit(lambda params, batch: gradients(params, batch, config))
     expected, expected_metrics = compute(model.params, batch)
-    mesh = make_mesh(check_mesh(config, 8))
+    mesh = make_mesh(check_mesh(config.mesh, config.model, 8))
     _, _, axes = abstract_params(config.model)
     params = jax.device_put(model.params, param_shardings(axes, mesh))
     with jax.set_mesh(mesh):

@@ -9,12 +9,13 @@ import pytest
 
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import CandidatesConfig, MutantConfig, WriterConfig
-from codepmp_jax.config.tasks import SAMPLING_TEMPLATES, TASKS
+from codepmp_jax.config.tasks import TASKS
 from codepmp_jax.records.schema import Completion, Problem, read_problems
 from codepmp_jax.synthesis import candidates
 from codepmp_jax.synthesis.candidates import write_candidates
 from codepmp_jax.synthesis.writers.mutants import normal_form
 from codepmp_jax.synthesis.writers.sampler import Sampler
+from codepmp_jax.tasks.common.registry import find_task
 from tests.processes import Process, run
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -111,13 +112,14 @@ def test_a_chunk_holds_whole_problems(tmp_path, model):
     assert write(tmp_path, problems(), "other.jsonl", chunk_size=1) == whole
 
 
-def test_each_task_asks_in_its_own_way_and_all_can_be_told_another(tmp_path, model):
-    assert set(SAMPLING_TEMPLATES) == set(TASKS)
+def test_each_task_has_a_template_that_the_setting_overrides(tmp_path, model):
     for task in TASKS:
         made = model()
         write(tmp_path, problems(1, task), f"{task}.jsonl")
-        assert made.prompts[f"{task}/0/0"] == SAMPLING_TEMPLATES[task].replace("{prompt}", "How 0?")
-    assert "\\boxed{}" in SAMPLING_TEMPLATES["math"]
+        template = find_task(task, "task").template
+        assert "{prompt}" in template
+        assert made.prompts[f"{task}/0/0"] == template.replace("{prompt}", "How 0?")
+    assert "\\boxed{}" in find_task("math", "task").template
     made = model()
     write(tmp_path, problems(1, "of my own"), template="Q: {prompt} {x}\nA:")
     assert made.prompts["of my own/0/0"] == "Q: How 0? {x}\nA:"

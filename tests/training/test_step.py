@@ -23,7 +23,9 @@ from tests.training.reference import batch_of, random_pairs, tiny_config
 
 def run(config, num_devices: int, num_steps: int = 4):
     """(metrics of each step, final parameters) on the first num_devices devices."""
-    mesh = make_mesh(check_mesh(config, num_devices), jax.devices()[:num_devices])
+    mesh = make_mesh(
+        check_mesh(config.mesh, config.model, num_devices), jax.devices()[:num_devices]
+    )
     optimizer = optimizers.build(config.optimizer, num_steps)
     state = init_state(config.model, optimizer, mesh, config.seed)
     shardings = jax.tree.map(
@@ -88,7 +90,7 @@ def test_eight_devices_in_any_layout_equal_one_with_padded_rows(
 
 def test_sharded_parameters_lie_on_all_devices():
     config = tiny_config(mesh=MeshConfig(fsdp=4, tensor=2))
-    mesh = make_mesh(check_mesh(config, 8))
+    mesh = make_mesh(check_mesh(config.mesh, config.model, 8))
     state = init_state(config.model, optimizers.build(config.optimizer, 1), mesh, 0)
     layers = state.params["decoder"]["layers"]
     for kernel, shard in (

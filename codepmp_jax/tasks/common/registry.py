@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 
-from codepmp_jax.cli.names import modules_in, require_name
+from codepmp_jax.cli.errors import require_name
+from codepmp_jax.cli.modules import modules_in
 from codepmp_jax.tasks.common.task import Task
 
 
-def find_task(name: str, path: str, remedy: str = "choose one of them") -> Task:
-    """The task of that name. Raises UserError with `path`, the nearest name and `remedy` where there is none."""
-    require_name(path, name, modules_in("tasks"), remedy)
+def find_task(name: str, path: str) -> Task:
+    """The task of that name. Raises UserError with `path` and the nearest name where there is none."""
+    names = modules_in("tasks")
+    if name not in names:  # asked for every response, unlike the nearest name
+        require_name(path, name, names)
     return importlib.import_module(f"codepmp_jax.tasks.{name}").TASK
 
 

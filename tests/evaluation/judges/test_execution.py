@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from codepmp_jax.evaluation.judges import execution, pool
+from codepmp_jax.evaluation.judges import pool
 from codepmp_jax.evaluation.judges.pool import JudgePool
 from codepmp_jax.records.schema import Problem
+from codepmp_jax.tasks.judges import execution
 
 PROBLEM = Problem(
     "add",
@@ -128,13 +129,13 @@ LIMIT_SECONDS = 120.0
 
 @pytest.fixture(scope="module")
 def judges():
-    with JudgePool(["programs"], 1, timeout=LIMIT_SECONDS, memory=512 << 20) as judges:
+    with JudgePool(["humaneval"], 1, timeout=LIMIT_SECONDS, memory=512 << 20) as judges:
         yield judges
 
 
 @pytest.fixture(scope="module")
 def hasty_judges():
-    with JudgePool(["programs"], 1, timeout=1.0, memory=512 << 20) as judges:
+    with JudgePool(["humaneval"], 1, timeout=1.0, memory=512 << 20) as judges:
         yield judges
 
 
@@ -162,7 +163,7 @@ def judging(judges: JudgePool, tmp_path: pathlib.Path) -> Iterator[Callable[[str
     def judge(code: str) -> str:
         code = code.replace("{outside!r}", repr(str(outside)))
         before = set(temporary.glob("candidate-*"))
-        found = judges.submit("programs", PROBLEM, code).result()
+        found = judges.submit(PROBLEM, code).result()
         (worker,) = judges._workers
         assert children(worker._process.pid) == []
         assert set(temporary.glob("candidate-*")) <= before
@@ -220,16 +221,16 @@ def test_other_attacks(verdict, name):
 
 def test_python_without_assertions_judges_alike(monkeypatch):
     monkeypatch.setitem(pool._ENVIRONMENT, "PYTHONOPTIMIZE", "2")
-    with JudgePool(["programs"], 1, timeout=LIMIT_SECONDS, memory=512 << 20) as judges:
-        assert judges.submit("programs", PROBLEM, WRONG).result().verdict == "wrong answer"
-        assert judges.submit("programs", PROBLEM, HONEST).result().is_correct
+    with JudgePool(["humaneval"], 1, timeout=LIMIT_SECONDS, memory=512 << 20) as judges:
+        assert judges.submit(PROBLEM, WRONG).result().verdict == "wrong answer"
+        assert judges.submit(PROBLEM, HONEST).result().is_correct
 
 
 def test_a_daemon_that_got_away_is_killed():
     """A grandchild in a session of its own, whose parents have ended: what the audit hook would refuse."""
     script = (
         "import os, subprocess, sys\n"
-        "from codepmp_jax.evaluation.judges import execution\n"
+        "from codepmp_jax.tasks.judges import execution\n"
         "execution.adopt_orphans()\n"
         "child = os.fork()\n"
         "if child == 0:\n"

@@ -1,7 +1,8 @@
 """Final answers in mathematics: which part of a response, and when two are equal."""
 
 import pytest
-from codepmp_jax.evaluation.judges.answers import NOT_PARSED, answer_text, judge, last_box
+
+from codepmp_jax.tasks.judges.answers import NOT_PARSED, AnswerJudge, answer_text, last_box
 
 
 @pytest.mark.parametrize(
@@ -56,8 +57,8 @@ def test_the_last_closed_box(text, box):
         ("", None),
     ],
 )
-def test_the_number_of_a_gsm8k_response(response, answer):
-    assert answer_text(response, "gsm8k") == answer
+def test_the_number_of_a_response(response, answer):
+    assert answer_text(response, numbers_only=True) == answer
 
 
 @pytest.mark.parametrize(
@@ -71,12 +72,16 @@ def test_the_number_of_a_gsm8k_response(response, answer):
         ("nothing", None),
     ],
 )
-def test_the_formula_of_a_math_response(response, answer):
-    assert answer_text(response, "math") == answer
+def test_the_formula_of_a_response(response, answer):
+    assert answer_text(response) == answer
 
 
-def judged(expected: str, text: str, task: str = "math"):
-    return judge(task, "", {"answer": expected}, f"\\boxed{{{text}}}")
+def judge(expected: str, response: str, numbers_only: bool = False):
+    return AnswerJudge(numbers_only).judge("", {"answer": expected}, response, 1.0)
+
+
+def judged(expected: str, text: str):
+    return judge(expected, f"\\boxed{{{text}}}")
 
 
 EQUAL = [
@@ -134,15 +139,15 @@ def test_other_answers_are_wrong(expected, text):
     assert judged(expected, text).answer != judged(expected, expected).answer
 
 
-def test_what_is_no_answer_is_said():
-    assert judge("gsm8k", "", {"answer": "3"}, "I do not know.") == (False, None, "no answer")
+def test_a_response_without_an_answer():
+    assert judge("3", "I do not know.", numbers_only=True) == (False, None, "no answer")
     found = judged("3", r"\frac{")
     assert (found.is_correct, found.verdict) == (False, "no answer")
-    found = judge("math", "", {"answer": "3"}, r"\boxed{\heartsuit \& ?}")
+    found = judge("3", r"\boxed{\heartsuit \& ?}")
     assert (found.is_correct, found.verdict) in {(False, NOT_PARSED), (False, "wrong answer")}
 
 
-def test_gsm8k_from_end_to_end():
+def test_judging_numbers():
     for response in ("#### 1,234", "It is $1,234.", r"\boxed{1234.00 \text{ dollars}}"):
-        assert judge("gsm8k", "", {"answer": "1234"}, response) == (True, "1234", "correct")
-    assert judge("gsm8k", "", {"answer": "1234"}, "#### 1,235") == (False, "1235", "wrong answer")
+        assert judge("1234", response, numbers_only=True) == (True, "1234", "correct")
+    assert judge("1234", "#### 1,235", numbers_only=True) == (False, "1235", "wrong answer")

@@ -1,13 +1,14 @@
 """Which option a response takes."""
 
 import pytest
-from codepmp_jax.evaluation.judges.choices import chosen_option, judge
+
+from codepmp_jax.tasks.judges.choices import ChoiceJudge, chosen_option
 
 OPTIONS = ["A dog barks.", "Some cats are not dogs", "All dogs bark", "None of it"]
 
 
 @pytest.mark.parametrize(
-    ("response", "place"),
+    ("response", "index"),
     [
         ("B", 1),
         ("b", 1),
@@ -48,17 +49,21 @@ OPTIONS = ["A dog barks.", "Some cats are not dogs", "All dogs bark", "None of i
         ("I", None),
     ],
 )
-def test_the_option_of_a_response(response, place):
-    assert chosen_option(response, OPTIONS) == place
+def test_the_option_of_a_response(response, index):
+    assert chosen_option(response, OPTIONS) == index
 
 
 def test_judging():
     reference = {"options": OPTIONS, "answer": 1}
-    assert judge("reclor", "", reference, "(B)") == (True, "B", "correct")
-    assert judge("reclor", "", reference, "(C)") == (False, "C", "wrong answer")
-    assert judge("reclor", "", reference, "Hm") == (False, None, "no answer")
+
+    def judge(response: str):
+        return ChoiceJudge().judge("", reference, response, 1.0)
+
+    assert judge("(B)") == (True, "B", "correct")
+    assert judge("(C)") == (False, "C", "wrong answer")
+    assert judge("Hm") == (False, None, "no answer")
 
 
 def test_every_option_is_itself():
-    for place, text in enumerate(OPTIONS):
-        assert chosen_option(text, OPTIONS) == place
+    for index, text in enumerate(OPTIONS):
+        assert chosen_option(text, OPTIONS) == index
