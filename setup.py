@@ -8,6 +8,8 @@ import setuptools
 ROOT = pathlib.Path(__file__).parent
 (VERSION,) = re.findall(r'__version__ = "(.+)"', (ROOT / "codepmp_jax/__init__.py").read_text())
 
+PRESETS = "codepmp_jax.configs"
+
 TPU = ["jax[tpu]"]
 TFDS = ["tensorflow-datasets>=4.9.8"]
 # From version 1 on the pack downloads its grammars when they are first used.
@@ -40,8 +42,11 @@ setuptools.setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    packages=setuptools.find_packages(include=["codepmp_jax", "codepmp_jax.*"]),
+    packages=[*setuptools.find_packages(include=["codepmp_jax", "codepmp_jax.*"]), PRESETS],
+    # The presets are at hand in a checkout, and in the package in a wheel (codepmp_jax/config/presets.py).
+    package_dir={PRESETS: "configs"},
     package_data={"codepmp_jax.text": ["assets/**"]},
+    entry_points={"console_scripts": ["codepmp = codepmp_jax.commands.main:main"]},
     install_requires=[
         "absl-py>=2.1",
         "array-record>=0.8",

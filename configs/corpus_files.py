@@ -20,8 +20,25 @@ from codepmp_jax.config import (
 )
 
 LANGUAGES = (
-    *("c", "c++", "c-sharp", "go", "java", "javascript", "julia", "jupyter-notebook", "kotlin"),
-    *("lua", "perl", "php", "python", "ruby", "rust", "scala", "shell", "swift", "tsx"),
+    "c",
+    "c++",
+    "c-sharp",
+    "go",
+    "java",
+    "javascript",
+    "julia",
+    "jupyter-notebook",
+    "kotlin",
+    "lua",
+    "perl",
+    "php",
+    "python",
+    "ruby",
+    "rust",
+    "scala",
+    "shell",
+    "swift",
+    "tsx",
     "typescript",
 )
 

@@ -2,52 +2,33 @@
 
     python launch/tpu_pod.py --config pmp_1b5 --workdir WORKDIR --data.input PAIRS
 
-The dimensions are Qwen2-1.5B's. Its tied LM head becomes a matrix of its own, as in the paper.
-Rows hold several pairs, their prompt once: 256 rows are some 1090 pairs of 358 tokens a text, against the
-paper's 1024. Hardware: any TPU slice that `launch/compile_check.py --config pmp_1b5 --topology NAME` lets
-pass, of at most 256 chips as it stands; on fewer, raise `accumulation_steps`, and on more, `global_batch_rows`.
-`mesh.fsdp` chips share a copy of the parameters, and the others hold further copies.
+The dimensions are Qwen2-1.5B's, the learning rate is the paper's for them; all else is pmp_7b's, whose docstring
+describes rows and batches. Its tied LM head becomes a matrix of its own, as in the paper.
+Hardware: any TPU slice that passes `python launch/compile_check.py --config pmp_1b5 --topology NAME`, of at most 256
+chips as it stands; on fewer, raise `accumulation_steps`, and on more, `global_batch_rows`.
 """
 
-from codepmp_jax.config import (
-    CheckpointConfig,
-    DataConfig,
-    MeshConfig,
-    ModelConfig,
-    OptimizerConfig,
-    PmpConfig,
-    TrainConfig,
-)
+import dataclasses
+
+from codepmp_jax.config import TrainConfig, presets
 
 
 def get_config() -> TrainConfig:
     """Qwen2-1.5B with an LM head of its own, some 1090 pairs a step."""
-    return TrainConfig(
+    base = presets.load_preset("pmp_7b")
+    return dataclasses.replace(
+        base,
         workdir="runs/pmp_1b5",
-        model=ModelConfig(
+        model=dataclasses.replace(
+            base.model,
             vocab_size=151936,
             embed_dim=1536,
             mlp_dim=8960,
-            num_layers=28,
             num_heads=12,
             num_kv_heads=2,
-            head_dim=128,
             init_from="Qwen/Qwen2-1.5B",
         ),
-        data=DataConfig(
-            tokenizer="Qwen/Qwen2-1.5B",
-            layout="shared",
-            max_length=1024,
-            row_length=2560,
-            num_streams=64,
-            num_workers=8,
-            verify_shards=False,
-        ),
-        loss=PmpConfig(rm_coef=1.0, lm_coef=1.0),
-        optimizer=OptimizerConfig(learning_rate=3e-6, warmup_fraction=0.03, weight_decay=0.1),
-        mesh=MeshConfig(data=-1, fsdp=8),
-        checkpoint=CheckpointConfig(every_steps=500, keep=3),
-        global_batch_rows=256,
-        accumulation_steps=1,
-        num_epochs=1.0,
+        data=dataclasses.replace(base.data, tokenizer="Qwen/Qwen2-1.5B"),
+        optimizer=dataclasses.replace(base.optimizer, learning_rate=3e-6),
+        mesh=dataclasses.replace(base.mesh, fsdp=8),
     )

@@ -1,29 +1,23 @@
-"""PMP pretraining of Llama 3.1 8B, in the manner of pmp_7b (arXiv 2410.02229).
+"""PMP pretraining of Llama 3.1 8B, as pmp_7b (arXiv 2410.02229).
 
     python launch/tpu_pod.py --config pmp_llama31_8b --workdir WORKDIR --data.input PAIRS
 
-The dimensions are Llama-3.1-8B's, whose rotary wavelengths are scaled. Meta lets its weights be downloaded by
-those who accepted its licence on the hub.
-Hardware: any TPU slice that `launch/compile_check.py --config pmp_llama31_8b --topology NAME` lets pass, of at most 256
-chips as it stands; on fewer, raise `accumulation_steps`, and on more, `global_batch_rows`. `mesh.fsdp` chips
-share a copy of the parameters, and the others hold further copies.
+The dimensions are Llama-3.1-8B's, whose rotary wavelengths are scaled; all else is pmp_7b's, whose docstring
+describes rows and batches. Meta lets its weights be downloaded by those who accepted its licence on the hub.
+Hardware: any TPU slice that passes `python launch/compile_check.py --config pmp_llama31_8b --topology NAME`, of at
+most 256 chips as it stands; on fewer, raise `accumulation_steps`, and on more, `global_batch_rows`.
 """
 
-from codepmp_jax.config import (
-    CheckpointConfig,
-    DataConfig,
-    MeshConfig,
-    ModelConfig,
-    OptimizerConfig,
-    PmpConfig,
-    RopeScalingConfig,
-    TrainConfig,
-)
+import dataclasses
+
+from codepmp_jax.config import ModelConfig, RopeScalingConfig, TrainConfig, presets
 
 
 def get_config() -> TrainConfig:
     """Llama 3.1 8B, which has an LM head of its own, some 1090 pairs a step."""
-    return TrainConfig(
+    base = presets.load_preset("pmp_7b")
+    return dataclasses.replace(
+        base,
         workdir="runs/pmp_llama31_8b",
         model=ModelConfig(
             family="llama",
@@ -41,22 +35,5 @@ def get_config() -> TrainConfig:
             norm_epsilon=1e-5,
             init_from="meta-llama/Llama-3.1-8B",
         ),
-        data=DataConfig(
-            tokenizer="meta-llama/Llama-3.1-8B",
-            layout="shared",
-            max_length=1024,
-            row_length=2560,
-            num_streams=64,
-            num_workers=8,
-            verify_shards=False,
-        ),
-        loss=PmpConfig(rm_coef=1.0, lm_coef=1.0),
-        optimizer=OptimizerConfig(
-            learning_rate=1e-6, schedule="cosine", warmup_fraction=0.03, weight_decay=0.1
-        ),
-        mesh=MeshConfig(data=-1, fsdp=16),
-        checkpoint=CheckpointConfig(every_steps=500, keep=3),
-        global_batch_rows=256,
-        accumulation_steps=1,
-        num_epochs=1.0,
+        data=dataclasses.replace(base.data, tokenizer="meta-llama/Llama-3.1-8B"),
     )

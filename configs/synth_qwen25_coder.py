@@ -18,15 +18,9 @@ HumanEval's problems), ray.
 Expected: not measured yet.
 """
 
-from codepmp_jax.config import (
-    DecontaminationConfig,
-    GateConfig,
-    SamplingConfig,
-    SynthesisConfig,
-    VllmConfig,
-    WriterConfig,
-)
-from codepmp_jax.config.synthesis import DESCRIBE_TEMPLATE
+import dataclasses
+
+from codepmp_jax.config import SamplingConfig, SynthesisConfig, VllmConfig, presets
 
 STRONG = "Qwen/Qwen2.5-Coder-7B-Instruct"
 WEAK = "Qwen/Qwen2.5-Coder-1.5B-Instruct"
@@ -35,18 +29,11 @@ VLLM = VllmConfig(dtype="bfloat16", max_model_len=4096)
 
 
 def get_config() -> SynthesisConfig:
-    """Three passes; the gate counts as the training of Qwen2 on 1024 tokens does."""
-    return SynthesisConfig(
-        describe=WriterConfig(
-            sampler="vllm", model=WEAK, template=DESCRIBE_TEMPLATE, sampling=SAMPLING, vllm=VLLM
-        ),
-        chosen=WriterConfig(
-            sampler="vllm", model=STRONG, extract="code", sampling=SAMPLING, vllm=VLLM
-        ),
-        rejected=WriterConfig(
-            sampler="vllm", model=WEAK, extract="code", sampling=SAMPLING, vllm=VLLM
-        ),
-        gate=GateConfig(parsable=("chosen",), tokenizer="Qwen/Qwen2-7B", max_length=1024),
-        decontamination=DecontaminationConfig(human_eval=True),
-        chunk_size=2048,
+    """The passes and the gate of synth_deepseek_6b7_1b3, by other models."""
+    base = presets.load_preset("synth_deepseek_6b7_1b3")
+    return dataclasses.replace(
+        base,
+        describe=dataclasses.replace(base.describe, model=WEAK, sampling=SAMPLING, vllm=VLLM),
+        chosen=dataclasses.replace(base.chosen, model=STRONG, sampling=SAMPLING, vllm=VLLM),
+        rejected=dataclasses.replace(base.rejected, model=WEAK, sampling=SAMPLING, vllm=VLLM),
     )

@@ -1,24 +1,12 @@
-"""Best-of-N candidates, for the problems of a benchmark or for held-out sources:
+"""Best-of-N candidates, for the problems of a benchmark or for held-out sources.
 
-python launch/candidates.py --input problems.jsonl --num-candidates 256 --writer.sampler vllm --writer.model MODEL
-python launch/candidates.py --input problems.jsonl --writer.sampler mutant
-python launch/candidates.py --config candidates_ngram
+    python launch/candidates.py --config candidates_ngram
+
+The same as `codepmp candidates`: see codepmp_jax/commands/candidates.py.
 """
 
-from codepmp_jax.config import CandidatesConfig, presets
-from codepmp_jax.synthesis.candidates import write_candidates
-
-
-def main() -> None:
-    """Parses, writes, sums up."""
-    config = presets.parse(CandidatesConfig, "Writes Best-of-N candidates.")
-    report = write_candidates(config)
-    remarks = "".join(f", {count} {remark}" for remark, count in report.remarks.items())
-    print(
-        f"{report.num_problems} problems with {report.num_candidates} candidates{remarks}; "
-        f"{report.num_dropped} sources dropped -> {config.output}"
-    )
-
+from codepmp_jax.commands import candidates
+from codepmp_jax.config import presets
 
 if __name__ == "__main__":
-    presets.run(main)
+    presets.run(candidates.main)

@@ -3,50 +3,11 @@
     python launch/convert.py to-hf --run WORKDIR --output FOLDER --verify
     python launch/convert.py from-hf --input FOLDER --output WORKDIR
 
-`launch/tpu_pod.py --model.init-from` takes the folder, and the run; of the run each host of a pod restores its
-part.
+The same as `codepmp convert`: see codepmp_jax/commands/convert.py.
 """
 
-from __future__ import annotations
-
-import pathlib
-from collections.abc import Callable
-
-from codepmp_jax.config import ConvertConfig, FromHfConfig, TrainConfig, presets
-from codepmp_jax.conversion.export import Check, to_hf
-from codepmp_jax.conversion.run import from_hf
-from codepmp_jax.models.preference import Params
-from codepmp_jax.training import telemetry
-
-
-def make_check(dtype: str, figures: list[str]) -> Check:
-    """What compares the written folder with the run, and adds to `figures` how far they differ."""
-    # PyTorch is needed here only.
-    from codepmp_jax.conversion.verify import verify
-
-    def check(folder: pathlib.Path, run: TrainConfig, load: Callable[[], Params]) -> None:
-        errors = verify(folder, run.model, run.data, load, dtype)
-        figures.append(f": relative error against PyTorch {errors}")
-
-    return check
-
-
-def main() -> None:
-    """Parses, converts, verifies if asked to."""
-    command, config = presets.parse_command(
-        {
-            "to-hf": (ConvertConfig, "Converts a training run to a Hugging Face folder."),
-            "from-hf": (FromHfConfig, "Converts a Hugging Face folder to a training run."),
-        }
-    )
-    telemetry.setup_logging()
-    if command == "from-hf":
-        print(from_hf(config))
-        return
-    figures: list[str] = []
-    folder = to_hf(config, make_check(config.dtype, figures) if config.verify else None)
-    print(f"{folder}{''.join(figures)}")
-
+from codepmp_jax.commands import convert
+from codepmp_jax.config import presets
 
 if __name__ == "__main__":
-    presets.run(main)
+    presets.run(convert.main)

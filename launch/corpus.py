@@ -1,20 +1,12 @@
-"""Source code -> SourceFile shards: `python launch/corpus.py --config corpus_stdlib`."""
+"""Source code -> SourceFile shards.
 
-from codepmp_jax.config import CorpusConfig, presets
-from codepmp_jax.corpus.build import build_corpus
+    python launch/corpus.py --config corpus_stdlib
 
+The same as `codepmp corpus`: see codepmp_jax/commands/corpus.py.
+"""
 
-def main() -> None:
-    """Parses, builds, sums up."""
-    config = presets.parse(CorpusConfig, "Collects source code: filtered, deduplicated, in shards.")
-    report = build_corpus(config)
-    files, texts, splits = report["files"], report["texts"], report["splits"]
-    print(
-        f"{texts['kept']} texts of {texts['found']} found in {files['found']} files "
-        f"({sum(files['dropped'].values())} files dropped): {splits['train']['texts']} train, "
-        f"{splits['heldout']['texts']} heldout -> {config.output}"
-    )
-
+from codepmp_jax.commands import corpus
+from codepmp_jax.config import presets
 
 if __name__ == "__main__":
-    presets.run(main)
+    presets.run(corpus.main)

@@ -1,15 +1,12 @@
-"""Pair shards -> a JSONL or Parquet file for TRL: `python launch/export_pairs.py --help`."""
+"""Pair shards -> a JSONL or Parquet file for TRL.
 
-from codepmp_jax.config import ExportConfig, presets
-from codepmp_jax.data.interchange import export_pairs
+    python launch/export_pairs.py --input PAIRS --output pairs.parquet
 
+The same as `codepmp export-pairs`: see codepmp_jax/commands/export_pairs.py.
+"""
 
-def main() -> None:
-    """Exports one split and prints a summary."""
-    config = presets.parse(ExportConfig, "Pair shards -> JSONL or Parquet preference pairs.")
-    num_pairs = export_pairs(config)
-    print(f"{num_pairs} pairs of {config.input}, split {config.split} -> {config.output}")
-
+from codepmp_jax.commands import export_pairs
+from codepmp_jax.config import presets
 
 if __name__ == "__main__":
-    presets.run(main)
+    presets.run(export_pairs.main)

@@ -1,20 +1,12 @@
-"""Preference pairs in JSONL or Parquet -> pair shards: `python launch/import_pairs.py --help`."""
+"""Preference pairs in JSONL or Parquet -> pair shards.
 
-from codepmp_jax.config import ImportConfig, presets
-from codepmp_jax.data.interchange import import_pairs
+    python launch/import_pairs.py --input FILE_OR_FOLDER --output PAIRS
 
+The same as `codepmp import-pairs`: see codepmp_jax/commands/import_pairs.py.
+"""
 
-def main() -> None:
-    """Imports one split and prints a summary."""
-    config = presets.parse(ImportConfig, "JSONL or Parquet preference pairs -> pair shards.")
-    report = import_pairs(config)
-    rejected = sum(report["rejected"].values())
-    print(
-        f"{report['pairs']} pairs of {len(report['files'])} file(s) -> {config.output}, split "
-        f"{config.split}, {report['shards']} shard(s), {rejected} malformed row(s) set aside, "
-        f"{report['seconds']:.1f} s"
-    )
-
+from codepmp_jax.commands import import_pairs
+from codepmp_jax.config import presets
 
 if __name__ == "__main__":
-    presets.run(main)
+    presets.run(import_pairs.main)

@@ -1,29 +1,12 @@
-"""SourceFile shards -> PreferencePair shards: `python launch/synthesize.py --config synth_ngram`."""
+"""SourceFile shards -> PreferencePair shards.
 
-from codepmp_jax.config import SynthesisConfig, presets
-from codepmp_jax.synthesis.pairs import synthesize
+    python launch/synthesize.py --config synth_ngram --input CORPUS --output PAIRS
 
+The same as `codepmp synthesize`: see codepmp_jax/commands/synthesize.py.
+"""
 
-def main() -> None:
-    """Parses, synthesizes, sums up."""
-    config = presets.parse(SynthesisConfig, "Writes preference pairs from a corpus.")
-    report = synthesize(config)
-    if report is None:
-        print(f"worker {config.worker}: its shards are done, others are not yet -> {config.output}")
-        return
-    heldout = report["heldout"]["lengths"].get("all")
-    baseline = (
-        f'"longer wins" reaches {heldout["characters"]["longer_wins"]:.1%} by characters and '
-        f"{heldout['tokens']['longer_wins']:.1%} by tokens of the held-out pairs"
-        if heldout
-        else "no held-out pairs"
-    )
-    dropped = sum(sum(report[split]["dropped"].values()) for split in ("train", "heldout"))
-    print(
-        f"{report['train']['pairs']} train and {report['heldout']['pairs']} heldout pairs, "
-        f"{dropped} sources dropped; {baseline} -> {config.output}"
-    )
-
+from codepmp_jax.commands import synthesize
+from codepmp_jax.config import presets
 
 if __name__ == "__main__":
-    presets.run(main)
+    presets.run(synthesize.main)

@@ -2,48 +2,11 @@
 
     python launch/tpu_pod.py --config pmp_7b --workdir DIR --data.input PAIRS
 
-The same command again resumes from the newest checkpoint. On a pod, every host runs this command; how, and
-what its exit status means, is in launch/README.md.
+The same as `codepmp train`: see codepmp_jax/commands/train.py.
 """
 
-from __future__ import annotations
-
-import os
-
-import jax
-
-from codepmp_jax.config import TrainConfig, presets
-from codepmp_jax.conversion import load
-from codepmp_jax.devices import chips, hosts
-from codepmp_jax.training import telemetry
-from codepmp_jax.training.loop import train
-
-
-def main() -> None:
-    """Parses, joins the other hosts, loads the initial parameters if any, trains."""
-    config = presets.parse(
-        TrainConfig,
-        "Trains a preference model (PMP or RM finetuning).",
-        notes=chips.describe_options(),
-    )
-    hosts.join(config.watchdog.heartbeat_seconds)
-    # A program for one CPU need not run on another that shares the workdir.
-    if (
-        config.compilation_cache
-        and "JAX_COMPILATION_CACHE_DIR" not in os.environ
-        and jax.default_backend() != "cpu"
-    ):
-        jax.config.update("jax_compilation_cache_dir", f"{config.workdir}/compilation_cache")
-    telemetry.setup_logging()
-    config = load.resolve(config)
-    last = train(config, load.params_loader(config))
-    if telemetry.is_main_process():
-        shown = {
-            name: last[name] for name in ("loss", "eval_accuracy") if last.get(name) is not None
-        }
-        figures = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
-        print(f"{config.workdir}: {figures or 'was already at its last step'}")
-
+from codepmp_jax.commands import train
+from codepmp_jax.config import presets
 
 if __name__ == "__main__":
-    presets.run(main)
+    presets.run(train.main)

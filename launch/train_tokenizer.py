@@ -1,18 +1,12 @@
-"""SourceFile shards -> tokenizer: `python launch/train_tokenizer.py --input CORPUS --output DIR`."""
+"""SourceFile shards -> tokenizer.
 
-from codepmp_jax.config import TokenizerConfig, presets
-from codepmp_jax.corpus.tokenizer import train_tokenizer
+    python launch/train_tokenizer.py --input CORPUS --output DIR
 
+The same as `codepmp train-tokenizer`: see codepmp_jax/commands/train_tokenizer.py.
+"""
 
-def main() -> None:
-    """Parses, trains, sums up."""
-    config = presets.parse(TokenizerConfig, "Trains a byte-level BPE tokenizer on a corpus.")
-    counts = train_tokenizer(config)
-    print(
-        f"{config.vocab_size} tokens from {counts['num_texts']} texts, "
-        f"{counts['num_chars'] / counts['num_tokens']:.2f} characters a token -> {config.output}"
-    )
-
+from codepmp_jax.commands import train_tokenizer
+from codepmp_jax.config import presets
 
 if __name__ == "__main__":
-    presets.run(main)
+    presets.run(train_tokenizer.main)

@@ -2,42 +2,11 @@
 
     python launch/xpk.py --name pmp --cluster tpus -- --config pmp_7b --workdir gs://B/pmp ...
 
-What stands after -- goes to launch/tpu_pod.py on every host. --dry-run prints what would run.
+The same as `codepmp xpk`: see codepmp_jax/commands/xpk.py.
 """
 
-from __future__ import annotations
-
-import shlex
-
-from codepmp_jax.cli import shell
-from codepmp_jax.cli.exit_codes import HOST_LOST, RESUME, STORE, STUCK
-from codepmp_jax.config import XpkConfig, presets
-
-
-def make_command(config: XpkConfig, options: list[str]) -> list[str]:
-    """What submits the workload."""
-    training = shlex.join(["python", "launch/tpu_pod.py", *options])
-    return [
-        *("xpk", "workload", "create", f"--workload={config.name}", f"--cluster={config.cluster}"),
-        *([f"--project={config.project}"] if config.project else []),
-        f"--zone={config.zone}",
-        f"--tpu-type={config.tpu_type}",
-        f"--num-slices={config.num_slices}",
-        f"--docker-image={config.image}",
-        f"--max-restarts={config.max_restarts}",
-        # Beside those of signals, after which xpk does so anyway; 1 is any other crash.
-        f"--restart-on-exit-codes={RESUME},{STUCK},{HOST_LOST},{STORE},1",
-        f"--termination-grace-period-seconds={config.grace_seconds}",
-        f"--command={training}",
-    ]
-
-
-def main() -> None:
-    """Parses, submits."""
-    arguments, options = presets.split_arguments()
-    config = presets.parse(XpkConfig, "Trains on a GKE cluster by xpk.", arguments)
-    print(shell.run(make_command(config, options), config.dry_run))
-
+from codepmp_jax.commands import xpk
+from codepmp_jax.config import presets
 
 if __name__ == "__main__":
-    presets.run(main)
+    presets.run(xpk.main)

@@ -1,6 +1,6 @@
 """From `--config NAME|PATH` and overrides to a config, and from a config to JSON and back.
 
-A preset is a Python module with `get_config() -> Config`; the named ones lie in `configs/`. A saved
+A preset is a Python module with `get_config() -> Config`; the named ones are in `configs/`. A saved
 config (JSON) is a preset too.
 """
 
@@ -13,7 +13,7 @@ import importlib.util
 import json
 import pathlib
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pydantic
@@ -24,7 +24,9 @@ from codepmp_jax.config.base import broken_rule
 
 ConfigT = TypeVar("ConfigT")
 
-CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
+_PACKAGE = pathlib.Path(__file__).resolve().parents[1]
+# A wheel has the presets in the package (setup.py), a checkout next to it.
+CONFIGS = _PACKAGE / "configs" if (_PACKAGE / "configs").is_dir() else _PACKAGE.parent / "configs"
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -65,6 +67,12 @@ def describe(config: Any, preset: Any) -> str:
     return "\n".join(lines)
 
 
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """A question with the nearest of `names`; empty where none is near."""
+    nearest = difflib.get_close_matches(name, list(names), n=1)
+    return f"did you mean {nearest[0]}? " if nearest else ""
+
+
 def load_preset(name: str) -> Any:
     """The config of a preset in `configs/`, of a Python file with get_config(), or of a saved JSON.
 
@@ -74,8 +82,7 @@ def load_preset(name: str) -> Any:
     if path.suffix not in (".py", ".json"):
         names = sorted(file.stem for file in CONFIGS.glob("*.py"))
         if name not in names:
-            nearest = difflib.get_close_matches(name, names, n=1)
-            hint = f"did you mean {nearest[0]}? " if nearest else ""
+            hint = did_you_mean(name, names)
             raise UserError(f"--config {name}: no such preset; {hint}there are {', '.join(names)}.")
         path = CONFIGS / f"{name}.py"
     if not path.is_file():
@@ -105,7 +112,7 @@ def parse(
     default: ConfigT | None = None,
     notes: Sequence[str] = (),
 ) -> ConfigT:
-    """The config of a launch script's command line: preset, then overrides.
+    """The config of a command line: preset, then overrides.
 
     `--print-config` prints the resolved config and exits. A typo or a wrong value prints one error and
     exits with status 2. `default` stands in for the preset where no `--config` is given; `notes` are lines
@@ -146,7 +153,7 @@ def parse(
 def parse_command(
     commands: Mapping[str, tuple[type[Any], str]], argv: Sequence[str] | None = None
 ) -> tuple[str, Any]:
-    """(command, config) of a script whose first argument is one of `commands`: name -> (type, one line).
+    """(command, config) of a program whose first argument is one of `commands`: name -> (type, one line).
 
     The arguments after it are those of `parse`. Raises UserError naming the nearest command where
     there is none of that name; without arguments and with `--help` it prints the commands and exits.
@@ -161,19 +168,18 @@ def parse_command(
         lines = [f"  {command:{width}}  {text}" for command, (_, text) in commands.items()]
         print(f"usage: {script} COMMAND [--help] [OPTIONS]\n\ncommands:", *lines, sep="\n")
         sys.exit(0 if name else 2)
-    nearest = difflib.get_close_matches(name, commands, n=1)
-    hint = f"did you mean {nearest[0]}? " if nearest else ""
+    hint = did_you_mean(name, commands)
     raise UserError(f"{script} {name}: no such command; {hint}there are {', '.join(commands)}.")
 
 
 def split_arguments() -> tuple[list[str], list[str]]:
-    """A launch script's own arguments, and what stands after `--`, which is for another command."""
+    """A command's own arguments, and what stands after `--`, which is for another command."""
     end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     return sys.argv[1:end], sys.argv[end + 1 :]
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a launch script's main; a UserError becomes one line on stderr and its exit status."""
+    """Runs a command's main; a UserError becomes one line on stderr and its exit status."""
     try:
         main()
     except UserError as error:

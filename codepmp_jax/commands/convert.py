@@ -1,0 +1,52 @@
+"""Converts between training runs and Hugging Face folders, a piece of the model in memory at a time.
+
+    codepmp convert to-hf --run WORKDIR --output FOLDER --verify
+    codepmp convert from-hf --input FOLDER --output WORKDIR
+
+`codepmp train --model.init-from` takes the folder, and the run; of the run each host of a pod restores its part.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from codepmp_jax.config import ConvertConfig, FromHfConfig, TrainConfig, presets
+
+if TYPE_CHECKING:
+    from codepmp_jax.conversion.export import Check
+    from codepmp_jax.models.preference import Params
+
+COMMANDS = {
+    "to-hf": (ConvertConfig, "Converts a training run to a Hugging Face folder."),
+    "from-hf": (FromHfConfig, "Converts a Hugging Face folder to a training run."),
+}
+
+
+def make_check(dtype: str, figures: list[str]) -> Check:
+    """What compares the written folder with the run, and adds to `figures` how far they differ."""
+    # PyTorch is needed here only.
+    from codepmp_jax.conversion.verify import verify
+
+    def check(folder: pathlib.Path, run: TrainConfig, load: Callable[[], Params]) -> None:
+        errors = verify(folder, run.model, run.data, load, dtype)
+        figures.append(f": relative error against PyTorch {errors}")
+
+    return check
+
+
+def main() -> None:
+    """Parses, converts, verifies if asked to."""
+    command, config = presets.parse_command(COMMANDS)
+    from codepmp_jax.conversion.export import to_hf
+    from codepmp_jax.conversion.run import from_hf
+    from codepmp_jax.training import telemetry
+
+    telemetry.setup_logging()
+    if command == "from-hf":
+        print(from_hf(config))
+        return
+    figures: list[str] = []
+    folder = to_hf(config, make_check(config.dtype, figures) if config.verify else None)
+    print(f"{folder}{''.join(figures)}")

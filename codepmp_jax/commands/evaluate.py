@@ -1,0 +1,42 @@
+"""Evaluates a reward model, from a benchmark to a report. Commands, in the data's order:
+
+problems    benchmark -> problems          (then codepmp candidates: problems -> candidates)
+judge       candidates -> candidates with a judgement each
+score       candidates or pairs -> scores
+accuracy    pairs and scores -> pairwise accuracy
+best-of-n   judged candidates and scores -> Best-of-N
+report      several of the last two side by side
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from codepmp_jax import config
+from codepmp_jax.config import presets
+
+COMMANDS = {
+    "problems": (config.ProblemsConfig, "Writes the problems of a benchmark."),
+    "judge": (config.JudgeConfig, "Judges candidates."),
+    "score": (config.ScoreConfig, "Scores candidates or pairs."),
+    "accuracy": (config.AccuracyConfig, "Pairwise accuracy of scores."),
+    "best-of-n": (config.BestOfNConfig, "Best-of-N of scores over judged candidates."),
+    "report": (config.ReportConfig, "Puts several evaluations side by side."),
+}
+# Command -> the module of codepmp_jax.evaluation whose run(config) does it. Only the chosen one is imported:
+# PyTorch is needed by `score --backend torch` alone.
+_MODULES = {
+    "problems": "problems",
+    "judge": "judging",
+    "score": "scorers.scoring",
+    "accuracy": "accuracy",
+    "best-of-n": "best_of_n",
+    "report": "reports.report",
+}
+
+
+def main() -> None:
+    """Parses the command and runs it."""
+    command, settings = presets.parse_command(COMMANDS)
+    module = importlib.import_module(f"codepmp_jax.evaluation.{_MODULES[command]}")
+    module.run(settings)
