@@ -1,6 +1,7 @@
 # make install      .venv with everything that is tested (PYTHON=... picks the interpreter)
 # make quickstart   from source code to a scored preference model (ARGS="--input FOLDER" and the like)
 # make chaos        training killed KILLS=50 times on a disk and in a bucket, against undisturbed runs
+# make docs         the documentation as a site, in site/
 # make test         lint, format, types, tests (makes .venv-vllm, .venv-seqio and .venv-rewardbench too)
 
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
@@ -15,7 +16,7 @@ SEQIO_STAMP := .venv-seqio/installed
 REWARDBENCH_BIN := .venv-rewardbench/bin
 REWARDBENCH_STAMP := .venv-rewardbench/installed
 
-.PHONY: install quickstart chaos checks test
+.PHONY: install quickstart chaos docs checks test
 
 install: $(STAMP)
 
@@ -57,10 +58,16 @@ KILLS ?= 50
 chaos: install
 	$(BIN)/python benchmarks/chaos.py --kills $(KILLS) --write $(ARGS)
 
+# The variable silences an announcement of Material's successor.
+export NO_MKDOCS_2_WARNING := 1
+docs: install
+	$(BIN)/mkdocs build --strict
+
 checks: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	site=$$(mktemp -d) && trap 'rm -rf "$$site"' EXIT && $(BIN)/mkdocs build --strict --site-dir "$$site"
 
 # Environments are made while the checks run.
 test:

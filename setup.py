@@ -25,6 +25,8 @@ EVALUATION = [
     "reasoning-gym>=0.1.25",
     "sympy>=1.13",
 ]
+# The site of docs/.
+DOCS = ["mkdocs-material>=9.6"]
 # Paths that begin with gs://
 GCS = ["gcsfs>=2025.3", "google-cloud-storage>=3.0"]
 OPENAI = ["openai>=2.0"]
@@ -81,8 +83,10 @@ setuptools.setup(
         "tfds": TFDS,
         "seqio": ["seqio>=0.0.20", "tensorflow-text!=2.21.0"],
         "ray": RAY,
+        "docs": DOCS,
         "dev": [
             *CORPUS,
+            *DOCS,
             *EVALUATION,
             *GCS,
             *OPENAI,

@@ -1,6 +1,7 @@
 """The import rules of the house, read off the source of every module."""
 
 import ast
+import functools
 import pathlib
 import subprocess
 import sys
@@ -61,6 +62,7 @@ DOORS = {
 }
 
 
+@functools.cache
 def imports(path):
     """Dotted names of everything a file imports, also inside functions."""
     names = set()
@@ -70,7 +72,7 @@ def imports(path):
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 def modules():

@@ -8,7 +8,7 @@ from codepmp_jax.config.base import Config
 from codepmp_jax.config.data import DataConfig
 
 
-class ObjectiveConfig(Config):
+class ObjectiveConfig(Config, section="loss"):
     """Base of the objectives' settings. A subclass is a frozen dataclass with the field
     `objective: Literal[NAME] = NAME`, by which a saved config says which of them it holds.
 

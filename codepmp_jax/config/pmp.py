@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
 
 from codepmp_jax.cli.errors import require
-from codepmp_jax.config.base import require_positive
+from codepmp_jax.config.base import NonNegativeFloat, PositiveInt, Remedy
 from codepmp_jax.config.data import DataConfig
 from codepmp_jax.config.objective import ObjectiveConfig
+
+Coefficient = Annotated[NonNegativeFloat, Remedy("0 turns it off")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,26 +18,25 @@ class PmpConfig(ObjectiveConfig):
     """loss = rm_coef * pair loss + lm_coef * LM loss + centering_coef * reward centring."""
 
     objective: Literal["pmp"] = "pmp"
-    """The objective; a preset chooses it."""
-    rm_coef: float = 1.0
-    """Weight of the pair loss."""
-    lm_coef: float = 1.0
+    """Name of the objective; a preset chooses it."""
+    rm_coef: Coefficient = 1.0
+    """Weight of the pair loss; 0 turns it off."""
+    lm_coef: Coefficient = 1.0
     """Weight of the LM loss on the chosen responses; 0 for RM finetuning."""
-    centering_coef: float = 0.0
-    """Weight of mean((r_chosen + r_rejected)^2), which keeps rewards near 0."""
+    centering_coef: Coefficient = 0.0
+    """Weight of mean((r_chosen + r_rejected)^2), which keeps rewards near 0; 0 turns it off."""
     lm_reduction: Literal["token_mean", "micro_batch_mean"] = "token_mean"
-    """Mean over all response tokens of the global batch, or the paper's mean of the means of
-    lm_micro_batch_pairs consecutive pairs (layout `padded` only)."""
-    lm_micro_batch_pairs: int = 4
-    """Pairs in one of the paper's micro batches (micro_batch_mean only)."""
-    lm_chunk_tokens: int = 1024
-    """Tokens of a chip whose logits exist at a time; with fewer, reading the LM head keeps it waiting."""
+    """How the LM loss is averaged. `token_mean`: over all response tokens of the global batch.
+    `micro_batch_mean`: as in the paper, the mean of the means over lm_micro_batch_pairs consecutive pairs (layout
+    `padded` only)."""
+    lm_micro_batch_pairs: PositiveInt = 4
+    """Pairs per micro batch of the paper (micro_batch_mean only)."""
+    lm_chunk_tokens: PositiveInt = 1024
+    """Tokens per chip whose logits are computed at once. Fewer take less memory, but reading the LM head then limits the
+    speed."""
 
     def __post_init__(self) -> None:
-        require_positive("loss.", self, "lm_micro_batch_pairs", "lm_chunk_tokens")
-        for name in ("rm_coef", "lm_coef", "centering_coef"):
-            value = getattr(self, name)
-            require(value >= 0, f"loss.{name}", value, "must not be negative", "0 turns it off")
+        super().__post_init__()
         require(
             self.rm_coef + self.lm_coef > 0,
             "loss.rm_coef",

@@ -20,6 +20,7 @@ import pydantic
 import tyro
 
 from codepmp_jax.cli.errors import UserError
+from codepmp_jax.config.base import broken_rule
 
 ConfigT = TypeVar("ConfigT")
 
@@ -40,13 +41,7 @@ def from_json(config_type: type[ConfigT], value: Any, source: str) -> ConfigT:
     try:
         return pydantic.TypeAdapter(config_type).validate_json(json.dumps(value), strict=True)
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        # What a union chose is no part of the path.
-        parts = [str(part) for part in first["loc"] if not str(part).startswith("(")]
-        path = ".".join(parts) or config_type.__name__
-        cause = first.get("ctx", {}).get("error")
-        said = str(cause) if cause else f"{path} = {first['input']!r}: {first['msg']}."
-        raise UserError(f"{source}: {said}") from error
+        raise UserError(f"{source}: {broken_rule(config_type, error)}") from error
 
 
 def flatten(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -135,7 +135,7 @@ class SourceFile(Record):
     schema_version: ClassVar[int] = 2
 
     source_id: str
-    """content_id(content)."""
+    """`content_id(content)`: a hash of the text."""
     content: str
     """The code; without the docstring where that became the description."""
     description: str
@@ -145,10 +145,13 @@ class SourceFile(Record):
     kind: str
     """`function`, `class` or `file`."""
     language: str
+    """Name of the language, e.g. `python`."""
     repository: str
+    """Name of the repository: of the git remote, else of the folder; of a table, its column."""
     path: str
     """Path within the repository."""
     license: str
+    """SPDX identifiers, joined by commas; empty where none is known."""
     line: int
     """First line of the piece in the file, from 1."""
     stars: int = -1
@@ -162,6 +165,7 @@ class Completion(Record):
     key: str
     """The request's."""
     text: str
+    """What the writer wrote."""
     failure: str = ""
     """Why the text is of no use, e.g. `length not matched`; empty where it is of use."""
     detail: str = ""
@@ -181,10 +185,13 @@ class PreferencePair(Record):
     """A prompt, a better and a worse response: TRL's preference format with lineage."""
 
     pair_id: str
-    """content_id(prompt, chosen, rejected)."""
+    """`content_id(prompt, chosen, rejected)`: a hash of the texts."""
     prompt: str
+    """The task; JSON messages in a conversation."""
     chosen: str
+    """The better response."""
     rejected: str
+    """The worse response."""
     is_conversation: bool = False
     """The three texts are JSON lists of {"role", "content"} messages."""
     margin: float = 0.0
@@ -202,6 +209,7 @@ class Candidate:
     """One of the responses of a problem."""
 
     response: str
+    """What the writer answered."""
     is_correct: bool | None = None
     """Whether the response solves the problem; None where nobody has judged."""
     answer: str | None = None
@@ -217,7 +225,9 @@ class Problem:
     """A prompt with its candidates: one line of a problems or candidates file."""
 
     problem_id: str
+    """Unique within the file."""
     prompt: str
+    """The task, as the reward model sees it."""
     candidates: tuple[Candidate, ...] = ()
     """Empty before anybody has written some."""
     task: str = ""
@@ -265,6 +275,7 @@ class Score:
     index: int
     """0 for chosen and 1 for rejected; the candidate's place for a problem."""
     reward: float
+    """Output of the score head on the text's last token."""
     num_tokens: int | None = None
     """Of the text as it was scored; None where it is not known."""
 

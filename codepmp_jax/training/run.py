@@ -36,6 +36,9 @@ from codepmp_jax.training.window import ResumeState, total_counts
 # Records that are packed to find out how many a step takes.
 _MEASURED_RECORDS = 4096
 
+# The entry's name in checkpoints.
+_RESUME_STATE = "carried"
+
 # Settings that change how a run computes, but not what; they may change on resume.
 _MAY_CHANGE_ON_RESUME = (
     "model.init_from",
@@ -226,7 +229,7 @@ class Run:
         logger.info("resuming %s at step %d of %d", source, step, self.num_steps)
         count, opt_state = restored.optimizer
         state = TrainState(count, restored.params, opt_state)
-        return Start(step, state, ResumeState.from_json(restored.data["resume_state"]))
+        return Start(step, state, ResumeState.from_json(restored.data[_RESUME_STATE]))
 
     def check_finite(self, step: int, state: TrainState) -> None:
         """Raises UserError where a number of the state is not finite: a bad checkpoint may not take a good one's
@@ -256,7 +259,7 @@ class Run:
             step,
             state.params,
             (state.step, state.opt_state),
-            {"shards": self._shards(), "streams": streams, "resume_state": resume_state.to_json()},
+            {"shards": self._shards(), "streams": streams, _RESUME_STATE: resume_state.to_json()},
             presets.to_json(self.config),
             metrics,
         )

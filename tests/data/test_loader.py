@@ -26,6 +26,7 @@ from codepmp_jax.records import shards
 from codepmp_jax.records.schema import PreferencePair, content_id
 from codepmp_jax.records.shards import ShardedDataset
 from codepmp_jax.text.tokenization import Tokenizer
+from tests.processes import LIMIT_SECONDS
 
 CONFIG = DataConfig(max_length=24)
 NUM_PAIRS = 41
@@ -149,7 +150,9 @@ def test_batches_do_not_depend_on_the_number_of_hosts(dataset, tokenizer, layout
     for count in (2, 4):
         hosts = [
             PairLoader(
-                *(dataset, tokenizer, config),
+                dataset,
+                tokenizer,
+                config,
                 batch_rows=8,
                 seed=1,
                 process_index=i,
@@ -200,7 +203,9 @@ def test_state_goes_on_with_other_hosts_workers_and_groups(dataset, tokenizer, m
         parts, ends = [], []
         for i in range(count):
             host = PairLoader(
-                *(dataset, tokenizer, config),
+                dataset,
+                tokenizer,
+                config,
                 batch_rows=8,
                 seed=1,
                 process_index=i,
@@ -269,7 +274,9 @@ def test_hosts_and_rows_must_divide_over_the_streams(dataset, tokenizer):
     def make(num_streams, batch_rows, process_count):
         config = dataclasses.replace(CONFIG, num_streams=num_streams)
         PairLoader(
-            *(dataset, tokenizer, config),
+            dataset,
+            tokenizer,
+            config,
             batch_rows=batch_rows,
             process_index=0,
             process_count=process_count,
@@ -298,7 +305,7 @@ def test_one_pass_is_complete_and_does_not_depend_on_the_number_of_hosts(tokeniz
 
     def host(index, count):
         return one_pass(
-            *(PAIRS, tokenizer, config), batch_rows=4, process_index=index, process_count=count
+            PAIRS, tokenizer, config, batch_rows=4, process_index=index, process_count=count
         )
 
     whole, counts = host(0, 1)
@@ -335,7 +342,7 @@ def test_nothing_kept_is_an_error_and_no_endless_loop(tokenizer):
     with pytest.raises(UserError, match="holds no pairs"):
         PairLoader([], tokenizer, config, batch_rows=2)
     batches, counts = one_pass(
-        *(PAIRS, tokenizer, config), batch_rows=8, process_index=0, process_count=1
+        PAIRS, tokenizer, config, batch_rows=8, process_index=0, process_count=1
     )
     assert batches == []
     assert (counts["pairs"], counts["too_long"], counts["records"]) == (0, NUM_PAIRS, NUM_PAIRS)
@@ -343,7 +350,7 @@ def test_nothing_kept_is_an_error_and_no_endless_loop(tokenizer):
 
 def test_paper_window_and_eos_reach_the_batch(tokenizer):
     config = dataclasses.replace(
-        *(CONFIG,),
+        CONFIG,
         response_window="paper",
         append_eos=True,
         length_policy="truncate",
@@ -449,7 +456,7 @@ def run_script(tmp_path, *arguments: str) -> tuple[int, str, str]:
         [sys.executable, str(script), *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LIMIT_SECONDS,
         check=False,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )

@@ -51,8 +51,10 @@ def test_long_texts_are_dropped_or_cut_on_the_right():
 def test_pairs_that_fit_no_row_are_dropped_or_cut_to_half_a_row():
     chosen, rejected = encoded([1, 2, 3, 4, 5, 6], 2), encoded([1, 2, 3, 9, 9], 2)
     for layout, row_length, fits in (
-        *(("packed", 11, True), ("packed", 10, False)),
-        *(("shared", 8, True), ("shared", 7, False)),
+        ("packed", 11, True),
+        ("packed", 10, False),
+        ("shared", 8, True),
+        ("shared", 7, False),
     ):
         config = dataclasses.replace(DROP, layout=layout, row_length=row_length)
         truncate = dataclasses.replace(config, length_policy="truncate")

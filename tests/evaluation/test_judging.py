@@ -2,12 +2,8 @@
 
 import dataclasses
 import json
-import os
 import pathlib
-import signal
-import subprocess
 import sys
-import time
 
 import pytest
 
@@ -16,6 +12,7 @@ from codepmp_jax.config import JudgeConfig, ProblemsConfig, PuzzlesConfig
 from codepmp_jax.evaluation.judging import run
 from codepmp_jax.evaluation.problems import read_benchmark
 from codepmp_jax.records.schema import Candidate, Problem, read_problems
+from tests import processes
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -173,20 +170,17 @@ def test_killed_and_started_again_equals_undisturbed(tmp_path):
         *("--input", source, "--output", str(output)),
     ]
     lines = tmp_path / "j.jsonl.partial" / "lines.jsonl"
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (lines.exists() and lines.stat().st_size):
-        assert process.poll() is None
-        time.sleep(0.005)
-    workers = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    with processes.Process(command) as process:
+        process.until(lambda: lines.exists() and lines.stat().st_size)
+        workers = process.children()
+        process.kill()
     assert not output.exists()
     done = lines.read_bytes().count(b"\n")
     assert 0 < done < 1000
-    other = subprocess.run([*command, "--timeout-seconds", "9"], capture_output=True, text=True)
+    other = processes.run([*command, "--timeout-seconds", "9"])
     assert other.returncode == 2
     assert "timeout_seconds was 5.0, is 9.0" in other.stderr
-    again = subprocess.run(command, capture_output=True, text=True)
+    again = processes.run(command)
     assert again.returncode == 0, again.stderr
     assert output.read_bytes() == (undisturbed / "judged.jsonl").read_bytes()
     verdicts = (tmp_path / "j.verdicts.json").read_text()

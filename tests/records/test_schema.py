@@ -24,7 +24,10 @@ json_values = st.recursive(
 )
 pairs = st.builds(
     PreferencePair,
-    *(texts, texts, texts, texts),
+    texts,
+    texts,
+    texts,
+    texts,
     is_conversation=st.booleans(),
     margin=st.floats(width=32, allow_nan=False),
     subset=texts,

@@ -2,12 +2,8 @@
 
 import ast
 import json
-import os
 import pathlib
-import signal
-import subprocess
 import sys
-import time
 
 import pytest
 
@@ -20,6 +16,7 @@ from codepmp_jax.synthesis.candidates import write_candidates
 from codepmp_jax.synthesis.writers.mutants import normal_form
 from codepmp_jax.synthesis.writers.sampler import Sampler
 from codepmp_jax.tasks.common.registry import find_task
+from tests.processes import Process, run
 
 ROOT = pathlib.Path(__file__).parents[2]
 MODEL = WriterConfig(sampler="vllm", model="m")
@@ -220,19 +217,25 @@ def test_killed_and_started_again_equals_undisturbed(tmp_path):
     """SIGKILL in the middle, by the command itself."""
     write(tmp_path, problems(1500, "humaneval", solution=SOLUTION), "whole.jsonl", writer=MUTANTS)
     command = [
-        *(sys.executable, str(ROOT / "launch" / "candidates.py"), "--chunk-size", "1"),
-        *("--input", str(tmp_path / "p.jsonl"), "--output", str(tmp_path / "c.jsonl")),
-        *("--num-candidates", "5", "--writer.sampler", "mutant"),
+        sys.executable,
+        str(ROOT / "launch" / "candidates.py"),
+        "--chunk-size",
+        "1",
+        "--input",
+        str(tmp_path / "p.jsonl"),
+        "--output",
+        str(tmp_path / "c.jsonl"),
+        "--num-candidates",
+        "5",
+        "--writer.sampler",
+        "mutant",
     ]
     lines = tmp_path / "c.jsonl.partial" / "lines.jsonl"
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (lines.exists() and lines.stat().st_size):
-        assert process.poll() is None
-        time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    with Process(command) as process:
+        process.until(lambda: lines.exists() and lines.stat().st_size)
+        process.kill()
     assert 0 < lines.read_bytes().count(b"\n") < 1500
-    again = subprocess.run(command, capture_output=True, text=True)
+    again = run(command)
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "c.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert "1500 problems with 7500 candidates" in again.stdout
