@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from typing import Any
 
 from codepmp_jax.cli.exit_codes import MISTAKE, STORE
@@ -26,16 +24,3 @@ def require(condition: bool, path: str, value: Any, rule: str, remedy: str) -> N
     """Raises UserError naming `path`, `value`, `rule` and `remedy` unless `condition` holds."""
     if not condition:
         raise UserError(f"{path} = {value!r}: {rule}. Remedy: {remedy}.")
-
-
-def require_name(path: str, value: str, names: Iterable[str]) -> None:
-    """Raises UserError naming the nearest of `names` unless `value` is one of them."""
-    names = tuple(names)
-    nearest = difflib.get_close_matches(value, names, n=1)
-    require(
-        value in names,
-        path,
-        value,
-        f"must be one of {', '.join(names)}",
-        f"give {nearest[0]}, the nearest of these names" if nearest else "give one of these names",
-    )

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import tyro
 from annotated_types import Ge, MultipleOf
 
-from codepmp_jax.cli.errors import require, require_name
+from codepmp_jax.cli.errors import require
+from codepmp_jax.cli.names import require_name
 from codepmp_jax.config.base import (
     Config,
     NonNegativeFloat,

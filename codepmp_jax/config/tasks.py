@@ -7,8 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from codepmp_jax.cli.errors import require_name
-from codepmp_jax.cli.modules import modules_in
+from codepmp_jax.cli.names import modules_in, require_name
 from codepmp_jax.config.base import Config, PositiveFloat, PositiveInt, Remedy, Rule
 
 TASKS = modules_in("tasks")

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from codepmp_jax.cli import modules
+from codepmp_jax.cli import names
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import ProblemsConfig, presets
 from codepmp_jax.config.tasks import TASKS
@@ -16,8 +16,8 @@ def test_a_new_module_is_a_task_and_a_package_is_none(tmp_path, monkeypatch):
     (tmp_path / "tasks" / "common").mkdir(parents=True)
     for name in ("new.py", "__init__.py", "common/__init__.py", "common/row.py"):
         (tmp_path / "tasks" / name).touch()
-    monkeypatch.setattr(modules, "_ROOT", tmp_path)
-    assert modules.modules_in.__wrapped__("tasks") == ("new",)
+    monkeypatch.setattr(names, "_ROOT", tmp_path)
+    assert names.modules_in.__wrapped__("tasks") == ("new",)
 
 
 @pytest.mark.parametrize("name", TASKS)

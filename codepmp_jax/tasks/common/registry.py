@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 
-from codepmp_jax.cli.errors import require_name
-from codepmp_jax.cli.modules import modules_in
+from codepmp_jax.cli.names import modules_in, require_name
 from codepmp_jax.tasks.common.task import Task
 
 
