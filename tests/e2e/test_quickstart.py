@@ -178,9 +178,8 @@ def conversations(tmp_path_factory) -> pathlib.Path:
 
 
 def finetuning(workdir: pathlib.Path, summary, conversations) -> list[object]:
-    """launch()'s arguments of a run on the conversations in file order."""
+    """Options of launch/tpu_pod.py for a run on the conversations in file order."""
     return [
-        "tpu_pod.py",
         "--config",
         "rm_tiny",
         "--workdir",
@@ -209,7 +208,7 @@ def finetuning(workdir: pathlib.Path, summary, conversations) -> list[object]:
 def finetuned(tmp_path_factory, summary, conversations) -> pathlib.Path:
     """A run that nothing disturbed."""
     workdir = tmp_path_factory.mktemp("finetuned")
-    launch(*finetuning(workdir, summary, conversations))
+    launch("tpu_pod.py", *finetuning(workdir, summary, conversations))
     return workdir
 
 
@@ -253,12 +252,12 @@ def test_finetuning_starts_from_the_folder_with_its_score_head(finetuned, summar
 
 def test_killed_and_started_again_equals_undisturbed(finetuned, summary, conversations, tmp_path):
     """kill -9 between two checkpoints, then the same command: the same metrics and parameters."""
-    arguments = finetuning(tmp_path, summary, conversations)
-    with processes.Process(command(*arguments), environment()) as process:
+    options = finetuning(tmp_path, summary, conversations)
+    with processes.Process(command("tpu_pod.py", *options), environment()) as process:
         process.until(lambda: len(metrics(tmp_path)) >= 5 and checkpoint_steps(tmp_path))
         process.kill()
     assert len(metrics(tmp_path)) < FINETUNING_STEPS
-    launch(*arguments)
+    launch("tpu_pod.py", *options)
     assert metrics(tmp_path) == metrics(finetuned)
     assert [row["step"] for row in metrics(tmp_path)] == list(range(1, FINETUNING_STEPS + 1))
     (_, step, ours), (_, _, theirs) = (

@@ -164,6 +164,7 @@ def judging(judges: JudgePool, tmp_path: pathlib.Path) -> Iterator[Callable[[str
         before = set(temporary.glob("candidate-*"))
         found = judges.submit("programs", PROBLEM, code).result()
         (worker,) = judges._workers
+        assert worker._process is not None
         assert children(worker._process.pid) == []
         assert set(temporary.glob("candidate-*")) <= before
         assert outside.read_text() == "mine"
