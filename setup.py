@@ -44,6 +44,7 @@ setuptools.setup(
     package_data={"codepmp_jax.text": ["assets/**"]},
     install_requires=[
         "absl-py>=2.1",
+        "annotated-types>=0.7",
         "array-record>=0.8",
         "etils[epath]>=1.12",
         "flax>=0.12",

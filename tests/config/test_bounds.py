@@ -89,7 +89,7 @@ def edges(kind, bound):
         case annotated_types.Le(le):
             return kind(le), after(le, 1)
         case annotated_types.MultipleOf(multiple_of):
-            return multiple_of, multiple_of + 1
+            return multiple_of, kind(multiple_of) + 1
     raise AssertionError(f"no edge known of {bound}")
 
 
@@ -167,7 +167,7 @@ def test_a_section_is_where_the_config_is(kind):
     def visit(value, path):
         for field in dataclasses.fields(value):
             inner = getattr(value, field.name)
-            if dataclasses.is_dataclass(inner):
+            if isinstance(inner, config.Config):
                 where = [*path, field.name]
                 if base.bounded(type(inner)):
                     section = inner.section.split(".")
