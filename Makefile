@@ -25,30 +25,33 @@ $(BIN)/python:
 		"Remedy: install one, or name it: make install PYTHON=/path/to/python3" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 
+# pip install, by uv: INSTALL VENV ARGUMENTS.
+INSTALL := $(BIN)/python tools/install.py
+
 $(STAMP): requirements.txt setup.py | $(BIN)/python
-	$(BIN)/python -m pip install -r requirements.txt
-	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
+	$(INSTALL) .venv -r requirements.txt
+	$(INSTALL) .venv --no-deps --no-build-isolation -e .
 	touch $@
 
 # vLLM pins its own PyTorch and numpy. The three packages are built for another PyTorch: vLLM would fail on
 # them, and generates text without them.
 $(VLLM_STAMP): requirements-vllm.txt setup.py | $(STAMP)
 	$(BIN)/python -m venv .venv-vllm
-	$(VLLM_BIN)/python -m pip install --no-compile -r requirements-vllm.txt
+	$(INSTALL) .venv-vllm --no-compile -r requirements-vllm.txt
 	$(VLLM_BIN)/python -m pip uninstall -y torchvision torchaudio torchcodec
-	$(VLLM_BIN)/python -m pip install --no-deps --no-build-isolation -e .
+	$(INSTALL) .venv-vllm --no-deps --no-build-isolation -e .
 	touch $@
 
 # SeqIO needs TensorFlow, which the other environments do without.
 $(SEQIO_STAMP): requirements-seqio.txt setup.py | $(STAMP)
 	$(BIN)/python -m venv .venv-seqio
-	$(SEQIO_BIN)/python -m pip install --no-compile -r requirements-seqio.txt -e .
+	$(INSTALL) .venv-seqio --no-compile -r requirements-seqio.txt -e .
 	touch $@
 
 # RewardBench pins its own transformers.
 $(REWARDBENCH_STAMP): requirements-rewardbench.txt | $(STAMP)
 	$(BIN)/python -m venv .venv-rewardbench
-	$(REWARDBENCH_BIN)/python -m pip install --no-compile -r requirements-rewardbench.txt
+	$(INSTALL) .venv-rewardbench --no-compile -r requirements-rewardbench.txt
 	touch $@
 
 quickstart: install

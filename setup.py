@@ -49,6 +49,7 @@ setuptools.setup(
     entry_points={"console_scripts": ["codepmp = codepmp_jax.commands.main:main"]},
     install_requires=[
         "absl-py>=2.1",
+        "annotated-types>=0.7",
         "array-record>=0.8",
         "etils[epath]>=1.12",
         "flax>=0.12",

@@ -2,8 +2,8 @@
 
     python launch/tpu_pod.py --config pmp_1b5 --workdir WORKDIR --data.input PAIRS
 
-The dimensions are Qwen2-1.5B's, the learning rate is the paper's for them; all else is pmp_7b's, whose docstring
-describes rows and batches. Its tied LM head becomes a matrix of its own, as in the paper.
+The dimensions are Qwen2-1.5B's; learning rate and `mesh.fsdp` suit its size, and all else is pmp_7b's, whose
+docstring describes rows and batches. Its tied LM head becomes a matrix of its own, as in the paper.
 Hardware: any TPU slice that passes `python launch/compile_check.py --config pmp_1b5 --topology NAME`, of at most 256
 chips as it stands; on fewer, raise `accumulation_steps`, and on more, `global_batch_rows`.
 """

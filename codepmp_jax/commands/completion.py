@@ -7,9 +7,13 @@ fish:                                    codepmp --tyro-print-completion fish | 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Union
+import functools
+import io
+import operator
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -40,19 +44,22 @@ def options_of(config_type: type) -> type:
 
 def one_of(options: Mapping[str, type]) -> Any:
     """The type of which tyro makes one subcommand for each name."""
-    return Union[  # noqa: UP007
-        tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in options.items())
-    ]
+    kinds = [Annotated[kind, tyro.conf.subcommand(name)] for name, kind in options.items()]
+    return functools.reduce(operator.or_, kinds)
 
 
-def print_completion(arguments: Sequence[str], commands: Mapping[str, type]) -> None:
-    """Prints or writes the script for a shell, as tyro's option in `arguments` asks; then exits.
+def completion_script(shell: str, commands: Mapping[str, type]) -> str:
+    """The script that makes a shell complete `codepmp`.
 
-    `commands` are the config types of `codepmp`, under names of one word or two.
+    `commands` are the config types of its commands, under names of one word or two. Raises UserError for a shell
+    that is none of SHELLS.
     """
-    shell = "".join(arguments[1:2])
     require(
-        shell in SHELLS, arguments[0], shell, "must name a shell", f"one of {', '.join(SHELLS)}"
+        shell in SHELLS,
+        "--tyro-print-completion",
+        shell,
+        "must name a shell",
+        f"give one of {', '.join(SHELLS)}",
     )
     groups: dict[str, dict[str, type]] = {}
     for command, config_type in commands.items():
@@ -64,9 +71,16 @@ def print_completion(arguments: Sequence[str], commands: Mapping[str, type]) -> 
         else dataclasses.make_dataclass(name, [("command", one_of(group))])
         for name, group in groups.items()
     }
-    tyro.cli(
-        one_of(options),
-        prog="codepmp",
-        args=arguments,
-        config=(tyro.conf.OmitSubcommandPrefixes,),
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+        tyro.cli(
+            one_of(options),
+            prog="codepmp",
+            args=["--tyro-print-completion", shell],
+            config=(tyro.conf.OmitSubcommandPrefixes,),
+        )
+    # The shells read an option a line, so that its help must be one: tyro keeps the line breaks of docstrings.
+    return "\n".join(
+        line.replace("\\n", " ") if line.startswith("COMPLETION_SPEC = ") else line
+        for line in printed.getvalue().splitlines()
     )

@@ -65,10 +65,12 @@ def run() -> None:
         print(overview())
         sys.exit(0 if name else 2)
     entries = [command for commands in STAGES.values() for command in commands]
-    if name in ("--tyro-print-completion", "--tyro-write-completion"):
-        from codepmp_jax.commands.completion import print_completion
+    if name == "--tyro-print-completion":
+        from codepmp_jax.commands.completion import completion_script
 
-        print_completion(sys.argv[1:], {entry: settings_and_help(entry)[0] for entry in entries})
+        config_types = {entry: settings_and_help(entry)[0] for entry in entries}
+        print(completion_script(" ".join(arguments), config_types))
+        return
     names = list(dict.fromkeys(entry.split()[0] for entry in entries))
     if name not in names:
         # `score` is not a command, but `evaluate score` is.

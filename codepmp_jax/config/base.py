@@ -25,7 +25,7 @@ class Rule:
     holds: Callable[[Any], bool]
     """Whether a value, whose type is right, follows the rule."""
     text: str
-    """What the error message says: "must ..."."""
+    """The rule in the error message: "must ..."."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         """Checks the rule after pydantic's own checks of the type."""
@@ -41,9 +41,10 @@ class Rule:
 
 @dataclasses.dataclass(frozen=True)
 class Remedy:
-    """What the error message proposes, as metadata of a setting's type; by default the default value."""
+    """What the error message proposes, as metadata of a setting's type. Without it: the default value."""
 
     text: str
+    """The proposal, without a full stop."""
 
 
 PositiveInt = Annotated[int, Gt(0)]
@@ -105,7 +106,7 @@ def _check(config_type: type[Config], name: str, value: Any) -> None:
 
 
 @functools.cache
-def _adapter(hint: Any) -> pydantic.TypeAdapter[Any]:
+def _adapter(hint: Any) -> pydantic.TypeAdapter:
     import pydantic
 
     return pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(strict=True, allow_inf_nan=False))

@@ -55,7 +55,7 @@ class FilterConfig(Config, section="filter"):
 
 
 @dataclasses.dataclass(frozen=True)
-class SecretsConfig(Config):
+class SecretsConfig(Config, section="secrets"):
     """How keys, passwords and e-mail addresses are handled."""
 
     secrets: Literal["keep", "replace", "drop"] = "keep"

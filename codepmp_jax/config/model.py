@@ -79,7 +79,8 @@ class ModelConfig(Config, section="model"):
     num_kv_heads: PositiveInt = 2
     """Number of key and value heads; each is shared by num_heads / num_kv_heads query heads."""
     head_dim: Annotated[
-        PositiveInt,
+        int,
+        Ge(2),
         MultipleOf(2),
         Remedy("give an even number: rotary embeddings rotate pairs of dimensions"),
     ] = 32

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import functools
 import importlib.util
 import json
 import pathlib
@@ -41,9 +42,14 @@ def from_json(config_type: type[ConfigT], value: Any, source: str) -> ConfigT:
     of the wrong type, or breaks a rule.
     """
     try:
-        return pydantic.TypeAdapter(config_type).validate_json(json.dumps(value), strict=True)
+        return _adapter(config_type).validate_json(json.dumps(value), strict=True)
     except pydantic.ValidationError as error:
         raise UserError(f"{source}: {broken_rule(config_type, error)}") from error
+
+
+@functools.cache
+def _adapter(config_type: type[Any]) -> pydantic.TypeAdapter:
+    return pydantic.TypeAdapter(config_type)
 
 
 def flatten(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

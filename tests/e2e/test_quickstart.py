@@ -178,7 +178,7 @@ def conversations(tmp_path_factory) -> pathlib.Path:
 
 
 def finetuning(workdir: pathlib.Path, summary, conversations) -> list[object]:
-    """tpu_pod.py's arguments of a run on the conversations in file order."""
+    """Options of launch/tpu_pod.py for a run on the conversations in file order."""
     return [
         "--config",
         "rm_tiny",
@@ -252,12 +252,12 @@ def test_finetuning_starts_from_the_folder_with_its_score_head(finetuned, summar
 
 def test_killed_and_started_again_equals_undisturbed(finetuned, summary, conversations, tmp_path):
     """kill -9 between two checkpoints, then the same command: the same metrics and parameters."""
-    arguments = finetuning(tmp_path, summary, conversations)
-    with processes.Process(command("tpu_pod.py", *arguments), environment()) as process:
+    options = finetuning(tmp_path, summary, conversations)
+    with processes.Process(command("tpu_pod.py", *options), environment()) as process:
         process.until(lambda: len(metrics(tmp_path)) >= 5 and checkpoint_steps(tmp_path))
         process.kill()
     assert len(metrics(tmp_path)) < FINETUNING_STEPS
-    launch("tpu_pod.py", *arguments)
+    launch("tpu_pod.py", *options)
     assert metrics(tmp_path) == metrics(finetuned)
     assert [row["step"] for row in metrics(tmp_path)] == list(range(1, FINETUNING_STEPS + 1))
     (_, step, ours), (_, _, theirs) = (

@@ -1,21 +1,18 @@
-"""The order, the failure and the summary of `launch/quickstart.py`; the stages have their own tests."""
+"""The order, the failure and the summary of `codepmp quickstart`; the stages have their own tests."""
 
 import json
 import pathlib
-import runpy
 
 import pytest
 
 from codepmp_jax.cli.errors import UserError
+from codepmp_jax.commands import quickstart
 from codepmp_jax.config import QuickstartConfig
 from codepmp_jax.evaluation.accuracy import accuracy_report
 from codepmp_jax.evaluation.best_of_n import best_of_n_report
 from codepmp_jax.evaluation.reports.summary import summarize, summary_table
 from codepmp_jax.files.json_files import write_json
 from codepmp_jax.records.schema import Candidate, PreferencePair, Problem, Score
-
-ROOT = pathlib.Path(__file__).parents[2]
-QUICKSTART = runpy.run_path(str(ROOT / "launch" / "quickstart.py"), run_name="quickstart")
 
 
 def options(command):
@@ -25,13 +22,15 @@ def options(command):
 
 def test_each_stage_reads_what_an_earlier_one_wrote(tmp_path):
     at = tmp_path / "my runs"
-    commands = QUICKSTART["make_commands"](QuickstartConfig(output=str(at), input="some code"))
-    scripts = [pathlib.Path(command[0]) for command in commands.values()]
-    assert [script.name for script in scripts] == [
-        *("corpus.py", "synthesize.py", "candidates.py", "tpu_pod.py", "convert.py"),
-        *["evaluate.py"] * 4,
+    commands = quickstart.make_commands(QuickstartConfig(output=str(at), input="some code"))
+    assert [command[0] for command in commands.values()] == [
+        "corpus",
+        "synthesize",
+        "candidates",
+        "train",
+        "convert",
+        *["evaluate"] * 4,
     ]
-    assert all(script.is_file() for script in scripts)
     assert options(commands["corpus"])["--input"] == "some code"
     written = set()
     for command in commands.values():
@@ -52,7 +51,7 @@ def test_each_stage_reads_what_an_earlier_one_wrote(tmp_path):
 
 
 def test_settings_reach_the_stages():
-    commands = QUICKSTART["make_commands"](QuickstartConfig(seed=3, num_steps=5))
+    commands = quickstart.make_commands(QuickstartConfig(seed=3, num_steps=5))
     assert options(commands["training"])["--num-steps"] == "5"
     seeds = [options(command).get("--seed") for command in commands.values()]
     assert seeds == ["3"] * 4 + [None] * 5
@@ -61,30 +60,36 @@ def test_settings_reach_the_stages():
 
 def test_a_second_run_starts_clean(tmp_path):
     output = tmp_path / "quickstart"
-    QUICKSTART["start_clean"](output, {"one": ["launch/one.py", "--name", "a b"]})
-    assert (output / "quickstart_commands.sh").read_text() == "python launch/one.py --name 'a b'\n"
+    quickstart.start_clean(output, {"one": ["corpus", "--input", "a b"]})
+    assert (output / "quickstart_commands.sh").read_text() == "codepmp corpus --input 'a b'\n"
     (output / "train").mkdir()
-    QUICKSTART["start_clean"](output, {})
+    quickstart.start_clean(output, {})
     assert [path.name for path in output.iterdir()] == ["quickstart_commands.sh"]
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(UserError, match="holds something that no quickstart wrote"):
-        QUICKSTART["start_clean"](tmp_path, {})
+        quickstart.start_clean(tmp_path, {})
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
-def test_the_first_failure_stops_the_run(tmp_path, capfd):
-    script = tmp_path / "stage.py"
-    script.write_text("import sys\nprint('ran', sys.argv[1])\nsys.exit(int(sys.argv[1]))\n")
-    commands = {f"stage{status}": [str(script), str(status)] for status in (0, 3, 4)}
-    with pytest.raises(UserError, match="stage 2/3: stage3 ended with status 3"):
-        QUICKSTART["run_all"](commands)
-    lines = capfd.readouterr().out.splitlines()
-    assert [line for line in lines if line.startswith("ran")] == ["ran 0", "ran 3"]
-    assert f"$ python {script} 0" in lines
-    assert any(line.startswith("== stage 1/3: stage0 (0 s elapsed)") for line in lines)
+def test_the_first_failure_stops_the_run(capfd):
+    commands = {
+        "one": ["--help"],
+        "two": ["corpus", "--config", "nowhere"],
+        "three": ["train", "--help"],
+    }
+    with pytest.raises(UserError, match="stage 2/3: two ended with status 2"):
+        quickstart.run_all(commands)
+    out, err = capfd.readouterr()
+    assert [line for line in out.splitlines() if line.startswith("$ ")] == [
+        "$ codepmp --help",
+        "$ codepmp corpus --config nowhere",
+    ]
+    assert "== stage 1/3: one (0 s elapsed)" in out
+    assert "usage: codepmp COMMAND" in out
+    assert "--config nowhere: no such preset" in err
 
 
 def test_summary_holds_what_the_stages_found(tmp_path):

@@ -26,7 +26,8 @@ def test_xpk_submits_the_training_command():
     assert {"--workload=pmp", "--num-slices=2", "--project=p", "--max-restarts=100"} <= set(create)
     assert "--restart-on-exit-codes=75,70,69,74,1" in create
     assert shlex.split(create[-1].removeprefix("--command=")) == [
-        *("python", "launch/tpu_pod.py"),
+        "codepmp",
+        "train",
         *OPTIONS,
     ]
 
@@ -80,6 +81,7 @@ def test_a_slice_that_is_taken_away_is_asked_for_again(tmp_path, first, began):
     assert verbs == [*began, *["list"] * 3, "delete", "create", *["list"] * 2]
     text = script.read_text()
     assert text.startswith("#!/bin/bash\necho setting up\n")
-    assert shlex.join(["launch/tpu_pod.py", *OPTIONS]) in text
+    training = shlex.join([".venv/bin/codepmp", "train", *OPTIONS])
+    assert f".venv/bin/codepmp supervise -- {training} || exit\n" in text
     assert text.rstrip().endswith("--force --quiet --async")
     subprocess.run(["bash", "-n", script], check=True)

@@ -1,4 +1,4 @@
-"""`launch/compile_check.py` as a user types it."""
+"""`codepmp compile-check` as a user of its script types it."""
 
 from __future__ import annotations
 
