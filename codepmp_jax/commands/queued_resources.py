@@ -34,8 +34,8 @@ def make_commands(config: QueuedResourceConfig, script: str) -> dict[str, list[s
             *place,
             f"--accelerator-type={config.accelerator_type}",
             f"--runtime-version={config.runtime_version}",
-            ["--spot"] if config.spot else [],
-            [f"--service-account={account}"] if account else [],
+            *(["--spot"] if config.spot else []),
+            *([f"--service-account={account}"] if account else []),
             f"--metadata-from-file=startup-script={script}",
         ],
         "state": [

@@ -25,7 +25,7 @@ def make_command(config: XpkConfig, options: list[str]) -> list[str]:
         "create",
         f"--workload={config.name}",
         f"--cluster={config.cluster}",
-        [f"--project={config.project}"] if config.project else [],
+        *([f"--project={config.project}"] if config.project else []),
         f"--zone={config.zone}",
         f"--tpu-type={config.tpu_type}",
         f"--num-slices={config.num_slices}",

@@ -209,9 +209,9 @@ def _description(node: Definition, scope: tuple[ast.ClassDef, ...], max_chars: i
             for argument in (
                 *arguments.posonlyargs,
                 *arguments.args,
-                [arguments.vararg] if arguments.vararg else [],
+                *([arguments.vararg] if arguments.vararg else []),
                 *arguments.kwonlyargs,
-                [arguments.kwarg] if arguments.kwarg else [],
+                *([arguments.kwarg] if arguments.kwarg else []),
             )
         ]
         if scope and names and names[0] in ("self", "cls", "mcs"):
