@@ -295,7 +295,7 @@ def read_problems(path: str) -> Iterator[Problem]:
                 if not problem.problem_id:
                     raise ValueError("problem_id is empty")
                 if problem.problem_id in seen:
-                    raise ValueError(f"problem_id {problem.problem_id!r} stands twice")
+                    raise ValueError(f"problem_id {problem.problem_id!r} is not unique")
             except ValueError as error:
                 raise UserError(f"{path}:{number}: {error}") from error
             seen.add(problem.problem_id)

@@ -69,7 +69,9 @@ def test_every_candidate_gets_a_judgement_and_nothing_else_changes(tmp_path, cap
     assert "  wrong answer           3  20.0%" in out
     assert "gsm8k: 3 of 3 problems have a correct candidate" in out
     assert {path.name for path in tmp_path.iterdir()} == {
-        *("candidates.jsonl", "judged.jsonl", "judged.verdicts.json")
+        "candidates.jsonl",
+        "judged.jsonl",
+        "judged.verdicts.json",
     }
 
 
@@ -150,7 +152,9 @@ def test_what_cannot_be_judged_is_one_error_before_any_work(tmp_path, changes, m
 
 def test_ids_must_be_there_and_differ(tmp_path):
     (problem,) = answers(1)
-    with pytest.raises(UserError, match=r"candidates\.jsonl:2: problem_id 'gsm8k/10' stands twice"):
+    with pytest.raises(
+        UserError, match=r"candidates\.jsonl:2: problem_id 'gsm8k/10' is not unique"
+    ):
         judge(tmp_path, [problem, problem])
     with pytest.raises(UserError, match=r"candidates\.jsonl:1: problem_id is empty"):
         judge(tmp_path, [dataclasses.replace(problem, problem_id="")])
@@ -166,8 +170,15 @@ def test_killed_and_started_again_equals_undisturbed(tmp_path):
     judge(undisturbed, problems)
     source, output = write(tmp_path / "c.jsonl", problems), tmp_path / "j.jsonl"
     command = [
-        *(sys.executable, str(ROOT / "launch" / "evaluate.py"), "judge", "--workers", "1"),
-        *("--input", source, "--output", str(output)),
+        sys.executable,
+        str(ROOT / "launch" / "evaluate.py"),
+        "judge",
+        "--workers",
+        "1",
+        "--input",
+        source,
+        "--output",
+        str(output),
     ]
     lines = tmp_path / "j.jsonl.partial" / "lines.jsonl"
     with processes.Process(command) as process:

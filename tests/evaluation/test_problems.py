@@ -216,8 +216,13 @@ def test_humaneval_comes_with_its_package():
             [
                 ("EleutherAI/hendrycks_math", subject, "test")
                 for subject in (
-                    *("algebra", "counting_and_probability", "geometry", "intermediate_algebra"),
-                    *("number_theory", "prealgebra", "precalculus"),
+                    "algebra",
+                    "counting_and_probability",
+                    "geometry",
+                    "intermediate_algebra",
+                    "number_theory",
+                    "prealgebra",
+                    "precalculus",
                 )
             ],
         ),

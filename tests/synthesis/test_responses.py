@@ -195,7 +195,7 @@ def test_the_authors_code_stands_once_among_its_mutants(tmp_path):
         ),
         (problems(1, "mine"), {}, "problem 'mine/0': task = 'mine': must be one of gsm8k"),
         ([], {}, r"p\.jsonl = 0: holds no problem"),
-        (problems(1) * 2, {}, "problem_id 'gsm8k/0' stands twice"),
+        (problems(1) * 2, {}, "problem_id 'gsm8k/0' is not unique"),
     ],
 )
 def test_mistakes_are_one_error(tmp_path, model, asked, settings, message):

@@ -1,8 +1,8 @@
 """Rewards by JAX on all devices of a pod, from a training run's checkpoint.
 
 A row of the batch holds a text, padded to one of a few lengths, and there are equally many rows of a length in every
-batch, empty ones included. So each length is compiled once, and a text meets the same program whatever else is
-scored.
+batch, empty ones included. So each length is compiled once, and the program that scores a text does not depend on
+the other texts.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def padded_length(num_tokens: int) -> int:
     """Length of a row for a text: 64, 96, 128, 192, 256, 384, ... by what it holds."""
     length = _SHORTEST
     while length < num_tokens:
-        # Powers of two, and what lies in the middle between them.
+        # Powers of two, and the means of two in a row.
         length = length * 3 // 2 if length & (length - 1) == 0 else length * 4 // 3
     return length
 
@@ -157,27 +157,27 @@ class JaxScorer:
             yield before[0], np.asarray(before[1])[: len(before[0])]
 
     def _start(self, texts: Sequence[np.ndarray]) -> Float[Array, " B"]:
-        """Rewards of the texts, then of empty rows; on their way."""
+        """Starts a batch of the texts and empty rows; their rewards, without waiting for them."""
         length = padded_length(max(map(len, texts)))
         num_rows = self._num_rows * max(1, self._batch_tokens // length)
         lengths = np.zeros(num_rows, np.int32)
         tokens = np.zeros((num_rows, length), np.int32)
-        for place, text in enumerate(texts):
-            lengths[place] = len(text)
-            tokens[place, : len(text)] = text
+        for row, text in enumerate(texts):
+            lengths[row] = len(text)
+            tokens[row, : len(text)] = text
         self.num_computed += tokens.size
         layout = sharding.batch_sharding(self._mesh)
-        place = functools.partial(jax.make_array_from_callback, sharding=layout)
+        to_devices = functools.partial(jax.make_array_from_callback, sharding=layout)
         with jax.set_mesh(self._mesh), jax.default_matmul_precision(self._precision):
             return self._rewards(
                 self._params,
-                place(tokens.shape, data_callback=lambda index: tokens[index]),
-                place(lengths.shape, data_callback=lambda index: lengths[index]),
+                to_devices(tokens.shape, data_callback=lambda index: tokens[index]),
+                to_devices(lengths.shape, data_callback=lambda index: lengths[index]),
             )
 
 
 def _for_scoring(model: ModelConfig, max_length: int, dtype: str) -> ModelConfig:
-    """The run's model with the compute dtype `dtype` and the attention of the devices at hand."""
+    """The run's model with the compute dtype `dtype` and this machine's choice of attention."""
     model = dataclasses.replace(
         model, compute_dtype=dtype, attention="auto", attention_block=None, remat="none"
     )

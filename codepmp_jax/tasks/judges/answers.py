@@ -125,7 +125,7 @@ def _parse(text: str) -> list[Any]:
     text = text.rstrip(". ")
     if _WORDS.fullmatch(text):  # else they are products of their letters
         text = f"\\text{{{text}}}"
-    # Without the library's own alarms: the process has one deadline, whatever it is busy with.
+    # Without the library's own alarms: the process has one deadline for everything.
     return math_verify.parse(
         f"\\boxed{{{text}}}",
         [

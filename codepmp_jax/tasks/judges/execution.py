@@ -1,4 +1,4 @@
-"""Runs a program and its tests in a child process, and believes no word of the program.
+"""Runs a program and its tests in a child process, and trusts nothing that the program says.
 
 This is no security sandbox: it holds off what a language model writes by mistake or to please its judge, not
 somebody who means harm. Run code from strangers in a container or a virtual machine. What it does:
@@ -15,7 +15,7 @@ somebody who means harm. Run code from strangers in a container or a virtual mac
   verdict too.
 
 Where it ends: program and tests share a process. A program that walks the interpreter's frames up to its tests can
-read the expected values there, or change the outcome. It does not find the token, which lies in the frame of
+read the expected values there, or change the outcome. It does not find the token, which is in the frame of
 another thread.
 """
 
@@ -60,9 +60,26 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 # Refused to the program: processes, signals, sockets, foreign memory, tracing, limits. Of `os.` all but these.
 _REFUSED = (
-    *("os.", "shutil.", "subprocess.", "pty.", "socket.", "signal.", "fcntl.", "resource."),
-    *("ctypes.", "gc.", "mmap.", "sqlite3.", "_winapi.", "winreg.", "webbrowser."),
-    *("sys._current", "sys.settrace", "sys.setprofile", "sys.monitoring", "sys.remote"),
+    "os.",
+    "shutil.",
+    "subprocess.",
+    "pty.",
+    "socket.",
+    "signal.",
+    "fcntl.",
+    "resource.",
+    "ctypes.",
+    "gc.",
+    "mmap.",
+    "sqlite3.",
+    "_winapi.",
+    "winreg.",
+    "webbrowser.",
+    "sys._current",
+    "sys.settrace",
+    "sys.setprofile",
+    "sys.monitoring",
+    "sys.remote",
 )
 _ALLOWED = frozenset(
     {"os.listdir", "os.scandir", "os.walk", "os.fwalk", "os.putenv", "os.unsetenv"}
@@ -81,7 +98,7 @@ class Program(NamedTuple):
     """A program and its tests."""
 
     setup: str
-    """What stands before both of them: imports, helpers."""
+    """Code before both of them: imports, helpers."""
     code: str
     """The program that is judged."""
     tests: str
@@ -289,11 +306,9 @@ def _refuse(folder: str) -> None:
             if hasattr(sys.modules.get(module), name):
                 setattr(sys.modules[module], name, refuse)
     changes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-    # As they are before the program could exchange them.
-    inside, realpath, fsdecode, isinstance_ = (
-        *(folder + os.sep, os.path.realpath),
-        *(os.fsdecode, isinstance),
-    )
+    # Bound before the program could replace them.
+    inside = folder + os.sep
+    realpath, fsdecode, isinstance_ = os.path.realpath, os.fsdecode, isinstance
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
