@@ -1,4 +1,4 @@
-"""Every setting of every stage: frozen dataclasses whose arithmetic is checked on construction.
+"""Every setting of every stage: frozen dataclasses whose bounds and arithmetic are checked on construction.
 
 A preset (`configs/NAME.py`) builds one of the stage configs; `codepmp_jax.config.presets` turns the same
 dataclasses into command-line overrides and strict JSON. The string under a field is its help text.

@@ -1,4 +1,4 @@
-"""The chips that training is tuned for: what they can do, and what they are told.
+"""The chips that training is tuned for: their peak rates, and the compiler options used on them.
 
 Peaks, memory and bandwidths are from the vendors' data sheets, all per device as jax counts devices (a TPU
 v4 or v5p chip is one, a TPU7x chip two). `hbm_gib` of a TPU is what its compiler leaves to a program.

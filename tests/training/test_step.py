@@ -206,8 +206,12 @@ def test_layouts_have_the_same_losses_and_gradients(pairs):
 @pytest.mark.parametrize(
     "remat",
     [
-        *("none", "save_attention", "save_qkv_attention", "save_mlp_attention"),
-        *("dots_with_no_batch_dims", "offload_qkv_attention"),
+        "none",
+        "save_attention",
+        "save_qkv_attention",
+        "save_mlp_attention",
+        "dots_with_no_batch_dims",
+        "offload_qkv_attention",
     ],
 )
 @pytest.mark.parametrize("attention", ["xla", "blocked"])
