@@ -45,6 +45,7 @@ setuptools.setup(
     package_dir={PRESETS: "configs"},
     package_data={"codepmp_jax.text": ["assets/**"]},
     entry_points={"console_scripts": ["codepmp = codepmp_jax.commands.main:main"]},
+    # jax, Grain and Orbax are capped, as internals of theirs are used.
     install_requires=[
         "absl-py>=2.1",
         "array-record>=0.8",
@@ -52,7 +53,7 @@ setuptools.setup(
         "flax>=0.12",
         "fsspec>=2025.3",
         "google-crc32c>=1.5",
-        "grain>=0.2.15",
+        "grain>=0.2.15,<0.3",
         "huggingface-hub>=1.0",
         "jax>=0.10,<0.13",
         "jaxtyping>=0.3",
@@ -61,7 +62,7 @@ setuptools.setup(
         "ml-dtypes>=0.5",
         "numpy>=2.1",
         "optax>=0.2.5",
-        "orbax-checkpoint>=0.11.25",
+        "orbax-checkpoint>=0.11.25,<0.13",
         "protobuf>=5",
         "pyarrow>=18",
         "pydantic>=2.10",
