@@ -1,6 +1,7 @@
-# make install      .venv with everything that is tested (PYTHON=... picks the interpreter); by uv, or INSTALLER=pip
+# make install      .venv with everything that is tested (PYTHON=... picks the interpreter)
 # make quickstart   from source code to a scored preference model (ARGS="--input FOLDER" and the like)
 # make chaos        training killed KILLS=50 times on a disk and in a bucket, against undisturbed runs
+# make docs         the documentation as a site, in site/
 # make test         lint, format, types, tests (makes .venv-vllm, .venv-seqio and .venv-rewardbench too)
 
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
@@ -8,13 +9,14 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	&& echo $$python && break; done)
 BIN := .venv/bin
 STAMP := .venv/installed
+VLLM_BIN := .venv-vllm/bin
 VLLM_STAMP := .venv-vllm/installed
+SEQIO_BIN := .venv-seqio/bin
 SEQIO_STAMP := .venv-seqio/installed
+REWARDBENCH_BIN := .venv-rewardbench/bin
 REWARDBENCH_STAMP := .venv-rewardbench/installed
-# $(PACKAGES) ENVIRONMENT install|uninstall ...
-PACKAGES := $(BIN)/python tools/packages.py
 
-.PHONY: install quickstart chaos checks test
+.PHONY: install quickstart chaos docs checks test
 
 install: $(STAMP)
 
@@ -23,30 +25,33 @@ $(BIN)/python:
 		"Remedy: install one, or name it: make install PYTHON=/path/to/python3" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 
-$(STAMP): requirements.txt setup.py tools/packages.py | $(BIN)/python
-	$(PACKAGES) .venv install -r requirements.txt
-	$(PACKAGES) .venv install --no-deps --no-build-isolation -e .
+# pip install, by uv: INSTALL VENV ARGUMENTS.
+INSTALL := $(BIN)/python tools/install.py
+
+$(STAMP): requirements.txt setup.py | $(BIN)/python
+	$(INSTALL) .venv -r requirements.txt
+	$(INSTALL) .venv --no-deps --no-build-isolation -e .
 	touch $@
 
 # vLLM pins its own PyTorch and numpy. The three packages are built for another PyTorch: vLLM would fail on
 # them, and generates text without them.
 $(VLLM_STAMP): requirements-vllm.txt setup.py | $(STAMP)
-	$(BIN)/python -m venv --without-pip .venv-vllm
-	$(PACKAGES) .venv-vllm install -r requirements-vllm.txt
-	$(PACKAGES) .venv-vllm uninstall torchvision torchaudio torchcodec
-	$(PACKAGES) .venv-vllm install --no-deps --no-build-isolation -e .
+	$(BIN)/python -m venv .venv-vllm
+	$(INSTALL) .venv-vllm --no-compile -r requirements-vllm.txt
+	$(VLLM_BIN)/python -m pip uninstall -y torchvision torchaudio torchcodec
+	$(INSTALL) .venv-vllm --no-deps --no-build-isolation -e .
 	touch $@
 
 # SeqIO needs TensorFlow, which the other environments do without.
 $(SEQIO_STAMP): requirements-seqio.txt setup.py | $(STAMP)
-	$(BIN)/python -m venv --without-pip .venv-seqio
-	$(PACKAGES) .venv-seqio install -r requirements-seqio.txt -e .
+	$(BIN)/python -m venv .venv-seqio
+	$(INSTALL) .venv-seqio --no-compile -r requirements-seqio.txt -e .
 	touch $@
 
 # RewardBench pins its own transformers.
 $(REWARDBENCH_STAMP): requirements-rewardbench.txt | $(STAMP)
-	$(BIN)/python -m venv --without-pip .venv-rewardbench
-	$(PACKAGES) .venv-rewardbench install -r requirements-rewardbench.txt
+	$(BIN)/python -m venv .venv-rewardbench
+	$(INSTALL) .venv-rewardbench --no-compile -r requirements-rewardbench.txt
 	touch $@
 
 quickstart: install
@@ -56,10 +61,16 @@ KILLS ?= 50
 chaos: install
 	$(BIN)/python benchmarks/chaos.py --kills $(KILLS) --write $(ARGS)
 
+# The variable silences an announcement of Material's successor.
+export NO_MKDOCS_2_WARNING := 1
+docs: install
+	$(BIN)/mkdocs build --strict
+
 checks: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	site=$$(mktemp -d) && trap 'rm -rf "$$site"' EXIT && $(BIN)/mkdocs build --strict --site-dir "$$site"
 
 # Environments are made while the checks run.
 test:

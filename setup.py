@@ -27,6 +27,8 @@ EVALUATION = [
     "reasoning-gym>=0.1.25",
     "sympy>=1.13",
 ]
+# The site of docs/.
+DOCS = ["mkdocs-material>=9.6"]
 # Paths that begin with gs://
 GCS = ["gcsfs>=2025.3", "google-cloud-storage>=3.0"]
 OPENAI = ["openai>=2.0"]
@@ -48,6 +50,7 @@ setuptools.setup(
     # jax, Grain and Orbax are capped, as internals of theirs are used.
     install_requires=[
         "absl-py>=2.1",
+        "annotated-types>=0.7",
         "array-record>=0.8",
         "etils[epath]>=1.12",
         "flax>=0.12",
@@ -87,8 +90,10 @@ setuptools.setup(
         "tfds": TFDS,
         "seqio": ["seqio>=0.0.20", "tensorflow-text!=2.21.0"],
         "ray": RAY,
+        "docs": DOCS,
         "dev": [
             *CORPUS,
+            *DOCS,
             *EVALUATION,
             *GCS,
             *OPENAI,

@@ -53,6 +53,8 @@ PHASES = {
 # What it says where there is nothing to restore.
 _NEW = "starting at step 0"
 SIGNALS: tuple[int, ...] = (signal.SIGTERM, signal.SIGKILL)
+# Longest time without a line of its log, and to its end.
+_LIMIT_SECONDS = 500.0
 # How a process may end that was told to: killed, stopped as asked, or done before.
 _ENDS = {-signal.SIGKILL, -signal.SIGTERM, RESUME, 0}
 
@@ -108,7 +110,7 @@ def make_config(workdir: str, pairs: str, num_steps: int) -> TrainConfig:
 
 
 class Training:
-    """A process of the trainer, whose words are read as they come."""
+    """A process of the trainer in a session of its own, whose log is read as it comes."""
 
     def __init__(self, config: TrainConfig, folder: pathlib.Path, variables: dict[str, str]):
         saved = folder / "config.json"
@@ -119,6 +121,7 @@ class Training:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._said: list[str] = []
@@ -132,7 +135,7 @@ class Training:
 
     def _wait_for(self, *texts: str) -> str | None:
         """Waits until it says one of `texts`, and says which; None where it ends before."""
-        while (line := self._lines.get()) is not None:
+        while (line := self._lines.get(timeout=_LIMIT_SECONDS)) is not None:
             self._said.append(line)
             for text in texts:
                 if text in line:
@@ -160,7 +163,13 @@ class Training:
         if number is not None:
             self._process.send_signal(number)
         self._wait_for()
-        return self._process.wait()
+        return self._process.wait(_LIMIT_SECONDS)
+
+    def close(self) -> None:
+        """Kills it and what it has started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(_LIMIT_SECONDS)
 
     def said(self) -> str:
         """Its last words."""
@@ -186,13 +195,13 @@ def disturb(
     """Runs to the end, with the kills of `plan` on the way; those that are left stay in `plan`."""
     killed: tuple[str, int] | None = None
     while True:
-        training = Training(config, folder, variables)
         planned = plan[-1] if plan else None
-        if planned is None:
-            status = training.end()
-        else:
-            planned = (training.wait_in(planned[0], rng), planned[1])
-            status = training.end(planned[1])
+        with contextlib.closing(Training(config, folder, variables)) as training:
+            if planned is None:
+                status = training.end()
+            else:
+                planned = (training.wait_in(planned[0], rng), planned[1])
+                status = training.end(planned[1])
         if status not in _ENDS:
             raise SystemExit(f"after {killed}: status {status}\n{training.said()}")
         if killed is not None:

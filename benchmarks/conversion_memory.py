@@ -140,8 +140,13 @@ def main() -> None:
         expected = [part.astype(ml_dtypes.bfloat16) for part in sample(run, 1, shapes)]
         shutil.rmtree(run)
         convert(
-            *("folder, bfloat16 -> run", back, "from-hf"),
-            *("--input", str(folder), "--output", str(back)),
+            "folder, bfloat16 -> run",
+            back,
+            "from-hf",
+            "--input",
+            str(folder),
+            "--output",
+            str(back),
         )
         for ours, theirs in zip(expected, sample(back, 0, shapes), strict=True):
             np.testing.assert_array_equal(ours.astype(np.float32), theirs)

@@ -147,8 +147,16 @@ def measure(source: pathlib.Path, output: pathlib.Path, num_workers: int) -> dic
     """Runs the pipeline as a process of its own."""
     shutil.rmtree(output, ignore_errors=True)
     command = [
-        *(sys.executable, "launch/corpus.py", "--config", "corpus_files", "--input", str(source)),
-        *("--output", str(output), "--num-workers", str(num_workers)),
+        sys.executable,
+        "launch/corpus.py",
+        "--config",
+        "corpus_files",
+        "--input",
+        str(source),
+        "--output",
+        str(output),
+        "--num-workers",
+        str(num_workers),
     ]
     before = _processor_seconds()
     started = time.monotonic()
@@ -182,8 +190,13 @@ def table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         megabytes, seconds = row["num_bytes"] / 1e6, row["seconds"]
         cells = [
-            *(f"{row['files']:,}", row["form"], f"{megabytes:.0f}", f"{row['kept']:,}"),
-            *(f"{seconds:.0f}", f"{row['files'] / seconds:.0f}", f"{megabytes / seconds:.2f}"),
+            f"{row['files']:,}",
+            row["form"],
+            f"{megabytes:.0f}",
+            f"{row['kept']:,}",
+            f"{seconds:.0f}",
+            f"{row['files'] / seconds:.0f}",
+            f"{megabytes / seconds:.2f}",
             f"{row['processor_seconds'] / row['files'] * 1000:.2f}",
             *(
                 f"{row[name] / 1e6:.0f}"

@@ -132,8 +132,12 @@ def table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         tokens = row["useful_tokens_per_second"]
         cells = [
-            *(row["tokenizer"], row["layout"], str(row["workers"])),
-            *(f"{tokens:.0f}", f"{row['pairs_per_second']:.0f}", f"{row['fill']:.1%}"),
+            row["tokenizer"],
+            row["layout"],
+            str(row["workers"]),
+            f"{tokens:.0f}",
+            f"{row['pairs_per_second']:.0f}",
+            f"{row['fill']:.1%}",
             *(f"{tokens / row['eaten'][preset]:.1f}" for preset in PRESETS),
         ]
         lines.append(f"| {' | '.join(cells)} |")

@@ -21,16 +21,17 @@ import numpy as np
 
 from codepmp_jax.config import (
     DataConfig,
-    LossConfig,
     MeshConfig,
     ModelConfig,
     OptimizerConfig,
+    PmpConfig,
     TrainConfig,
 )
 from codepmp_jax.config.presets import load_preset
-from codepmp_jax.data.batch import Batch, empty_batch
+from codepmp_jax.data.batch import Batch, concatenate
+from codepmp_jax.data.layouts import layout_of
 from codepmp_jax.data.packing import new_state, pack
-from codepmp_jax.data.transforms import TokenizedPair, common_length
+from codepmp_jax.data.tokenized_pair import TokenizedPair, common_length
 from codepmp_jax.text.lengths import draw_lengths
 
 MAX_LENGTH = 1024
@@ -95,7 +96,9 @@ def draw_pairs(setup: Setup) -> list[TokenizedPair]:
         prompt, *responses = (rng.integers(1, vocab, column[i], np.int32) for column in lengths)
         chosen, rejected = (np.concatenate([prompt, response]) for response in responses)
         common = common_length(chosen, rejected)
-        pairs.append(TokenizedPair(str(i), 0.0, chosen, rejected, len(prompt), common))
+        pairs.append(
+            TokenizedPair(str(i), 0.0, chosen, rejected, (len(prompt), len(prompt)), common)
+        )
     return pairs
 
 
@@ -106,7 +109,7 @@ def few_pairs(setup: Setup) -> list[TokenizedPair]:
 
 def useful(pairs: Sequence[TokenizedPair]) -> dict[str, int]:
     """USEFUL of these pairs."""
-    *_, last = pack(iter(pairs), DataConfig(max_length=MAX_LENGTH), 0, new_state())
+    *_, last = pack(iter(pairs), layout_of(DataConfig(max_length=MAX_LENGTH)), 0, new_state())
     return {name: last.state[name] for name in USEFUL}
 
 
@@ -145,31 +148,30 @@ def ours(setup: Setup, layout: Literal["padded", "packed", "shared"]) -> Contest
     from codepmp_jax.training.state import abstract_state, init_state
     from codepmp_jax.training.step import jit_train_step
 
-    data = DataConfig(layout=layout, max_length=MAX_LENGTH)
+    row_layout = layout_of(DataConfig(layout=layout, max_length=MAX_LENGTH))
     pairs = draw_pairs(setup)
-    rows = list(pack(iter(pairs), data, 0, new_state()))
+    rows = list(pack(iter(pairs), row_layout, 0, new_state()))
     step_rows = len(rows) // setup.num_turns
     device, num_devices = jax.devices()[0], jax.device_count()
     # Of all devices, that is on a CPU of all cores.
-    part_rows = min(step_rows, setup.micro_tokens // data.row_tokens) // num_devices * num_devices
+    part_rows = (
+        min(step_rows, setup.micro_tokens // row_layout.row_tokens) // num_devices * num_devices
+    )
     assert part_rows > 0, "raise --step-pairs"
     parts = step_rows // part_rows
     step_rows = part_rows * parts
     chip = chips.chip_of(device.device_kind)
-    config = chips.resolve(
-        TrainConfig(
-            model=setup.model,
-            data=data,
-            loss=LossConfig(),
-            optimizer=OPTIMIZER,
-            mesh=MeshConfig(data=num_devices, fsdp=1),
-            global_batch_rows=step_rows,
-            accumulation_steps=parts,
-            seed=setup.seed,
-        ),
-        chip,
+    config = TrainConfig(
+        model=chips.resolve(setup.model, row_layout.config.max_length, chip),
+        data=row_layout.config,
+        loss=PmpConfig(),
+        optimizer=OPTIMIZER,
+        mesh=MeshConfig(data=num_devices, fsdp=1),
+        global_batch_rows=step_rows,
+        accumulation_steps=parts,
+        seed=setup.seed,
     )
-    mesh = make_mesh(check_mesh(config, num_devices))
+    mesh = make_mesh(check_mesh(config.mesh, config.model, num_devices, part_rows=part_rows))
     optimizer = optimizers.build(config.optimizer, setup.num_turns)
     state = init_state(config.model, optimizer, mesh, setup.seed)
     shardings = jax.tree.map(
@@ -179,8 +181,7 @@ def ours(setup: Setup, layout: Literal["padded", "packed", "shared"]) -> Contest
     step = jit_train_step(config, setup.num_turns, shardings, options)
 
     def stack(rows: Sequence[Batch]) -> Batch:
-        fillers = [empty_batch(step_rows - len(rows), data, 0)] if len(rows) < step_rows else []
-        return Batch(*(np.concatenate(arrays) for arrays in zip(*rows, *fillers, strict=True)))
+        return concatenate([*rows, row_layout.empty(step_rows - len(rows), 0)])
 
     def train(batch: Batch) -> Losses:
         nonlocal state
@@ -189,7 +190,7 @@ def ours(setup: Setup, layout: Literal["padded", "packed", "shared"]) -> Contest
         jax.block_until_ready(state)
         return {name: float(metrics[name]) for name in ("pair_loss", "lm_loss", "grad_norm")}
 
-    few = [packed.row for packed in pack(iter(few_pairs(setup)), data, 0, new_state())]
+    few = [packed.row for packed in pack(iter(few_pairs(setup)), row_layout, 0, new_state())]
     assert len(few) <= step_rows, "raise --step-pairs"
     turns, before = [], dict.fromkeys(USEFUL, 0)
     for turn in range(setup.num_turns):
@@ -232,7 +233,7 @@ def in_torch(setup: Setup, name: str) -> Contestant:
         step = PackedStep(model, OPTIMIZER, tensors, compiled=compiled, **options)
 
     def prepare(pairs: Sequence[TokenizedPair]) -> tuple[list[Part], int, int]:
-        return step.parts(pairs), len(pairs), sum(pair.num_labels for pair in pairs)
+        return step.parts(pairs), len(pairs), sum(pair.num_labels() for pair in pairs)
 
     pairs, size = draw_pairs(setup), setup.step_pairs
     steps = [pairs[i : i + size] for i in range(0, len(pairs), size)]

@@ -212,7 +212,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     page = Page(
-        *("synthesis_overhead", "What synthesis costs beside vLLM's generation"),
+        "synthesis_overhead",
+        "What synthesis costs beside vLLM's generation",
         python=".venv-vllm/bin/python",
     )
     with tempfile.TemporaryDirectory() as name:

@@ -20,8 +20,8 @@ from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface, Qwen2Config, Qwen2ForCausalLM
 
 from codepmp_jax.config import ModelConfig, OptimizerConfig
-from codepmp_jax.conversion.qwen2 import hf_config
-from codepmp_jax.data.transforms import TokenizedPair
+from codepmp_jax.conversion.hf_config import hf_config
+from codepmp_jax.data.tokenized_pair import TokenizedPair
 
 _IGNORED = -100
 
@@ -178,7 +178,7 @@ class AuthorsStep(TorchStep):
         for row, text in zip(tokens, texts, strict=True):
             row[: len(text)] = text
         for row, pair in zip(labels, pairs, strict=True):
-            row[pair.label_start : len(pair.chosen)] = pair.chosen[pair.label_start :]
+            row[pair.label_starts[0] : len(pair.chosen)] = pair.chosen[pair.label_starts[0] :]
         return {
             "tokens": torch.tensor(tokens),
             "mask": torch.tensor(np.arange(width) < lengths[:, None]).long(),
@@ -261,16 +261,16 @@ class PackedStep(TorchStep):
 
     def parts(self, pairs: Sequence[TokenizedPair]) -> list[Part]:
         """Of about as many tokens each."""
-        groups = cut(pairs, lambda pair: pair.num_tokens("packed"), self.micro_tokens)
+        groups = cut(pairs, lambda pair: len(pair.chosen) + len(pair.rejected), self.micro_tokens)
         return [self._part(group) for group in groups]
 
     def _part(self, pairs: Sequence[TokenizedPair]) -> Part:
         texts = texts_of(pairs)
         offsets = np.cumsum([0, *map(len, texts)])
         chosen = list(zip(offsets[::2], pairs, strict=False))
-        labels = [pair.chosen[pair.label_start :] for pair in pairs]
+        labels = [pair.chosen[pair.label_starts[0] :] for pair in pairs]
         places = [
-            np.arange(start + pair.label_start, start + len(pair.chosen)) - 1
+            np.arange(start + pair.label_starts[0], start + len(pair.chosen)) - 1
             for start, pair in chosen
         ]
         return {

@@ -51,8 +51,10 @@ class Child:
         self.name = name
         self._process = subprocess.Popen(
             [
-                *(sys.executable, str(ROOT / "benchmarks" / "step_contestants.py")),
-                *(name, json.dumps(dataclasses.asdict(setup))),
+                sys.executable,
+                str(ROOT / "benchmarks" / "step_contestants.py"),
+                name,
+                json.dumps(dataclasses.asdict(setup)),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -15,10 +15,10 @@ pass, of at most 256 chips as it stands; on fewer, raise `accumulation_steps`, a
 from codepmp_jax.config import (
     CheckpointConfig,
     DataConfig,
-    LossConfig,
     MeshConfig,
     ModelConfig,
     OptimizerConfig,
+    PmpConfig,
     TrainConfig,
 )
 
@@ -46,7 +46,7 @@ def get_config() -> TrainConfig:
             num_workers=8,
             verify_shards=False,
         ),
-        loss=LossConfig(rm_coef=1.0, lm_coef=1.0),
+        loss=PmpConfig(rm_coef=1.0, lm_coef=1.0),
         optimizer=OptimizerConfig(
             learning_rate=1e-6, schedule="cosine", warmup_fraction=0.03, weight_decay=0.1
         ),

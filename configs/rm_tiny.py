@@ -8,9 +8,9 @@ The score head of the PMP model is kept. Hardware: 2 CPU cores.
 from codepmp_jax.config import (
     CheckpointConfig,
     DataConfig,
-    LossConfig,
     ModelConfig,
     OptimizerConfig,
+    PmpConfig,
     TrainConfig,
 )
 
@@ -21,7 +21,7 @@ def get_config() -> TrainConfig:
         workdir="runs/rm_tiny",
         model=ModelConfig(init_from="runs/quickstart/hf", compute_dtype="float32", remat="none"),
         data=DataConfig(max_length=224),
-        loss=LossConfig(rm_coef=1.0, lm_coef=0.0),
+        loss=PmpConfig(rm_coef=1.0, lm_coef=0.0),
         optimizer=OptimizerConfig(learning_rate=3e-4, warmup_fraction=0.03, weight_decay=0.0),
         checkpoint=CheckpointConfig(every_steps=100, keep=2),
         global_batch_rows=32,

@@ -1,6 +1,9 @@
 """Checks jaxtyping's shape annotations of the package at run time, under pytest only."""
 
+import ctypes
+import gc
 import os
+import sys
 
 # Eight devices in one process, for the sharding tests; and programs that compile fast rather than run
 # fast, since the tests run each of them a few times only. Must be set before jax starts.
@@ -10,11 +13,39 @@ os.environ.setdefault(
     "--xla_llvm_disable_expensive_passes=true",
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# The environments of vLLM, SeqIO and RewardBench are installed without bytecode: the first process that a test
+# starts there writes it, and each later one starts in half the time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("codepmp_jax", "beartype.beartype")
+
+
+# Growth of a process after which it frees memory (bytes). jax keeps what it compiled: up to a gigabyte a module.
+GROWTH = 512 << 20
+_resident = [0]
+
+
+def resident_bytes() -> int:
+    """Memory of this process."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.fixture(autouse=True)
+def frees_memory():
+    """Lets go of compiled programs when a process has grown by GROWTH since it last did."""
+    yield
+    if resident_bytes() < _resident[0] + GROWTH:
+        return
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+    gc.collect()
+    # The allocator keeps what is free otherwise.
+    ctypes.CDLL(None).malloc_trim(0)
+    _resident[0] = resident_bytes()
 
 
 @pytest.fixture(scope="session")

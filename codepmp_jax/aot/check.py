@@ -1,4 +1,4 @@
-"""Compiles the training step for a TPU slice that is not there: does it fit, and how fast can it be?"""
+"""Compiles the training step for a TPU slice without one: does it fit, and how fast can it be?"""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from codepmp_jax.config import TrainConfig
 from codepmp_jax.devices import chips, sharding
 from codepmp_jax.devices.chips import Chip
 from codepmp_jax.devices.memory import advice, is_exhausted, needed_gib
-from codepmp_jax.models.flops import train_flops
+from codepmp_jax.training import objectives
 from codepmp_jax.training import optimizer as optimizers
 from codepmp_jax.training.state import abstract_state
 from codepmp_jax.training.step import abstract_batch, jit_train_step
@@ -30,10 +30,11 @@ _GIB = 2.0**30
 def check(config: TrainConfig, topology_name: str, num_slices: int = 1) -> Report:
     """Compiles the step of `config` for the slice.
 
-    Raises UserError where there is no such slice or the mesh cannot lie on it.
+    Raises UserError for an unknown slice, or a mesh that does not fit on it.
     """
     chip, devices = topology.describe(topology_name, num_slices)
-    config = chips.resolve(config, chip)
+    model = chips.resolve(config.model, config.data.max_length, chip)
+    config = objectives.with_heads(dataclasses.replace(config, model=model))
     require(
         config.model.attention in ("splash", "xla"),
         "model.attention",
@@ -42,7 +43,13 @@ def check(config: TrainConfig, topology_name: str, num_slices: int = 1) -> Repor
         "leave it auto",
     )
     assert chip.hbm_gib is not None
-    sizes = sharding.check_mesh(config, len(devices), num_slices)
+    sizes = sharding.check_mesh(
+        config.mesh,
+        config.model,
+        len(devices),
+        num_slices,
+        part_rows=config.global_batch_rows // config.accumulation_steps,
+    )
     rows = config.global_batch_rows // (sizes[0] * sizes[1])
     options = chips.compiler_options(config, chip)
     about: dict[str, Any] = {
@@ -81,7 +88,8 @@ def check(config: TrainConfig, topology_name: str, num_slices: int = 1) -> Repor
             advice=advice(config, about["rows_per_device"], sizes),
         )
     about["compile_seconds"] = time.monotonic() - started
-    row = measure(config.data, config.model.attention_block or 0)
+    layout = objectives.build(config).layout()
+    row = measure(layout, config.model.attention_block or 0)
     profile = replay(
         hlo.parse(compiled.as_text()),
         chip,
@@ -116,8 +124,8 @@ def _figures(
 ) -> dict[str, Any]:
     assert chip.peak_flops is not None
     seconds = sum(profile.seconds.values())
-    useful = rows_per_device * train_flops(
-        config.model, tokens=row.tokens, keys=row.keys, labels=row.labels, pairs=row.pairs
+    useful = rows_per_device * objectives.useful_flops(
+        config, tokens=row.tokens, keys=row.keys, labels=row.labels, pairs=row.pairs
     )
     computed = profile.flops + profile.kernel_flops
     accumulation_loops = 1 if config.accumulation_steps > 1 else 0

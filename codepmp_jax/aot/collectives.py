@@ -13,8 +13,8 @@ from codepmp_jax.aot.hlo import Instruction, Module, num_bytes
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 _HOST_COPIES = ("copy-start", "dynamic-slice-start", "dynamic-update-slice-start")
 _HOST_MEMORY = "S(5)"
-# What stands inside the fusions that begin and end an asynchronous collective. Fusions between them that
-# hold the collective too, on the same channel, carry it on beside their own work.
+# What is inside the fusions that begin and end an asynchronous collective. Fusions between them that
+# hold the collective too, on the same channel, continue it next to their own work.
 _BEGINS, _ENDS = '"AsyncCollectiveStart"', '"AsyncCollectiveDone"'
 
 

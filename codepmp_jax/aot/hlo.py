@@ -31,7 +31,7 @@ class Instruction:
     operands: tuple[str, ...]
     """Names of instructions of the same computation."""
     literal: str
-    """What stands in the parentheses; a constant's value."""
+    """The text in the parentheses; a constant's value."""
     attributes: str
     """What follows the parentheses."""
 

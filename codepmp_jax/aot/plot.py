@@ -1,4 +1,4 @@
-"""A roofline over slices: how much work there is for each byte of the network, and how fast it can be done."""
+"""A roofline over slices: FLOPs for each byte of the network, and the speed that this allows."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Report:
     useful_flop_fraction: float | None = None
     """Useful FLOPs over those computed."""
     sync_layer_gathers: int | None = None
-    """All-gathers of a step that nothing is computed beside, in loops over the layers (or, if any were there, over
+    """All-gathers of a step that overlap with no computation, in loops over the layers (or, if there are any, over
     chunks of labels)."""
     collective_gib: float | None = None
     """That a device receives in a step."""
@@ -53,7 +53,7 @@ class Report:
     """Of a device in a second."""
     phases_ms: dict[str, float] = dataclasses.field(default_factory=dict)
     collectives: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    """By kind and by whether something is computed beside them: count of a step, GiB, ms."""
+    """By kind and by whether they overlap with computation: count per step, GiB, ms."""
     kernel_calls: dict[str, int] = dataclasses.field(default_factory=dict)
     row: dict[str, float] = dataclasses.field(default_factory=dict)
     """Means over rows of pairs of realistic lengths."""

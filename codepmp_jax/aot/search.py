@@ -23,6 +23,7 @@ from codepmp_jax.devices import sharding
 from codepmp_jax.devices.chips import Chip
 from codepmp_jax.files import resume
 from codepmp_jax.models.flops import train_flops
+from codepmp_jax.training import objectives
 
 # From what keeps least to what keeps most, with the share of the forward pass that is so computed again.
 _REMAT: dict[RematPolicy, float] = {
@@ -33,7 +34,7 @@ _REMAT: dict[RematPolicy, float] = {
     "dots_with_no_batch_dims": 0.1,
     "none": 0.0,
 }
-# What is tried beside the chip's own options, on the fastest step that these give.
+# Options tried in addition to the chip's own, on the fastest step that these give.
 _OPTIONS = (
     ("xla_tpu_scoped_vmem_limit_kib=65536",),
     ("xla_tpu_scoped_vmem_limit_kib=98304",),
@@ -76,9 +77,9 @@ def points(config: CompileCheckConfig, chip: Chip, num_devices: int) -> list[Poi
     """
     assert chip.peak_flops is not None
     assert chip.ici_bandwidth is not None
-    row = measure(config.data, chip.attention_block)
-    flops = train_flops(
-        config.model, tokens=row.tokens, keys=row.keys, labels=row.labels, pairs=row.pairs
+    row = measure(objectives.build(config).layout(), chip.attention_block)
+    flops = objectives.useful_flops(
+        config, tokens=row.tokens, keys=row.keys, labels=row.labels, pairs=row.pairs
     )
     params = train_flops(config.model, tokens=1.0, keys=0.0, labels=1.0, pairs=0.0) / 6
     rows = config.global_batch_rows * config.mesh.tensor / num_devices
@@ -88,8 +89,15 @@ def points(config: CompileCheckConfig, chip: Chip, num_devices: int) -> list[Poi
         for parts in powers:
             for fsdp in powers:
                 point = Point(remat, parts, fsdp)
+                tried = point.apply(config)
                 try:
-                    sharding.check_mesh(point.apply(config), num_devices, config.num_slices)
+                    sharding.check_mesh(
+                        tried.mesh,
+                        tried.model,
+                        num_devices,
+                        tried.num_slices,
+                        part_rows=tried.global_batch_rows // tried.accumulation_steps,
+                    )
                 except UserError:
                     continue
                 compute = rows / parts * flops * (1 + again / 3) / chip.peak_flops

@@ -18,8 +18,11 @@ _CUBES = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8"
 NAMES = tuple(
     f"{chip}:{shape}"
     for chip, shapes in (
-        *(("v5e", _PLANES), ("v6e", _PLANES)),
-        *(("v4", _CUBES), ("v5p", _CUBES), ("tpu7x", _CUBES)),
+        ("v5e", _PLANES),
+        ("v6e", _PLANES),
+        ("v4", _CUBES),
+        ("v5p", _CUBES),
+        ("tpu7x", _CUBES),
     )
     for shape in shapes
 )

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from codepmp_jax.config import DataConfig
-from codepmp_jax.data.batch import Batch
+from codepmp_jax.data.batch import concatenate
+from codepmp_jax.data.layouts import Layout
 from codepmp_jax.data.packing import new_state, pack
-from codepmp_jax.data.transforms import TokenizedPair
+from codepmp_jax.data.tokenized_pair import TokenizedPair
 from codepmp_jax.models.segments import Segments, needed_blocks, pad_rows
 from codepmp_jax.models.splash import LANES
 from codepmp_jax.text.lengths import draw_lengths
@@ -44,28 +45,34 @@ def synthetic_pairs(config: DataConfig, num_pairs: int = NUM_PAIRS) -> Iterator[
             np.concatenate([np.zeros(prompt, np.int32), np.full(response, token, np.int32)])
             for token, response in ((1, chosen), (2, rejected))
         )
-        yield TokenizedPair(str(i), 0.0, *texts, label_start=int(prompt), common=int(prompt))
+        yield TokenizedPair(
+            str(i), 0.0, *texts, label_starts=(int(prompt), int(prompt)), common=int(prompt)
+        )
 
 
-def measure(config: DataConfig, block: int) -> Workload:
-    """The workload of rows that the real packer makes; attention has blocks of up to `block` tokens."""
+def measure(layout: Layout, block: int) -> Workload:
+    """The workload of rows that the real packer makes; attention has blocks of up to `block` tokens.
+
+    `layout` has no companions.
+    """
+    length = layout.sequence_length
     # As attend_splash does.
-    block = min(block, config.sequence_length)
+    block = min(block, length)
     block += -block % LANES
-    rows = list(pack(synthetic_pairs(config), config, 0, new_state()))
+    rows = list(pack(synthetic_pairs(layout.config), layout, 0, new_state()))
     counts = rows[-1].state
-    batch = Batch(*(np.concatenate(arrays) for arrays in zip(*(r.row for r in rows), strict=True)))
-    segments, branches = (
-        pad_rows(jnp.asarray(array.reshape(-1, config.sequence_length)), block)
+    batch = concatenate([row.row for row in rows])
+    ids, branches = (
+        pad_rows(jnp.asarray(array.reshape(-1, length)), block)
         for array in (batch.segments, batch.branches)
     )
-    shared = config.layout == "shared"
-    blocks = needed_blocks(Segments(segments, branches if shared else None), block)
+    segments = Segments(ids, branches if layout.has_branches else None)
+    blocks = needed_blocks(segments, block)
     return Workload(
         pairs=counts["pairs"] / len(rows),
         tokens=counts["useful_tokens"] / len(rows),
         keys=counts["useful_keys"] / len(rows),
         labels=counts["labels"] / len(rows),
         fill=counts["tokens"] / counts["padded_tokens"],
-        scores_per_query=float(jax.device_get(blocks.sum())) * block**2 / segments.size,
+        scores_per_query=float(jax.device_get(blocks.sum())) * block**2 / ids.size,
     )

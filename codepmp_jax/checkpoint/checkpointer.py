@@ -212,7 +212,9 @@ class Checkpointer:
         if jax.process_index() == 0:
             logger.warning(
                 "%s Moved to %s; going back to step %d",
-                *(_damaged(folder, faults, before), aside, before),
+                _damaged(folder, faults, before),
+                aside,
+                before,
             )
             with storage.storage_errors(aside, "written"):
                 storage.move(folder, aside)

@@ -10,7 +10,8 @@ RESUME = 75
 STUCK = 70
 # EX_UNAVAILABLE: another host of the run is gone. Start it again, as the others are.
 HOST_LOST = 69
-# EX_IOERR: a disk or bucket could not be read or written. Start it again, where it is full or closed once it is not.
+# EX_IOERR: a disk or bucket could not be read or written. Start it again; if it is full or refuses access, change
+# that first.
 STORE = 74
 # A setting, the data or the numbers are wrong; another start would end the same.
 MISTAKE = 2

@@ -30,7 +30,7 @@ def make_check(dtype: str, figures: list[str]) -> Check:
     from codepmp_jax.conversion.verify import verify
 
     def check(folder: pathlib.Path, run: TrainConfig, load: Callable[[], Params]) -> None:
-        errors = verify(folder, run, load, dtype)
+        errors = verify(folder, run.model, run.data, load, dtype)
         figures.append(f": relative error against PyTorch {errors}")
 
     return check

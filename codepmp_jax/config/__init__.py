@@ -1,4 +1,4 @@
-"""Every setting of every stage: frozen dataclasses whose arithmetic is checked on construction.
+"""Every setting of every stage: frozen dataclasses whose bounds and arithmetic are checked on construction.
 
 A preset (`configs/NAME.py`) builds one of the stage configs; `codepmp_jax.config.presets` turns the same
 dataclasses into command-line overrides and strict JSON. The string under a field is its help text.
@@ -36,6 +36,7 @@ from codepmp_jax.config.operation import (
     WatchdogConfig,
     XpkConfig,
 )
+from codepmp_jax.config.pmp import PmpConfig
 from codepmp_jax.config.quickstart import QuickstartConfig
 from codepmp_jax.config.scoring import ScoreConfig, ScorerConfig
 from codepmp_jax.config.synthesis import (
@@ -51,7 +52,10 @@ from codepmp_jax.config.synthesis import (
     WriterConfig,
 )
 from codepmp_jax.config.tasks import JudgeConfig, ProblemsConfig, PuzzlesConfig
-from codepmp_jax.config.training import LossConfig, OptimizerConfig, TrainConfig
+from codepmp_jax.config.training import OptimizerConfig, TrainConfig
+
+# PmpConfig under the name that presets of one's own may import.
+LossConfig = PmpConfig
 
 __all__ = [
     "AccuracyConfig",
@@ -78,6 +82,7 @@ __all__ = [
     "NgramConfig",
     "OpenAIConfig",
     "OptimizerConfig",
+    "PmpConfig",
     "ProblemsConfig",
     "ProfileConfig",
     "PuzzlesConfig",

@@ -3,60 +3,46 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
 
 from codepmp_jax.cli.errors import require
-from codepmp_jax.config.base import Config, require_positive
+from codepmp_jax.config.base import Config, NonNegativeInt, PositiveInt, Remedy
 
 
 @dataclasses.dataclass(frozen=True)
-class CheckpointConfig(Config):
-    """When a run saves, and what it keeps: whatever one of the `keep` settings asks for."""
+class CheckpointConfig(Config, section="checkpoint"):
+    """When a run saves a checkpoint, and which ones it keeps: those that any of the `keep` settings selects."""
 
-    every_steps: int = 500
-    """Steps between checkpoints; the last step always has one."""
-    keep: int = 3
-    """Newest checkpoints kept."""
-    keep_every_steps: int | None = None
-    """Checkpoints of the steps divisible by this are kept for good."""
-    keep_spaced_from: int | None = None
-    """First step of a series, each 2^(1/4) = 1.189 times the one before, at which checkpoints are saved too and
-    kept for good: starting points for decays of a WSD schedule (arXiv 2410.02229)."""
-    keep_best: int = 0
-    """Best checkpoints kept, by `best_metric`; those saved after a step with an evaluation take part. One whose
-    evaluation a preemption cut off does not, since it was saved without figures."""
+    every_steps: PositiveInt = 500
+    """Steps between checkpoints. The last step is always saved."""
+    keep: PositiveInt = 3
+    """Number of newest checkpoints to keep."""
+    keep_every_steps: PositiveInt | None = None
+    """Keep the checkpoints of all steps divisible by this for good; a multiple of every_steps. By default
+    none."""
+    keep_spaced_from: PositiveInt | None = None
+    """First step of a geometric series, each step 2^(1/4) = 1.189 times the one before. Its checkpoints are
+    saved in addition and kept for good, as starting points for the decay of a WSD schedule (arXiv
+    2410.02229). By default none."""
+    keep_best: Annotated[NonNegativeInt, Remedy("0 keeps none")] = 0
+    """Number of best checkpoints to keep, ranked by `best_metric`; 0 for none. Only checkpoints saved after a
+    complete evaluation are ranked."""
     best_metric: str = "eval_accuracy"
-    """A figure of the evaluation: eval_accuracy, eval_pair_loss, eval_lm_loss, ..."""
+    """Evaluation metric that ranks checkpoints: eval_accuracy, eval_pair_loss, eval_lm_loss, ..."""
     best_is: Literal["highest", "lowest"] = "highest"
     """Which value of `best_metric` is best."""
     fall_back: bool = False
-    """Where the newest checkpoint is damaged, move it to STEP.damaged and go on from the one before; without
-    this the run stops and names the file."""
+    """If the newest checkpoint is damaged, rename it to STEP.damaged and resume from the one before. By
+    default the run stops and names the damaged file."""
 
     def __post_init__(self) -> None:
-        require_positive("checkpoint.", self, "every_steps", "keep")
-        for name in ("keep_every_steps", "keep_spaced_from"):
-            value = getattr(self, name)
-            require(
-                value is None or value > 0,
-                f"checkpoint.{name}",
-                value,
-                "must be positive",
-                "leave it out to keep none",
-            )
+        super().__post_init__()
         require(
             self.keep_every_steps is None or self.keep_every_steps % self.every_steps == 0,
             "checkpoint.keep_every_steps",
             self.keep_every_steps,
             f"must be a multiple of checkpoint.every_steps ({self.every_steps}), else none is saved there",
             "pick a multiple",
-        )
-        require(
-            self.keep_best >= 0,
-            "checkpoint.keep_best",
-            self.keep_best,
-            "must not be negative",
-            "0 keeps none",
         )
 
     def spaced_steps(self, limit: int = 2**40) -> list[int]:

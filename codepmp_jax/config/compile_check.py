@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from codepmp_jax.config.base import require_positive
+from codepmp_jax.config.base import PositiveInt
 from codepmp_jax.config.training import TrainConfig
 
 
@@ -13,21 +13,18 @@ class CompileCheckConfig(TrainConfig):
     """A training run, and the slice to compile its step for."""
 
     topology: str = "v5e:16x16"
-    """Slice: the chip, and how many chips along each axis."""
-    num_slices: int = 1
-    """Slices of that shape, between which mesh.data goes."""
+    """TPU slice: the chip, and the number of chips along each axis."""
+    num_slices: PositiveInt = 1
+    """Number of slices of that shape; mesh.data spans them."""
     json: str | None = None
-    """File to write the report to; a search adds a line for everything that it tries, and goes on where an
-    earlier one was stopped."""
+    """File to write the report to; by default none. A search appends a line for each attempt, and resumes
+    from the lines that an interrupted search left."""
     search: bool = False
-    """Try remat policies, meshes, parts of a batch and XLA's options, and propose the fastest that fits."""
-    search_compilations: int = 24
-    """Steps that fit after which the search ends."""
+    """Try remat policies, meshes, accumulation steps and XLA options, and propose the fastest combination that fits
+    in memory."""
+    search_compilations: PositiveInt = 24
+    """Number of fitting steps after which the search ends."""
     reports: tuple[str, ...] = ()
-    """Reports (--json) to draw with --plot, instead of compiling anything."""
+    """Reports (written by --json) to draw with --plot, instead of compiling."""
     plot: str | None = None
-    """PNG file for a roofline of the report, or of `reports`."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_positive("", self, "num_slices", "search_compilations")
+    """PNG file to write a roofline plot of the report, or of `reports`, to; by default none."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
 
-from codepmp_jax.cli.errors import require
-from codepmp_jax.config.base import Config
+from codepmp_jax.config.base import Config, NonNegativeFloat, Remedy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,20 +17,20 @@ class ConvertConfig(Config):
     output: str = ""
     """Hugging Face folder to write."""
     step: int | None = None
-    """Checkpoint to convert; the newest if not given."""
+    """Step of the checkpoint to convert; by default the newest."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Dtype of the written tensors."""
     heads: Literal["auto", "both", "lm"] = "auto"
-    """Write a reward model, which keeps its LM head (`both`), or a causal LM without the score head, as
-    engines that generate text want it (`lm`). `auto` is `lm` for a run without pair loss (loss.rm_coef 0),
-    `both` for any other."""
+    """Heads to write. `both`: a reward model that keeps its LM head. `lm`: a causal LM without the score head,
+    for engines that generate text. `auto`: `lm` for a run without pair loss (loss.rm_coef 0), otherwise
+    `both`."""
     chat_template: Literal["auto", "text", "conversation"] = "auto"
-    """What apply_chat_template writes: rows of data.template, as pairs of strings are trained on (`text`), or
-    the tokenizer's own template, as conversations are trained on (`conversation`). `auto` looks at the first
-    pairs of the run's data.input; where that is not at hand, it is `text`."""
+    """What apply_chat_template writes. `text`: rows of data.template, as pairs of strings are trained on.
+    `conversation`: the tokenizer's own template, as conversations are trained on. `auto`: chosen by the first
+    pairs of the run's data.input, or `text` if that folder cannot be read."""
     verify: bool = False
-    """Load the written folder with PyTorch and compare rewards and logits with JAX: texts of several lengths,
-    in batches of several sizes, padded on either side."""
+    """Load the written folder with PyTorch and compare its rewards and logits with JAX, for texts of several
+    lengths, several batch sizes, and padding on either side."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,18 +42,9 @@ class FromHfConfig(Config):
     output: str = ""
     """Training run to write (a workdir with a checkpoint of step 0)."""
     tie_embeddings: bool = False
-    """Keep the LM head tied to the embedding, where the folder ties it. Otherwise it becomes a matrix of its
-    own that starts as the embedding, as in the paper."""
-    score_init_std: float = 0.0
-    """Standard deviation of the score head, where the folder has none."""
+    """Keep the LM head tied to the embedding if the folder ties it. By default the head becomes a separate
+    matrix that starts as a copy of the embedding, as in the paper."""
+    score_init_std: Annotated[NonNegativeFloat, Remedy("0 starts every reward at 0")] = 0.0
+    """Standard deviation of the initial score head, if the folder has none; 0 starts every reward at 0."""
     seed: int = 0
     """Seed of that score head."""
-
-    def __post_init__(self) -> None:
-        require(
-            self.score_init_std >= 0,
-            "score_init_std",
-            self.score_init_std,
-            "must not be negative",
-            "0 starts every reward at 0",
-        )

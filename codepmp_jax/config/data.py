@@ -3,124 +3,97 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge
 
 from codepmp_jax.cli.errors import require
-from codepmp_jax.config.base import Config, require_positive
+from codepmp_jax.config.base import (
+    Config,
+    NonNegativeInt,
+    PositiveInt,
+    Remedy,
+    Rule,
+    StorePath,
+)
+
+
+def _is_template(template: str) -> bool:
+    counts = template.count("{prompt}"), template.count("{response}")
+    return counts == (1, 1) and template.endswith("{response}")
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig(Config):
+class DataConfig(Config, section="data"):
     """Pair shards -> tokenized batches of static shape."""
 
-    input: str = "runs/pairs"
-    """Folder of pair shards, local or gs://; its `train` split is trained on, its `heldout` split evaluated
-    on."""
+    input: StorePath = "runs/pairs"
+    """Folder of pair shards, local or gs://. The split `train` is trained on, `heldout` is evaluated on."""
     tokenizer: str = "embedded"
     """Folder or hub name of a tokenizer; `embedded` is the small code tokenizer in this package."""
-    template: str = "Instruction:{prompt}\n\nResponse:{response}"
-    """Text of a row; ends in {response}. Conversations use the tokenizer's chat template instead."""
+    template: Annotated[
+        str,
+        Rule(_is_template, "must hold {prompt} once, then {response} once, at the very end"),
+        Remedy("e.g. 'Instruction:{prompt}\\n\\nResponse:{response}'"),
+    ] = "Instruction:{prompt}\n\nResponse:{response}"
+    """Text of a training row; ends in {response}. Conversations use the tokenizer's chat template instead."""
     layout: Literal["padded", "packed", "shared"] = "padded"
-    """What a row of the batch is. `padded`: a pair, its two texts padded to max_length each, as in the
-    paper. `packed`: as many pairs as fit, one text after the other. `shared`: as many pairs as fit, the
-    tokens that both texts begin with only once, then the rest of chosen, then the rest of rejected."""
-    max_length: int = 1024
-    """Tokens a text, prompt and response together."""
-    row_length: int | None = None
-    """Tokens a row of the layouts `packed` and `shared`; by default 2 * max_length, which holds any pair."""
+    """What a row of the batch holds. `padded`: one pair, each of its two texts padded to max_length, as in the
+    paper. `packed`: as many pairs as fit, one text after the other. `shared`: as many pairs as fit, each as
+    the common prefix of its two texts once, then the rest of chosen, then the rest of rejected."""
+    max_length: Annotated[int, Ge(2), Remedy("the paper uses 1024")] = 1024
+    """Maximum length of a text, prompt and response together, in tokens."""
+    row_length: Annotated[int, Ge(4), Remedy("2 * data.max_length holds any pair")] | None = None
+    """Length of a row in the layouts `packed` and `shared`, in tokens; by default 2 * max_length, which holds any
+    pair."""
     length_policy: Literal["drop", "truncate"] = "drop"
-    """What becomes of a pair that is too long, because a text is over max_length or because the pair does
-    not fit a row: dropped, or cut on the right (to max_length as in the paper; to half a row)."""
-    packing_window: int = 64
-    """Pairs that wait to be packed. The oldest goes into the next row, with those of the others that leave
-    least of it empty."""
+    """What happens to a pair with a text over max_length, or one that does not fit a row. `drop`: it is left out.
+    `truncate`: its texts are cut on the right, to max_length (as in the paper) and to half a row."""
+    packing_window: PositiveInt = 64
+    """Number of pairs that wait to be packed. The next row takes the oldest pair, and those of the others that leave
+    the least of it empty."""
     padding_side: Literal["right", "left"] = "right"
-    """Side of a text that is filled up to max_length (layout `padded`)."""
+    """Side on which texts are padded to max_length (layout `padded` only)."""
     response_window: Literal["offsets", "paper"] = "offsets"
-    """Where LM labels begin: at the response's first token by character offsets, or counted from the
-    right by the response's own token count, as the authors' code does."""
+    """Where LM labels begin. `offsets`: at the response's first token, by character offsets. `paper`: counted from
+    the right by the response's own token count, as in the authors' code."""
     append_eos: bool = False
-    """End every response with the tokenizer's EOS."""
+    """End every response with the tokenizer's EOS token."""
     shuffle: bool = True
-    """Shuffle each epoch with `seed`; without it pairs come in file order."""
-    num_streams: int = 1
-    """Parts that the order of pairs is dealt into, pair by pair; each is packed on its own and gives equally
-    many rows of every batch. The number of hosts must divide it, and then does not change the batches."""
-    num_workers: int = 0
-    """Processes a host that tokenize and pack: as many, up to this, as divide the host's streams; 0 does so in
-    threads of the trainer."""
+    """Shuffle each epoch with `seed`. Otherwise pairs come in file order."""
+    num_streams: PositiveInt = 1
+    """Number of streams that pairs are dealt into in turn. Each is packed on its own and fills an equal share of the
+    rows of every batch. Must be divisible by the number of hosts, on which the batches then do not depend."""
+    num_workers: Annotated[NonNegativeInt, Remedy("0 tokenizes in the trainer's own process")] = 0
+    """Maximum number of processes per host that tokenize and pack; the number used divides the host's streams. 0
+    uses threads of the trainer instead."""
     verify_shards: bool = True
-    """Compare every shard's sha256 with the manifest at start (sizes are always compared, and the sha256 of
-    shards copied from gs://)."""
+    """Compare every shard's sha256 with the manifest at start. Sizes, and the sha256 of shards copied from gs://, are
+    always compared."""
     cache: str = "~/.cache/codepmp_jax/shards"
-    """Folder of this machine that shards of gs:// are copied to, ahead of need; a later run finds them."""
-    cache_bytes: int = 64 << 30
-    """Bytes of the cache. With `shuffle` it must hold the split, as every shard is read all the time; without,
-    two shards, and those used longest ago make room."""
+    """Local folder that shards of gs:// are copied to ahead of use; later runs reuse them."""
+    cache_bytes: PositiveInt = 64 << 30
+    """Maximum size of the cache, in bytes. With `shuffle` it must hold the whole split, since all shards are read
+    throughout. Without, two shards are enough, and the least recently used ones are removed."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(
-            self.template.count("{prompt}") == 1
-            and self.template.count("{response}") == 1
-            and self.template.endswith("{response}"),
-            "data.template",
-            self.template,
-            "must hold {prompt} once, then {response} once, at the very end",
-            "e.g. 'Instruction:{prompt}\\n\\nResponse:{response}'",
-        )
-        require(
-            self.max_length >= 2,
-            "data.max_length",
-            self.max_length,
-            "must be at least 2",
-            "the paper uses 1024",
-        )
-        require(
-            self.row_length is None or self.layout != "padded",
+            self.row_length is None or self.packs,
             "data.row_length",
             self.row_length,
             "must not be given with the layout padded, whose rows hold 2 * max_length tokens",
             "leave it out, or set data.layout to packed or shared",
         )
         require(
-            self.row_length is None or self.row_length >= 4,
-            "data.row_length",
-            self.row_length,
-            "must be at least 4",
-            "2 * data.max_length holds any pair",
-        )
-        require(
-            self.layout == "padded" or self.padding_side == "right",
+            not self.packs or self.padding_side == "right",
             "data.padding_side",
             self.padding_side,
             f"must be right with the layout {self.layout}, which fills rows from the left",
             "leave it out",
         )
-        require_positive("data.", self, "num_streams", "packing_window", "cache_bytes")
-        require(
-            self.num_workers >= 0,
-            "data.num_workers",
-            self.num_workers,
-            "must not be negative",
-            "0 tokenizes in the trainer's own process",
-        )
 
     @property
-    def row_tokens(self) -> int:
-        """Tokens of a row of the batch."""
-        return self.row_length or 2 * self.max_length
-
-    @property
-    def sequence_length(self) -> int:
-        """Tokens of a sequence that attention runs over: half a padded row, all of a packed one."""
-        return self.max_length if self.layout == "padded" else self.row_tokens
-
-    @property
-    def row_pairs(self) -> int:
-        """Places for pairs in a row."""
-        return 1 if self.layout == "padded" else max(1, self.row_tokens // 32)
-
-    @property
-    def row_labels(self) -> int:
-        """Places for LM labels in a row: enough for any one pair, and for half a row."""
-        return max(min(self.max_length, self.row_tokens), self.row_tokens // 2)
+    def packs(self) -> bool:
+        """Whether a row holds several pairs."""
+        return self.layout != "padded"

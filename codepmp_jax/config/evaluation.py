@@ -3,52 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge
 
 from codepmp_jax.cli.errors import require
-from codepmp_jax.config.base import Config, require_positive
+from codepmp_jax.config.base import Config, PositiveFloat, PositiveInt, Remedy
 
 
 @dataclasses.dataclass(frozen=True)
-class ResamplingConfig(Config):
-    """Intervals by the bootstrap over problems or pairs, and p-values by sign flips."""
+class ResamplingConfig(Config, section="resampling"):
+    """Confidence intervals by the bootstrap over problems or pairs, and p-values by sign flips."""
 
-    num_resamples: int = 1000
-    """Resamples of each."""
+    num_resamples: PositiveInt = 1000
+    """Number of bootstrap resamples, and of sign flips."""
     seed: int = 0
     """Seed of the resamples."""
 
-    def __post_init__(self) -> None:
-        require_positive("resampling.", self, "num_resamples")
-
 
 @dataclasses.dataclass(frozen=True)
-class VotesConfig(Config):
+class VotesConfig(Config, section="votes"):
     """Votes over the answers of N candidates, averaged over subsets of N."""
 
-    temperature: float = 1.0
-    """Of the softmax of rewards that weights the votes."""
-    num_draws: int = 1000
-    """Random subsets of N a problem, where there are more; where there are not, all of them are counted."""
+    temperature: Annotated[
+        PositiveFloat,
+        Remedy(
+            "the majority vote, which is the limit of an infinite temperature, is reported anyway"
+        ),
+    ] = 1.0
+    """Temperature of the softmax over rewards that weights the votes."""
+    num_draws: Annotated[
+        int, Ge(2), Remedy("give some hundreds; two are the fewest for a standard error")
+    ] = 1000
+    """Number of random subsets of N per problem. A problem with no more subsets than that uses all of them."""
     seed: int = 0
-    """Seed of the random subsets; a problem's are the same for every model."""
-
-    def __post_init__(self) -> None:
-        require(
-            math.isfinite(self.temperature) and self.temperature > 0,
-            "votes.temperature",
-            self.temperature,
-            "must be positive and finite",
-            "the majority vote, at an infinite temperature, is reported beside it",
-        )
-        require(
-            self.num_draws >= 2,
-            "votes.num_draws",
-            self.num_draws,
-            "must be at least 2, for a standard error",
-            "give some hundreds",
-        )
+    """Seed of the random subsets, which are the same for every model."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,13 +45,13 @@ class AccuracyConfig(Config):
     """Pairwise accuracy of scores."""
 
     pairs: str = "runs/pairs"
-    """The pairs that were scored: a folder of shards, or a JSONL or Parquet file."""
+    """The scored pairs: a folder of shards, or a JSONL or Parquet file."""
     scores: str = "runs/scores.jsonl"
-    """Their scores, by launch/evaluate.py score or by another program."""
+    """Scores of the pairs, written by launch/evaluate.py score or by another program."""
     output: str = "runs/accuracy"
-    """Folder that receives report.json, tables and plots."""
+    """Folder to write report.json, tables and plots to."""
     split: Literal["train", "heldout"] = "heldout"
-    """Split of a folder of shards."""
+    """Split to read from a folder of shards."""
     resampling: ResamplingConfig = ResamplingConfig()
 
 
@@ -71,11 +60,11 @@ class BestOfNConfig(Config):
     """Best-of-N of scores over judged candidates."""
 
     candidates: str = "runs/candidates.jsonl"
-    """Judged candidates, one problem a line."""
+    """Judged candidates, one problem per line."""
     scores: str = "runs/scores.jsonl"
-    """Their scores, by launch/evaluate.py score or by another program."""
+    """Scores of the candidates, written by launch/evaluate.py score or by another program."""
     output: str = "runs/best_of_n"
-    """Folder that receives report.json, tables and plots."""
+    """Folder to write report.json, tables and plots to."""
     votes: VotesConfig = VotesConfig()
     resampling: ResamplingConfig = ResamplingConfig()
 
@@ -85,15 +74,16 @@ class ReportConfig(Config):
     """Several models side by side."""
 
     inputs: tuple[str, ...] = ()
-    """Folders that accuracy and best-of-n wrote. Differences are taken to the first model."""
+    """Folders written by accuracy and best-of-n. Differences are relative to the first model."""
     names: tuple[str, ...] = ()
-    """What to call the model of each input; by default what its scores say of their model, or the input's
-    own name."""
+    """Display name of each input's model, in the order of the inputs. By default the model named in its scores, or the
+    input's folder name."""
     output: str = "runs/report"
-    """Folder that receives report.json, tables, plots and report.html."""
+    """Folder to write report.json, tables, plots and report.html to."""
     resampling: ResamplingConfig = ResamplingConfig()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(
             len(self.names) in (0, len(self.inputs)),
             "names",

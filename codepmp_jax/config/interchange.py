@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from codepmp_jax.config.base import Config, require_positive
+from codepmp_jax.config.base import Config, PositiveInt
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,16 +15,13 @@ class ImportConfig(Config):
     input: str = ""
     """JSONL (.jsonl, .jsonl.gz) or Parquet file, or a folder of them, read in the order of their names."""
     output: str = "runs/pairs"
-    """Folder that receives the pair shards."""
+    """Folder to write the pair shards to."""
     split: Literal["train", "heldout"] = "train"
-    """Split that the pairs become; both splits can be written into one folder, one after the other."""
-    records_per_shard: int = 100_000
-    """Pairs a shard; the last one holds the rest."""
+    """Split to write. Both splits can be written into one folder, one after the other."""
+    records_per_shard: PositiveInt = 100_000
+    """Pairs per shard; the last shard holds the rest."""
     skip_bad: bool = False
-    """Write malformed rows to rejects.jsonl and count them, instead of stopping at the first."""
-
-    def __post_init__(self) -> None:
-        require_positive("", self, "records_per_shard")
+    """Write malformed rows to rejects.jsonl and count them. By default the first one stops the import."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +31,6 @@ class ExportConfig(Config):
     input: str = "runs/pairs"
     """Folder of pair shards."""
     output: str = "pairs.parquet"
-    """File to write; its ending, .jsonl or .parquet, says the format."""
+    """File to write. Its suffix, .jsonl or .parquet, selects the format."""
     split: Literal["train", "heldout"] = "train"
     """Split to export."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import functools
 import importlib.util
 import json
 import pathlib
@@ -20,6 +21,7 @@ import pydantic
 import tyro
 
 from codepmp_jax.cli.errors import UserError
+from codepmp_jax.config.base import broken_rule
 
 ConfigT = TypeVar("ConfigT")
 
@@ -40,13 +42,14 @@ def from_json(config_type: type[ConfigT], value: Any, source: str) -> ConfigT:
     of the wrong type, or breaks a rule.
     """
     try:
-        return pydantic.TypeAdapter(config_type).validate_json(json.dumps(value), strict=True)
+        return _adapter(config_type).validate_json(json.dumps(value), strict=True)
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"]) or config_type.__name__
-        cause = first.get("ctx", {}).get("error")
-        said = str(cause) if cause else f"{path} = {first['input']!r}: {first['msg']}."
-        raise UserError(f"{source}: {said}") from error
+        raise UserError(f"{source}: {broken_rule(config_type, error)}") from error
+
+
+@functools.cache
+def _adapter(config_type: type[Any]) -> pydantic.TypeAdapter:
+    return pydantic.TypeAdapter(config_type)
 
 
 def flatten(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -9,13 +9,13 @@ from codepmp_jax.config.base import Config
 
 @dataclasses.dataclass(frozen=True)
 class QuickstartConfig(Config):
-    """From source code to a scored preference model, every stage once, at a small size."""
+    """From source code to a scored preference model: every stage once, at a small size."""
 
     input: str | None = None
-    """Folder of source files; the running interpreter's standard library if not given."""
+    """Folder of source files; by default the standard library of the running interpreter."""
     output: str = "runs/quickstart"
-    """Folder that receives everything. A run starts clean: what an earlier one left here is removed."""
+    """Folder to write everything to. Results of an earlier run in it are removed first."""
     num_steps: int | None = None
-    """Training steps; by default those of configs/pmp_tiny.py."""
+    """Number of training steps; by default as in configs/pmp_tiny.py."""
     seed: int = 0
     """Seed of every stage."""

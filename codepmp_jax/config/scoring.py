@@ -6,25 +6,21 @@ import dataclasses
 from typing import Literal
 
 from codepmp_jax.cli.errors import require
-from codepmp_jax.config.base import Config, require_positive
+from codepmp_jax.config.base import Config, PositiveInt
 from codepmp_jax.config.mesh import MeshConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class ScorerConfig(Config):
+class ScorerConfig(Config, section="scorer"):
     """How texts are scored."""
 
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Dtype of activations and matmuls; rewards are float32."""
-    batch_tokens: int | None = None
-    """Tokens computed at once (jax: by each device that rows are shared out to); by default 1024 on a CPU and
+    batch_tokens: PositiveInt | None = None
+    """Tokens computed at once (jax: per device that rows are distributed over); by default 1024 on a CPU and
     16384 elsewhere."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """PyTorch's device; `auto` takes a GPU where there is one. JAX takes what there is."""
-
-    def __post_init__(self) -> None:
-        if self.batch_tokens is not None:
-            require_positive("scorer.", self, "batch_tokens")
+    """PyTorch device; `auto` uses a GPU if there is one. JAX always uses the devices that it finds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,23 +28,25 @@ class ScoreConfig(Config):
     """Rewards of every candidate, or of both texts of every pair."""
 
     model: str = ""
-    """Hugging Face folder, as written by launch/convert.py (torch); training run (jax)."""
+    """Model to score with: a Hugging Face folder, as written by launch/convert.py (torch), or a training run (jax)."""
     backend: Literal["torch", "jax"] = "torch"
-    """PyTorch, from a converted folder; or JAX, on the devices of a pod, from a run's checkpoint."""
+    """`torch`: PyTorch, from a converted folder. `jax`: JAX, from a run's checkpoint, on one device or the devices of
+    a pod."""
     step: int | None = None
     """Step of the run's checkpoint (jax); by default the newest."""
     input: str = "runs/candidates.jsonl"
-    """Candidates (JSONL, a problem a line); or pairs: a folder of shards, or JSONL or Parquet in TRL's or
-    RewardBench's format."""
+    """Texts to score. Candidates: JSONL, one problem per line. Pairs: a folder of shards, or JSONL or Parquet in the
+    format of TRL or RewardBench."""
     split: Literal["train", "heldout"] = "heldout"
-    """Split of a folder of shards."""
+    """Split to read from a folder of shards."""
     output: str = "runs/scores.jsonl"
-    """JSONL file that receives the scores, a text a line."""
+    """JSONL file to write the scores to, one text per line."""
     scorer: ScorerConfig = ScorerConfig()
     mesh: MeshConfig = MeshConfig()
     """Layout of the devices (jax)."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(
             self.backend == "jax" or (self.step is None and self.mesh == MeshConfig()),
             "backend",

@@ -1,4 +1,4 @@
-"""Hugging Face folders to parameters and back, by one weight table per family.
+"""Hugging Face folders to parameters and back, by the weight table of each family.
 
-Enters: what knows both formats.
+Enters: code that reads or writes Hugging Face's files.
 """

@@ -1,10 +1,9 @@
 """The chat template that writes the rows of data.template.
 
-`apply_chat_template` of a user's and an assistant's message gives the text of a training row, and the tokens
-of one: the special tokens that the tokenizer puts around a text, and the EOS of data.append_eos, are in the
-template, for libraries tokenize its text without adding any. A system message stands before the first
-instruction, with an empty line between; several rounds are rows with an empty line between. Anything else
-raises an exception.
+`apply_chat_template` of a user's and an assistant's message returns the text and the tokens of a training row.
+The template includes the special tokens that the tokenizer puts around a text and the EOS of data.append_eos,
+because libraries tokenize its text without adding any. A system message precedes the first instruction, with an
+empty line between; several rounds are rows with an empty line between. Anything else raises an exception.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _TEMPLATE = """\
 {%- endfor -%}
 """
 
-# Texts on which the template's tokens are compared with training's.
+# Texts on which tokens by the template are compared with those of training.
 PROBES = (
     ("Add two numbers.", "def add(a, b):\n    return a + b\n"),
     (" {{ x }} {% raw %} <|im_end|>", "\n\n  ünïcode 日本語 \U0001f600\r\n\tend  "),
@@ -57,14 +56,14 @@ def _literal(text: str) -> str:
 
 
 def _around(tokenizer: Tokenizer) -> tuple[str, str]:
-    """The special tokens that the tokenizer puts before and after a text."""
+    """(special tokens that the tokenizer puts before a text, those after it)."""
     encoding = tokenizer.backend.encode("x", add_special_tokens=True)
     real = [i for i, special in enumerate(encoding.special_tokens_mask) if not special]
     return "".join(encoding.tokens[: real[0]]), "".join(encoding.tokens[real[-1] + 1 :])
 
 
 def make_template(tokenizer: Tokenizer, data: DataConfig) -> str:
-    """The Jinja template that writes the rows of `data` (see the module)."""
+    """The Jinja template that writes rows with data.template (see the module)."""
     head, tail = data.template.removesuffix("{response}").split("{prompt}")
     before, after = _around(tokenizer)
     condition = ""
@@ -72,7 +71,7 @@ def make_template(tokenizer: Tokenizer, data: DataConfig) -> str:
         tokenizer.require_eos()
         eos = tokenizer.special_tokens["eos_token"]
         if not after.endswith(eos):
-            # Training appends no second one either.
+            # Training does not append a second EOS either.
             condition = (
                 f" and not message['content'].endswith({_literal(eos)})" if not after else ""
             )
@@ -90,8 +89,8 @@ def make_template(tokenizer: Tokenizer, data: DataConfig) -> str:
 def is_exact(tokenizer: Tokenizer, data: DataConfig) -> bool:
     """Whether the tokenizer's chat template gives the tokens of training rows, on PROBES.
 
-    It cannot where the tokenizer treats the beginning of a text in another way than what follows a special
-    token (SentencePiece's dummy prefix).
+    It does not if the tokenizer treats the beginning of a text differently from text after a special token
+    (SentencePiece's dummy prefix).
     """
     for prompt, response in PROBES:
         rows = tokenizer.encode(

@@ -1,8 +1,8 @@
-"""A training run becomes a Hugging Face folder.
+"""Converts a training run to a Hugging Face folder.
 
-The folder opens with AutoModelForSequenceClassification (same rewards) and AutoModelForCausalLM (same
-logits): it holds `score.weight` and, where it is a matrix of its own, `lm_head.weight`. A causal LM's
-folder lacks the score head.
+The folder opens with AutoModelForSequenceClassification (same rewards) and AutoModelForCausalLM (same logits): it
+holds `score.weight` and, unless embeddings are tied, `lm_head.weight`. The folder of a causal LM lacks the score
+head.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from codepmp_jax.checkpoint.checkpointer import Checkpointer
 from codepmp_jax.cli.errors import require
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import ConvertConfig, TrainConfig, presets
-from codepmp_jax.conversion import model_card, tokenizer_files
-from codepmp_jax.conversion.families import FAMILIES
+from codepmp_jax.conversion import model_card, tokenizer_files, weights
+from codepmp_jax.conversion.hf_config import hf_config
 from codepmp_jax.conversion.tensors import Tensor, write_tensors
-from codepmp_jax.conversion.weights import Weight, leaf
+from codepmp_jax.families import FAMILIES
+from codepmp_jax.families.weights import Weight
 from codepmp_jax.files import storage
 from codepmp_jax.files.json_files import write_json
 from codepmp_jax.models.preference import Params, abstract_params
@@ -35,9 +36,9 @@ from codepmp_jax.text.tokenization import Tokenizer
 
 logger = logging.getLogger("codepmp_jax")
 
-# Of float32, what is read of a weight at a time: 512 MiB.
+# Elements of a weight that are read at a time: 512 MiB of float32.
 _BLOCK_ELEMENTS = 2**27
-# Pairs that tell whether a run was trained on conversations.
+# Pairs that are read to see whether a run was trained on conversations.
 _PEEKED_PAIRS = 64
 
 
@@ -50,7 +51,7 @@ def _open_run(run: str, step: int | None) -> tuple[Checkpointer, int, TrainConfi
 
 
 def load_run(run: str, step: int | None) -> tuple[TrainConfig, int, Params]:
-    """(config, step, parameters on one CPU device) of a run's checkpoint, the newest by default."""
+    """(config, step, parameters on one CPU device) of a run's checkpoint, by default the newest."""
     checkpointer, found, config = _open_run(run, step)
     _, shapes, _ = abstract_params(config.model)
     device = SingleDeviceSharding(jax.devices("cpu")[0])
@@ -61,33 +62,33 @@ def load_run(run: str, step: int | None) -> tuple[TrainConfig, int, Params]:
 
 
 def _blocks(weight: Weight, array: Any, layer: int | None) -> Iterator[np.ndarray]:
-    """The rows of Hugging Face's tensor of a weight (of a layer), as many as _BLOCK_ELEMENTS at a time."""
+    """The rows of a weight's (or one layer's) tensor at Hugging Face, up to _BLOCK_ELEMENTS at a time."""
     at = () if layer is None else (layer,)
-    for index in weight.blocks(array.shape[len(at) :], _BLOCK_ELEMENTS):
-        yield weight.to_hf(np.asarray(array[(*at, *index)]))
+    for index in weights.blocks(weight, array.shape[len(at) :], _BLOCK_ELEMENTS):
+        yield weights.to_hf(weight, np.asarray(array[(*at, *index)]))
 
 
 def plan_tensors(config: TrainConfig, params: Any, with_score: bool = True) -> list[Tensor]:
-    """Every weight by Hugging Face's name, with or without the score head; nothing is read of `params`.
+    """Every weight by Hugging Face's name, with or without the score head; reads nothing yet.
 
     `params` is a tree of arrays, in memory or stored (param_store).
     """
     tensors = []
-    for weight in FAMILIES[config.model.family].WEIGHTS:
+    for weight in FAMILIES[config.model.family].weights:
         if config.model.tie_embeddings and weight.path.startswith("lm_head"):
             continue
         if weight.path.startswith("score") and not with_score:
             continue
-        array = leaf(params, weight.path)
+        array = weights.leaf(params, weight.path)
         shape = tuple(array.shape)
         if weight.is_stacked:
             for layer in range(shape[0]):
                 name = weight.name.format(layer=layer)
                 blocks = _blocks(weight, array, layer)
-                tensors.append(Tensor(name, weight.hf_shape(shape[1:]), blocks))
+                tensors.append(Tensor(name, weights.hf_shape(weight, shape[1:]), blocks))
         else:
             blocks = _blocks(weight, array, None)
-            tensors.append(Tensor(weight.name, weight.hf_shape(shape), blocks))
+            tensors.append(Tensor(weight.name, weights.hf_shape(weight, shape), blocks))
     return tensors
 
 
@@ -100,7 +101,7 @@ def hf_tensors(
 
 
 def _shown(tensors: list[Tensor]) -> Iterator[Tensor]:
-    """The same tensors, whose blocks move a progress bar by the parameters that they hold."""
+    """The same tensors, whose blocks advance a progress bar by their number of parameters."""
     total = sum(int(np.prod(tensor.shape)) for tensor in tensors)
     bar = progress(total=total, desc="convert", unit="param", unit_scale=True)
 
@@ -118,13 +119,13 @@ def _shown(tensors: list[Tensor]) -> Iterator[Tensor]:
 def form_of_data(chat_template: str, config: TrainConfig) -> str:
     """`text` or `conversation`: what the run's pairs are (see ConvertConfig.chat_template).
 
-    Raises UserError where `auto` finds both kinds.
+    Raises UserError if `auto` finds both kinds.
     """
     if chat_template != "auto":
         return chat_template
     source = config.data.input
     if not (storage.to_path(source) / MANIFEST).is_file():
-        logger.info("chat template: of text, for the run's pairs are not at hand (%s)", source)
+        logger.info("chat template: for text, since the run's pairs are not found at %s", source)
         return "text"
     pairs = ShardedDataset(source, PreferencePair, "train", False, only=0)
     first = [pair.is_conversation for pair in itertools.islice(pairs, _PEEKED_PAIRS)]
@@ -132,14 +133,14 @@ def form_of_data(chat_template: str, config: TrainConfig) -> str:
         len(set(first)) < 2,
         "chat_template",
         chat_template,
-        f"cannot be told from {source}, which holds both texts and conversations",
+        f"is ambiguous: {source} holds both texts and conversations",
         "give --chat-template text or --chat-template conversation",
     )
     return "conversation" if any(first) else "text"
 
 
 def require_local(path: str, value: str) -> pathlib.Path:
-    """The folder to write. Raises UserError where it is in a bucket, where it could not appear as a whole."""
+    """The folder to write. Raises UserError if it is in a bucket, which cannot rename a folder."""
     require(
         not storage.is_bucket(value),
         path,
@@ -168,9 +169,9 @@ Check = Callable[[pathlib.Path, TrainConfig, Callable[[], Params]], None]
 def to_hf(convert: ConvertConfig, check: Check | None = None) -> pathlib.Path:
     """Writes the Hugging Face folder of a run, whole or not at all; returns it.
 
-    A block of a weight at a time is in memory, not the model. `check` sees the written folder before it
-    gets its name, with the run's config and what loads its parameters, and may raise. Raises UserError where
-    the run has no such checkpoint, or the folder exists and was not written by this function.
+    Holds a block of a weight in memory at a time, not the model. `check` is called with the written folder before
+    it is renamed, the run's config and a function that loads its parameters, and may raise. Raises UserError if the
+    run has no such checkpoint, or the folder exists and was not written by this function.
     """
     for name, value in (("run", convert.run), ("output", convert.output)):
         require(value != "", name, value, "must be given", f"add --{name} FOLDER")
@@ -190,7 +191,13 @@ def to_hf(convert: ConvertConfig, check: Check | None = None) -> pathlib.Path:
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    with_score = convert.heads == "both" or (convert.heads == "auto" and config.loss.rm_coef > 0)
+    with_score = convert.heads == "both" or (convert.heads == "auto" and config.loss.trains_rewards)
+    if config.model.heads:
+        logger.warning(
+            "%s: heads left out, as Hugging Face has no place for them: %s",
+            convert.run,
+            ", ".join(dict(config.model.heads)),
+        )
     tensors = plan_tensors(config, params, with_score)
     _require_room(partial, sum(int(np.prod(tensor.shape)) for tensor in tensors), convert.dtype)
     with storage.storage_errors(partial, "written"):
@@ -217,13 +224,15 @@ def to_hf(convert: ConvertConfig, check: Check | None = None) -> pathlib.Path:
 def _hf_config(
     convert: ConvertConfig, config: TrainConfig, tokenizer: Tokenizer, with_score: bool
 ) -> dict[str, Any]:
-    hf: dict[str, Any] = FAMILIES[config.model.family].hf_config(
-        config.model, config.data.max_length
-    )
+    hf = hf_config(config.model, config.data.max_length)
     if with_score:
-        # One label of a regression: pipelines and vLLM then give the reward itself, not its sigmoid.
-        hf |= {"num_labels": 1, "id2label": {"0": "reward"}, "label2id": {"reward": 0}}
-        hf |= {"problem_type": "regression"}
+        # One label of a regression: pipelines and vLLM then return the reward itself, not its sigmoid.
+        hf |= {
+            "num_labels": 1,
+            "id2label": {"0": "reward"},
+            "label2id": {"reward": 0},
+            "problem_type": "regression",
+        }
     else:
         (architecture,) = hf["architectures"]
         hf["architectures"] = [architecture.replace("SequenceClassification", "CausalLM")]

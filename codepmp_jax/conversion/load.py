@@ -1,10 +1,9 @@
-"""`--model.init-from`: a Hugging Face folder, a hub name or a training run becomes parameters."""
+"""`--model.init-from`: loads parameters from a Hugging Face folder, a hub name or a training run."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import logging
 import pathlib
 from collections.abc import Callable
@@ -18,16 +17,19 @@ from codepmp_jax.checkpoint.checkpointer import Checkpointer
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import ModelConfig, TrainConfig, presets
-from codepmp_jax.conversion.families import FAMILIES
+from codepmp_jax.conversion import weights
+from codepmp_jax.conversion.hf_config import model_config, read_hf_config
 from codepmp_jax.conversion.tensors import Tensors
-from codepmp_jax.conversion.weights import Index, Weight, bounded, leaf, nested
+from codepmp_jax.conversion.weights import Index, bounded, leaf, nested
+from codepmp_jax.families import FAMILIES
+from codepmp_jax.families.weights import Weight
 from codepmp_jax.files import storage
 from codepmp_jax.models.preference import Params
 
 logger = logging.getLogger("codepmp_jax")
 
 Read = Callable[[Index], np.ndarray]
-"""Gives the part of an array of ours at an index (start and stop of every dim), in float32."""
+"""Reads the part of a parameter at an index (start and stop of every dim), in float32."""
 
 
 def is_run(source: str) -> bool:
@@ -38,7 +40,7 @@ def is_run(source: str) -> bool:
 def find_folder(source: str, setting: str = "model.init_from") -> pathlib.Path:
     """The local folder of `source`; a hub name is downloaded (config, tokenizer and safetensors).
 
-    Raises UserError where there is neither, naming the setting.
+    Raises UserError naming the setting if there is neither.
     """
     require(
         not storage.is_bucket(source),
@@ -60,29 +62,8 @@ def find_folder(source: str, setting: str = "model.init_from") -> pathlib.Path:
         ) from error
 
 
-def read_hf_config(folder: pathlib.Path) -> dict[str, Any]:
-    """A Hugging Face folder's config.json. Raises UserError where it is no JSON of a known family."""
-    path = folder / "config.json"
-    if not path.is_file():
-        raise UserError(
-            f"{path}: no such file. Remedy: give a Hugging Face folder or a training run."
-        )
-    try:
-        hf = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not JSON ({error}). Remedy: copy the folder again.") from error
-    require(
-        hf.get("model_type") in FAMILIES,
-        f"{path}: model_type",
-        hf.get("model_type"),
-        f"must be one of {', '.join(FAMILIES)}",
-        "take a model of a known family",
-    )
-    return hf
-
-
 def resolve(config: TrainConfig) -> TrainConfig:
-    """The config with the dimensions, and the tokenizer where none was named, of model.init_from."""
+    """The config with the dimensions of model.init_from, and its tokenizer if the config names none."""
     source = config.model.init_from
     if source is None:
         return config
@@ -96,13 +77,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
     else:
         folder = find_folder(source)
         hf = read_hf_config(folder)
-        path = folder / "config.json"
-        try:
-            model = FAMILIES[hf["model_type"]].model_config(hf, config.model, str(path))
-        except KeyError as error:
-            raise UserError(
-                f"{path}: lacks {error}. Remedy: take a complete config.json."
-            ) from error
+        model = model_config(hf, config.model, str(folder / "config.json"))
         model = dataclasses.replace(model, init_from=str(folder))
         tokenizer = str(folder) if (folder / "tokenizer.json").is_file() else "embedded"
     changed = [
@@ -122,22 +97,28 @@ def resolve(config: TrainConfig) -> TrainConfig:
 
 
 def _read_stacked(tensors: Tensors, weight: Weight, shape: tuple[int, ...], index: Index) -> Any:
-    """A part of our array of a weight of all layers."""
+    """A part of the parameter that stacks a weight of all layers."""
     layers, *part = index
     array = np.empty([each.stop - each.start for each in index], np.float32)
     for i, layer in enumerate(range(layers.start, layers.stop)):
         read = functools.partial(tensors.read, weight.name.format(layer=layer))
-        array[i] = weight.read_part(read, tuple(part), shape[1:])
+        array[i] = weights.read_part(weight, read, tuple(part), shape[1:])
     return array
+
+
+def _read_single(tensors: Tensors, weight: Weight, shape: tuple[int, ...], index: Index) -> Any:
+    """A part of the parameter of a weight outside the layers."""
+    read = functools.partial(tensors.read, weight.name)
+    return weights.read_part(weight, read, index, shape)
 
 
 def open_folder(config: ModelConfig, shapes: Params, seed: int) -> dict[str, Read]:
     """How to read each parameter of a model from the Hugging Face folder config.init_from, by path.
 
-    An LM head that the folder lacks starts as the embedding's transpose (the base model's own, where
-    it ties them; arXiv 2410.02229); a score head that it lacks is drawn from N(0, score_init_std^2).
-    Both are logged, and so are tensors that the model has no place for. Raises UserError where the
-    folder lacks another tensor, or one has not the shape that config.json says, before any is read.
+    If the folder lacks an LM head, it starts as the embedding's transpose (which is the base model's, if tied;
+    arXiv 2410.02229); if it lacks a score head, that is drawn from N(0, score_init_std^2). Both are logged, as are
+    tensors that the model does not use. Raises UserError if another tensor is missing or its shape contradicts
+    config.json, before any is read.
     """
     folder = pathlib.Path(str(config.init_from))
     tensors = Tensors(folder)
@@ -151,7 +132,7 @@ def open_folder(config: ModelConfig, shapes: Params, seed: int) -> dict[str, Rea
     )
     reads: dict[str, Read] = {}
     used = {"lm_head.weight"}
-    for weight in FAMILIES[config.family].WEIGHTS:
+    for weight in FAMILIES[config.family].weights:
         if config.tie_embeddings and weight.path.startswith("lm_head"):
             continue
         shape = tuple(leaf(shapes, weight.path).shape)
@@ -168,22 +149,20 @@ def open_folder(config: ModelConfig, shapes: Params, seed: int) -> dict[str, Rea
         elif weight.is_stacked:
             names = [weight.name.format(layer=layer) for layer in range(shape[0])]
             for name in names:
-                tensors.check(name, weight.hf_shape(shape[1:]))
+                tensors.check(name, weights.hf_shape(weight, shape[1:]))
             used.update(names)
             reads[weight.path] = functools.partial(_read_stacked, tensors, weight, shape)
         else:
-            tensors.check(weight.name, weight.hf_shape(shape))
+            tensors.check(weight.name, weights.hf_shape(weight, shape))
             used.add(weight.name)
-            read = functools.partial(tensors.read, weight.name)
-            reads[weight.path] = functools.partial(
-                lambda weight, read, shape, index: weight.read_part(read, index, shape),
-                *(weight, read, shape),
-            )
+            reads[weight.path] = functools.partial(_read_single, tensors, weight, shape)
     unused = sorted(set(tensors) - used)
     if unused:
         logger.warning(
             "%s: %d tensors have no place in the model and are left out: %s",
-            *(folder, len(unused), ", ".join(unused)),
+            folder,
+            len(unused),
+            ", ".join(unused),
         )
     return reads
 
@@ -191,32 +170,47 @@ def open_folder(config: ModelConfig, shapes: Params, seed: int) -> dict[str, Rea
 def load_folder(config: ModelConfig, abstract: Params, seed: int) -> Params:
     """Parameters from the Hugging Face folder config.init_from, placed as `abstract` says.
 
-    Of each weight a host reads what its devices hold, and no more is in its memory (see open_folder).
+    A host reads only the parts that its devices hold (see open_folder).
     """
     reads = open_folder(config, abstract, seed)
     folder = pathlib.Path(str(config.init_from))
     arrays = {}
     for path, read in progress(reads.items(), desc=f"load {folder.name}", unit="weight"):
         target = leaf(abstract, path)
-        # Devices that hold copies of a part share what was read for the first.
+        # A part that several devices hold is read once.
         held: dict[Any, np.ndarray] = {}
 
         def part(index: Any, read=read, held=held, shape=target.shape) -> np.ndarray:
-            where = bounded(index, shape)
-            key = tuple((each.start, each.stop) for each in where)
+            bounds = bounded(index, shape)
+            key = tuple((each.start, each.stop) for each in bounds)
             if key not in held:
-                held[key] = read(where)
+                held[key] = read(bounds)
             return held[key]
 
         arrays[path] = jax.make_array_from_callback(target.shape, target.sharding, part)
     return nested(arrays)
 
 
+def _restore(run: str, abstract: Params) -> Params:
+    """The newest parameters of a run, without the heads of `abstract` that its model lacks."""
+    checkpointer = Checkpointer(run)
+    saved = presets.from_json(TrainConfig, checkpointer.restore_config(), run)
+    heads = {
+        name: head
+        for name, head in abstract.get("heads", {}).items()
+        if name in dict(saved.model.heads)
+    }
+    return checkpointer.restore_params(
+        {name: tree for name, tree in abstract.items() if name != "heads"}
+        | ({"heads": heads} if heads else {})
+    )
+
+
 def params_loader(config: TrainConfig) -> Callable[[Params], Params] | None:
-    """What fills a new run's parameters from model.init_from of a resolved config; None for random."""
+    """Loads a new run's parameters from model.init_from of a resolved config; None if they are random."""
     source = config.model.init_from
     if source is None:
         return None
     if is_run(source):
-        return lambda abstract: Checkpointer(source).restore_params(abstract)
+        return lambda abstract: _restore(source, abstract)
     return lambda abstract: load_folder(config.model, abstract, config.seed)

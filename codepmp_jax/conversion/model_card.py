@@ -1,4 +1,4 @@
-"""The README.md of a Hugging Face folder: what the model is, how its texts are formed, how it is scored."""
+"""The README.md of a Hugging Face folder: the model, the format of its texts, how to use it, its metrics."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BEST = "eval_accuracy"
 
 
 def _rows(run: str, step: int) -> list[dict[str, Any]]:
-    """The run's metrics up to a step; none where the run has no file of them."""
+    """The run's metrics up to a step; empty if the run has no metrics.jsonl."""
     path = storage.to_path(run) / "metrics.jsonl"
     if not path.is_file():
         return []
@@ -33,9 +33,9 @@ def _rows(run: str, step: int) -> list[dict[str, Any]]:
 
 
 def base_model(source: str | None) -> str | None:
-    """The hub name at the beginning of what a run was trained from (model.init_from); None if unknown.
+    """The hub name from which the chain of model.init_from started; None if unknown.
 
-    Runs and folders that lie between are followed by the configs that they keep.
+    Runs and folders in between are followed by their saved configs.
     """
     seen = set()
     while source is not None and source not in seen:
@@ -123,7 +123,7 @@ def _texts(config: TrainConfig, form: str) -> str:
 def write(
     convert: ConvertConfig, config: TrainConfig, step: int, form: str, with_score: bool
 ) -> str:
-    """The card of a run's checkpoint; `form` is what its texts are, `text` or `conversation`."""
+    """The card of a run's checkpoint; `form` is `text` or `conversation`, what its texts are."""
     base = base_model(config.model.init_from)
     header = ModelCardData(
         library_name="transformers",
@@ -145,7 +145,7 @@ def write(
 # {pathlib.Path(convert.run).resolve().name}, step {step}
 
 A {model.family} {kind} in {convert.dtype}, trained {started} with codepmp_jax: preference model pretraining
-([CodePMP](https://arxiv.org/abs/2410.02229)), pair loss x {config.loss.rm_coef:g} + LM loss x {config.loss.lm_coef:g}.
+([CodePMP](https://arxiv.org/abs/2410.02229)), {config.loss.summary}.
 
 ## Texts
 

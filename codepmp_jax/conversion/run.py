@@ -1,4 +1,4 @@
-"""A Hugging Face folder becomes a training run, whose hosts each restore their part of the parameters."""
+"""Converts a Hugging Face folder to a training run, from which each host restores its part of the parameters."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from codepmp_jax.text.tokenization import Tokenizer
 
 
 def _saved_config(folder: pathlib.Path) -> TrainConfig:
-    """The config of the run that a folder was converted from; the defaults for one from elsewhere."""
+    """The config of the run that a folder was converted from; the defaults if it was not."""
     path = folder / "codepmp_jax.json"
     if not path.is_file():
         return TrainConfig()
@@ -39,9 +39,8 @@ def _saved_config(folder: pathlib.Path) -> TrainConfig:
 def from_hf(convert: FromHfConfig) -> pathlib.Path:
     """Writes a training run with the folder's parameters as checkpoint 0, whole or not at all; returns it.
 
-    The run has no optimizer state: `--model.init-from` starts from it. A piece of a weight at a time is in
-    memory, not the model. Raises UserError where the folder is incomplete or of no known family, or the
-    output exists.
+    The run has no optimizer state; start from it by `--model.init-from`. Holds a piece of a weight in memory at a
+    time, not the model. Raises UserError if the folder is incomplete or of an unknown family, or the output exists.
     """
     for name, value in (("input", convert.input), ("output", convert.output)):
         require(value != "", name, value, "must be given", f"add --{name} FOLDER")
@@ -60,6 +59,7 @@ def from_hf(convert: FromHfConfig) -> pathlib.Path:
     model = dataclasses.replace(
         config.model,
         init_from=str(folder),
+        heads=(),
         tie_embeddings=convert.tie_embeddings,
         score_init_std=convert.score_init_std,
     )

@@ -1,4 +1,4 @@
-"""The safetensors of a Hugging Face folder: read by name and part, and written block by block."""
+"""The safetensors of a Hugging Face folder: reads parts of tensors by name, writes tensors block by block."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from codepmp_jax.files.json_files import write_json
 
 INDEX = "model.safetensors.index.json"
 _MAX_FILE_BYTES = 5 * 10**9
-# By numpy's names: what a safetensors header calls the dtypes that are written.
+# The dtypes that are written: numpy's name -> name in a safetensors header.
 _WRITTEN = {"float32": "F32", "bfloat16": "BF16"}
 _READ = ("F64", "F32", "F16", "BF16")
 
 
 class Tensors:
-    """The tensors of a Hugging Face folder, by name; nothing is read before it is asked for."""
+    """The tensors of a Hugging Face folder, by name; each is read on demand."""
 
     def __init__(self, folder: pathlib.Path):
-        """Reads the index. Raises UserError where the folder has no safetensors, or not all of its index."""
+        """Reads the index. Raises UserError if there are no safetensors, or files of the index are missing."""
         self.folder = folder
         index = folder / INDEX
         if index.is_file():
@@ -79,7 +79,7 @@ class Tensors:
         return found
 
     def check(self, name: str, shape: tuple[int, ...]) -> None:
-        """Raises UserError where the tensor is missing, not of `shape`, or not of floats."""
+        """Raises UserError if the tensor is missing, not of `shape`, or not of floats."""
         if name not in self or name not in self._headers:
             raise UserError(
                 f"{self.folder}: lacks the tensor {name!r}. Remedy: take a complete folder."
@@ -101,7 +101,7 @@ class Tensors:
         )
 
     def read(self, name: str, index: Index) -> np.ndarray:
-        """A part of a tensor that has been checked, in float32."""
+        """A part of a tensor, in float32; call `check` first."""
         with self._open(self._files[name]) as file:
             return np.asarray(file.get_slice(name)[index]).astype(np.float32)
 
@@ -126,7 +126,7 @@ class Tensor(NamedTuple):
 
 
 def plan_files(tensors: Sequence[Tensor], itemsize: int) -> list[list[Tensor]]:
-    """The tensors of each file, in order; at most _MAX_FILE_BYTES a file, but one tensor at the least."""
+    """The tensors of each file, in order: at most _MAX_FILE_BYTES a file, but at least one tensor."""
     files: list[list[Tensor]] = []
     size = 0
     for tensor in tensors:
@@ -140,9 +140,9 @@ def plan_files(tensors: Sequence[Tensor], itemsize: int) -> list[list[Tensor]]:
 
 
 def write_tensors(folder: pathlib.Path, tensors: Sequence[Tensor], dtype: str) -> None:
-    """Writes tensors in `dtype` (float32 or bfloat16) as safetensors, and their index if they are several.
+    """Writes tensors in `dtype` (float32 or bfloat16) as safetensors, and an index if there are several files.
 
-    A block at a time is in memory.
+    Holds one block in memory at a time.
     """
     numpy_dtype = np.dtype(getattr(ml_dtypes, dtype, dtype))
     files = plan_files(tensors, numpy_dtype.itemsize)
@@ -161,10 +161,10 @@ def write_tensors(folder: pathlib.Path, tensors: Sequence[Tensor], dtype: str) -
 def _write_file(
     path: pathlib.Path, tensors: Sequence[Tensor], dtype: str, numpy_dtype: np.dtype
 ) -> int:
-    """Writes one file, to its last byte on the disk; the bytes of its tensors.
+    """Writes one file and syncs it to disk; returns the number of bytes of its tensors.
 
-    The safetensors library writes tensors that are in memory only. The format: the header's length (8
-    bytes), the header, the tensors one after the other.
+    The safetensors library can only write tensors that are in memory. The format: the header's length (8 bytes),
+    the header, the tensors one after the other (https://huggingface.co/docs/safetensors).
     """
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0

@@ -1,4 +1,4 @@
-"""The tokenizer of a Hugging Face folder: other programs get training's tokens from it."""
+"""Writes the tokenizer of a Hugging Face folder, so that other programs get the tokens of training."""
 
 from __future__ import annotations
 
@@ -10,17 +10,12 @@ from typing import Any
 
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.conversion.chat_template import is_exact, make_template
+from codepmp_jax.families import FAMILIES
 from codepmp_jax.files.json_files import write_json
 from codepmp_jax.text.tokenization import Tokenizer
 
 logger = logging.getLogger("codepmp_jax")
 
-# From transformers 5 on, AutoTokenizer reads of a qwen2 folder the vocabulary and the merges only, and splits
-# words as Qwen2's own tokenizer does, whatever tokenizer.json says.
-_QWEN2_SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 _CODE = '''\
 """Lets AutoTokenizer read tokenizer.json as it is."""
 
@@ -28,27 +23,30 @@ from transformers import PreTrainedTokenizerFast
 
 
 class WholeTokenizer(PreTrainedTokenizerFast):
-    """Of a model type to which AutoTokenizer gives a tokenizer of its own."""
+    """For a model type to which AutoTokenizer assigns a tokenizer class that ignores parts of tokenizer.json."""
 '''
 
 
-def _is_qwen2s_own(tokenizer: Tokenizer) -> bool:
+def _splits_by(tokenizer: Tokenizer, pattern: str) -> bool:
+    """Whether tokenizer.json normalises by NFC and then splits words by the regex `pattern`."""
     definition = json.loads(tokenizer.definition)
     steps = (definition.get("pre_tokenizer") or {}).get("pretokenizers") or [{}]
     normalizer = definition.get("normalizer") or {}
-    return normalizer.get("type") == "NFC" and steps[0].get("pattern") == {"Regex": _QWEN2_SPLIT}
+    return normalizer.get("type") == "NFC" and steps[0].get("pattern") == {"Regex": pattern}
 
 
 def write(folder: pathlib.Path, tokenizer: Tokenizer, config: TrainConfig, form: str) -> None:
-    """Writes the tokenizer's files. `form`: whether the chat template is data.template's (`text`) or the
-    tokenizer's own (`conversation`)."""
-    # Flags that would have transformers put other special tokens around a text than tokenizer.json.
+    """Writes the tokenizer's files.
+
+    `form` is `text` if the chat template is made from data.template, `conversation` if it is the tokenizer's own.
+    """
+    # Without flags that make transformers add other special tokens around a text than tokenizer.json does.
     settings: dict[str, Any] = {
         name: value
         for name, value in tokenizer.settings.items()
         if name not in ("add_bos_token", "add_eos_token", "chat_template", "auto_map")
     }
-    # Else transformers 4 gives token types too, which decoders do not take.
+    # Otherwise transformers 4 returns token types too, which decoders do not accept.
     settings["model_input_names"] = ["input_ids", "attention_mask"]
     template = tokenizer.chat_template
     if form == "text":
@@ -60,8 +58,9 @@ def write(folder: pathlib.Path, tokenizer: Tokenizer, config: TrainConfig, form:
             "a row with tokenizer(text)"
         )
     tokenizer.save(folder)
-    if config.model.family == "qwen2" and not _is_qwen2s_own(tokenizer):
-        # The entry alone has AutoTokenizer keep to tokenizer_class; the code is for trust_remote_code.
+    split = FAMILIES[config.model.family].tokenizer_split
+    if split is not None and not _splits_by(tokenizer, split):
+        # The entry alone makes AutoTokenizer use tokenizer_class; the code is for trust_remote_code.
         path = folder / "tokenizer_config.json"
         saved = json.loads(path.read_text(encoding="utf-8"))
         saved |= {

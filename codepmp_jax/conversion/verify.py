@@ -1,4 +1,4 @@
-"""Does the converted folder compute in PyTorch what the run computes in JAX?"""
+"""Checks that a converted folder computes in PyTorch what the run computes in JAX."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.cli.progress import progress
-from codepmp_jax.config import TrainConfig
+from codepmp_jax.config import DataConfig, ModelConfig
 from codepmp_jax.conversion.tensors import Tensors
 from codepmp_jax.models.preference import (
     Params,
@@ -37,17 +37,17 @@ SAMPLES = (
     "class Stack:\n    def __init__(self):\n        self.items = []\n" * 5,
 )
 
-# Largest error over largest value; float32 sums in another order differ by less.
+# Largest error over largest value; sums of float32 in another order differ by less than 1e-4.
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """How the texts are given to PyTorch."""
+    """How the texts are batched for PyTorch."""
 
     batch_size: int
     side: str
-    """Padded on the `left` or on the `right`."""
+    """Side of the padding, `left` or `right`."""
     pad_id: int
 
     def __str__(self) -> str:
@@ -61,7 +61,7 @@ class Error:
     value: float
     case: Case
     text: int
-    """Number of the text."""
+    """Index of the text."""
 
     def __str__(self) -> str:
         return f"{self.value:.1e} (text {self.text}, {self.case})"
@@ -80,30 +80,30 @@ class Verification:
         return ", ".join(f"{error.value:.1e} ({name})" for name, error in found.items() if error)
 
 
-def make_rows(tokenizer: Tokenizer, config: TrainConfig) -> list[Int[np.ndarray, " _"]]:
-    """The samples' tokens as training forms them, and one text with an EOS, if there is one, inside it."""
+def make_rows(tokenizer: Tokenizer, data: DataConfig) -> list[Int[np.ndarray, " _"]]:
+    """The samples' tokens as in training, and a text with an EOS inside it if the tokenizer has one."""
     texts = [Text(sample, 0) for sample in SAMPLES]
     rows = [
-        encoded.tokens[: config.data.max_length]
-        for encoded in tokenizer.encode(texts, append_eos=config.data.append_eos)
+        encoded.tokens[: data.max_length]
+        for encoded in tokenizer.encode(texts, append_eos=data.append_eos)
     ]
     if tokenizer.eos_id is not None:
         end = np.array([tokenizer.eos_id], np.int32)
-        rows.append(np.concatenate([rows[0], end, rows[1]])[-config.data.max_length :])
+        rows.append(np.concatenate([rows[0], end, rows[1]])[-data.max_length :])
     return rows
 
 
-def cases(num_rows: int, tokenizer: Tokenizer, config: TrainConfig) -> list[Case]:
-    """Every batch size on either side, and all texts at once padded with EOS.
+def cases(num_rows: int, tokenizer: Tokenizer, data: DataConfig) -> list[Case]:
+    """Every batch size on either side, and all texts in one batch padded with EOS.
 
-    Texts that end in EOS are not padded with it: where they end could not be told then.
+    The last is left out if texts end in EOS, since padding could not be distinguished from their end.
     """
     found = [
         Case(size, side, tokenizer.pad_id)
         for side in ("right", "left")
         for size in range(1, num_rows + 1)
     ]
-    if tokenizer.eos_id not in (None, tokenizer.pad_id) and not config.data.append_eos:
+    if tokenizer.eos_id not in (None, tokenizer.pad_id) and not data.append_eos:
         found += [Case(num_rows, side, tokenizer.eos_id) for side in ("right", "left")]
     return found
 
@@ -122,7 +122,7 @@ def pad(
 
 
 class _Comparison:
-    """The largest error so far against values [...] of each text."""
+    """The largest error so far against the values [...] of each text."""
 
     def __init__(self, ours: list[np.ndarray]):
         self._ours = ours
@@ -131,16 +131,16 @@ class _Comparison:
 
     def add(self, case: Case, text: int, theirs: np.ndarray) -> None:
         value = float(np.max(np.abs(self._ours[text] - theirs))) / self._scale
-        # NaN is the worst that can be.
+        # NaN counts as the largest error.
         if self.worst is None or not value <= self.worst.value:
             self.worst = Error(value, case, text)
 
 
 def _ours(
-    config: TrainConfig, load: Callable[[], Params], rows: list[np.ndarray], pad_id: int
+    config: ModelConfig, load: Callable[[], Params], rows: list[np.ndarray], pad_id: int
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """(reward [1], logits [L V]) of each row, by JAX in float32."""
-    reference = dataclasses.replace(config.model, compute_dtype="float32", attention="xla")
+    reference = dataclasses.replace(config, compute_dtype="float32", attention="xla")
     graph, _, _ = abstract_params(reference)
     model = nnx.merge(graph, load())
     tokens, mask = pad(rows, "right", pad_id)
@@ -151,7 +151,7 @@ def _ours(
 
 
 def _theirs(model: Any, rows: list[np.ndarray], case: Case) -> Iterator[tuple[int, np.ndarray]]:
-    """(number of the row, PyTorch's logits of it: of each token, or of the text)."""
+    """(index of the row, its logits in PyTorch: for each token, or one for the text)."""
     model.config.pad_token_id = case.pad_id
     for start in range(0, len(rows), case.batch_size):
         batch = rows[start : start + case.batch_size]
@@ -166,28 +166,31 @@ def _theirs(model: Any, rows: list[np.ndarray], case: Case) -> Iterator[tuple[in
 
 
 def verify(
-    folder: pathlib.Path, config: TrainConfig, load: Callable[[], Params], dtype: str
+    folder: pathlib.Path,
+    model: ModelConfig,
+    data: DataConfig,
+    load: Callable[[], Params],
+    dtype: str,
 ) -> Verification:
-    """Compares rewards, where there are any, and logits of a Hugging Face folder with those of the
-    run's parameters, in float32, over texts of several lengths and all `cases`.
+    """Compares rewards, if there is a score head, and logits of a Hugging Face folder with those of the run's
+    parameters, in float32, over texts of several lengths and all `cases`.
 
-    JAX's model and PyTorch's two are in memory one after the other; `load` gives the parameters. Raises
-    UserError naming the worst case where they differ by more than TOLERANCE of `dtype`, in which the folder
-    was written.
+    `load` returns the run's parameters. Only one model is in memory at a time. Raises UserError naming the worst
+    case if they differ by more than TOLERANCE of `dtype`, the dtype of the folder.
     """
     tokenizer = Tokenizer.load(str(folder))
-    rows = make_rows(tokenizer, config)
-    rewards, logits = _ours(config, load, rows, tokenizer.pad_id)
+    rows = make_rows(tokenizer, data)
+    rewards, logits = _ours(model, load, rows, tokenizer.pad_id)
     gc.collect()
-    # Each of the two models reports the other one's head as unexpected.
+    # Each of the two models warns that the other one's head is unexpected.
     transformers_logging.set_verbosity_error()
 
     def compare(model_class: Any, ours: list[np.ndarray]) -> Error:
-        model = model_class.from_pretrained(folder, dtype=torch.float32)
+        network = model_class.from_pretrained(folder, dtype=torch.float32)
         comparison = _Comparison(ours)
         label = f"verify {model_class.__name__}"
-        for case in progress(cases(len(rows), tokenizer, config), desc=label, unit="case"):
-            for text, theirs in _theirs(model, rows, case):
+        for case in progress(cases(len(rows), tokenizer, data), desc=label, unit="case"):
+            for text, theirs in _theirs(network, rows, case):
                 comparison.add(case, text, theirs)
         assert comparison.worst is not None
         return comparison.worst

@@ -176,9 +176,17 @@ class PartWriter:
 
         def source(content: str, description: str) -> SourceFile:
             return SourceFile(
-                *(content_id(content) if content else "", content, description),
-                *(text.name, text.kind, file.language, file.repository, file.path, file.license),
-                *(text.line, file.stars),
+                source_id=content_id(content) if content else "",
+                content=content,
+                description=description,
+                name=text.name,
+                kind=text.kind,
+                language=file.language,
+                repository=file.repository,
+                path=file.path,
+                license=file.license,
+                line=text.line,
+                stars=file.stars,
             )
 
         if isinstance(text, Dropped):

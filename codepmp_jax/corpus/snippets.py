@@ -179,7 +179,7 @@ def size_fault(content: str, config: CorpusConfig) -> str:
 
 
 def _docstring_lines(node: Definition, lines: _Lines) -> range | None:
-    """Lines of the docstring and the blank lines after it; None where code stands beside it."""
+    """Lines of the docstring and the blank lines after it; None where code is on the same line."""
     statement = node.body[0]
     if ast.get_docstring(node, clean=False) is None:
         return range(0)
@@ -207,7 +207,8 @@ def _description(node: Definition, scope: tuple[ast.ClassDef, ...], max_chars: i
         names = [
             argument.arg
             for argument in (
-                *(*arguments.posonlyargs, *arguments.args),
+                *arguments.posonlyargs,
+                *arguments.args,
                 *([arguments.vararg] if arguments.vararg else []),
                 *arguments.kwonlyargs,
                 *([arguments.kwarg] if arguments.kwarg else []),

@@ -2,7 +2,7 @@
 
 The Stack: content, lang, max_stars_repo_name, max_stars_repo_path, max_stars_repo_licenses (a list),
 max_stars_count.
-StarCoderData has no language and no license column: the language is told by path or by the folder's name.
+StarCoderData has no language and no license column: the path or the folder's name gives the language.
 """
 
 from __future__ import annotations

@@ -63,7 +63,11 @@ def _definitions(file: File, config: CorpusConfig) -> Iterator[Text | snippets.D
         for found in snippets.extract(file.content, config):
             if isinstance(found, snippets.Snippet):
                 yield Text(
-                    *(found.content, found.description, found.name, found.kind, found.line),
+                    content=found.content,
+                    description=found.description,
+                    name=found.name,
+                    kind=found.kind,
+                    line=found.line,
                     normal_hash=found.normal_hash,
                 )
             else:

@@ -12,7 +12,7 @@ ElementT = TypeVar("ElementT")
 
 
 class StatefulIterator(Iterator[ElementT]):
-    """An iterator that tells where it stands and can be put there."""
+    """An iterator whose state can be read and restored."""
 
     @abc.abstractmethod
     def get_state(self) -> Any:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int8, Int32
 
-from codepmp_jax.config import DataConfig
-
 
 class Batch(NamedTuple):
-    """B rows of W = data.row_tokens tokens, with places for M = data.row_pairs pairs and for
-    C = data.row_labels LM labels.
+    """B rows of W tokens, with places for M pairs and for C labels: row_tokens, row_pairs and row_labels of the
+    layout.
 
-    Attention runs over sequences of L = data.sequence_length tokens: a padded row is two of them, chosen and
+    Attention runs over sequences of L = layout.sequence_length tokens: a padded row is two of them, chosen and
     then rejected; a packed row is one. Places count tokens from the beginning of the row.
     """
 
@@ -33,26 +32,25 @@ class Batch(NamedTuple):
     pair_mask: Bool[Any, "B M"]
     """Whether there is a pair."""
     label_places: Int32[Any, "B C"]
-    """Places of the tokens before the LM labels; 0 where there is no label."""
+    """Places of the tokens before the labels; 0 where there is no label."""
     labels: Int32[Any, "B C"]
-    """The tokens to predict: those of chosen responses that have a token before them."""
+    """The tokens to predict: those of the responses, of the sides that the layout has labels of, that have a
+    token before them."""
+    label_texts: Int32[Any, "B C"]
+    """The label's text in its row: 2 * pair for chosen, 2 * pair + 1 for rejected; 0 where there is no label."""
     label_mask: Bool[Any, "B C"]
     """Whether there is a label."""
+    companions: dict[str, Any]
+    """Arrays of the objective's companions, by name: (B, M, ...) or (B, C, ...); 0 where there is no pair or
+    label."""
 
 
-def empty_batch(num_rows: int, config: DataConfig, pad_id: int) -> Batch:
-    """Rows of padding, without pairs."""
-    rows, pairs = (num_rows, config.row_tokens), (num_rows, config.row_pairs)
-    labels = (num_rows, config.row_labels)
+def concatenate(batches: Sequence[Batch]) -> Batch:
+    """The rows of all batches, in their order."""
+    *arrays, companions = zip(*batches, strict=True)
     return Batch(
-        tokens=np.full(rows, pad_id, np.int32),
-        positions=np.zeros(rows, np.int32),
-        segments=np.zeros(rows, np.int32),
-        branches=np.zeros(rows, np.int8),
-        ends=np.zeros((*pairs, 2), np.int32),
-        margin=np.zeros(pairs, np.float32),
-        pair_mask=np.zeros(pairs, bool),
-        label_places=np.zeros(labels, np.int32),
-        labels=np.zeros(labels, np.int32),
-        label_mask=np.zeros(labels, bool),
+        *(np.concatenate(parts) for parts in arrays),
+        companions={
+            name: np.concatenate([part[name] for part in companions]) for name in companions[0]
+        },
     )

@@ -22,15 +22,16 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import grain
-import numpy as np
 from absl import flags
 
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import DataConfig
 from codepmp_jax.data.ahead import Ahead, StatefulIterator
-from codepmp_jax.data.batch import Batch, empty_batch
+from codepmp_jax.data.batch import Batch, concatenate
+from codepmp_jax.data.layouts import Layout, layout_of
 from codepmp_jax.data.packing import COUNTS, PackedRow, new_state, pack
-from codepmp_jax.data.transforms import DROP_REASONS, DropReason, TokenizedPair, tokenize
+from codepmp_jax.data.tokenized_pair import TokenizedPair
+from codepmp_jax.data.transforms import DROP_REASONS, DropReason, tokenize
 from codepmp_jax.files import resume
 from codepmp_jax.records.schema import PreferencePair
 from codepmp_jax.text.tokenization import Tokenizer
@@ -60,11 +61,13 @@ class PairLoader(Iterator[Batch]):
         config: DataConfig,
         *,
         batch_rows: int,
+        layout: Layout | None = None,
         seed: int = 0,
         process_index: int = 0,
         process_count: int = 1,
     ):
-        """`batch_rows` are those of the global batch; in it they lie stream by stream.
+        """`batch_rows` are those of the global batch; in it they are ordered by stream. `layout` is one of
+        `config`, by default with labels of chosen and no companions.
 
         Raises UserError where the streams do not divide over the hosts or the rows over the streams, where
         the source is empty, or where the tokenizer cannot append the EOS asked for.
@@ -102,7 +105,12 @@ class PairLoader(Iterator[Batch]):
         self._num_streams = config.num_streams
         streams = [
             functools.partial(
-                _Stream, records[v :: config.num_streams], tokenizer, config, name, max_drops
+                _Stream,
+                records[v :: config.num_streams],
+                tokenizer,
+                layout or layout_of(config),
+                name,
+                max_drops,
             )
             for v in range(config.num_streams)
         ]
@@ -119,7 +127,7 @@ class PairLoader(Iterator[Batch]):
         return batch
 
     def state(self) -> list[dict[str, Any]]:
-        """Where this host's streams stand after the last batch returned. JSON-able."""
+        """State of this host's streams after the last batch returned. JSON-able."""
         return copy.deepcopy(self._ahead.get_state())
 
     def restore(self, states: Sequence[dict[str, Any]]) -> None:
@@ -158,6 +166,7 @@ def one_pass(
     batch_rows: int,
     process_index: int,
     process_count: int,
+    layout: Layout | None = None,
 ) -> tuple[list[Batch], dict[str, int]]:
     """This host's rows of the batches of all `pairs`, in their order; the counts of all hosts together.
 
@@ -167,32 +176,29 @@ def one_pass(
     where no pair is kept. Raises UserError as the loader does.
     """
     assert batch_rows % process_count == 0
+    layout = layout or layout_of(config)
     if config.append_eos:
         tokenizer.require_eos()
     tokenized: list[TokenizedPair | DropReason] = [
         pair
         for i in range(0, len(pairs), _GROUP_RECORDS)
-        for pair in tokenize(pairs[i : i + _GROUP_RECORDS], tokenizer, config)
+        for pair in tokenize(pairs[i : i + _GROUP_RECORDS], tokenizer, layout)
     ]
-    packed = list(pack(iter(tokenized), config, tokenizer.pad_id, new_state()))
+    packed = list(pack(iter(tokenized), layout, tokenizer.pad_id, new_state()))
     rows = [element.row for element in packed]
-    rows += [empty_batch(1, config, tokenizer.pad_id)] * (-len(rows) % batch_rows)
+    rows += [layout.empty(1, tokenizer.pad_id)] * (-len(rows) % batch_rows)
     size = batch_rows // process_count
     starts = range(process_index * size, len(rows), batch_rows)
     counts = _total_counts([packed[-1].state if packed else new_state()])
     # Also of what was dropped behind the last row.
     counts |= {reason: tokenized.count(reason) for reason in DROP_REASONS}
     counts["records"] = len(pairs)
-    return [_stack(rows[start : start + size]) for start in starts], counts
+    return [concatenate(rows[start : start + size]) for start in starts], counts
 
 
 def _close(ahead: Ahead[Any], batches: _Batches) -> None:
     ahead.stop()
     batches.close()
-
-
-def _stack(rows: Sequence[Batch]) -> Batch:
-    return Batch(*(np.concatenate(arrays) for arrays in zip(*rows, strict=True)))
 
 
 def _total_counts(states: Sequence[dict[str, Any]]) -> dict[str, int]:
@@ -224,7 +230,7 @@ class _Stream(grain.IterDataset[PackedRow]):
         self,
         records: grain.MapDataset[PreferencePair],
         tokenizer: Tokenizer,
-        config: DataConfig,
+        layout: Layout,
         name: str,
         max_drops: int,
         start: dict[str, Any],
@@ -232,7 +238,7 @@ class _Stream(grain.IterDataset[PackedRow]):
         super().__init__()
         self.records = records
         self.tokenizer = tokenizer
-        self.config = config
+        self.layout = layout
         self.name = name
         self.max_drops = max_drops
         self.start = start
@@ -247,7 +253,7 @@ class _Stream(grain.IterDataset[PackedRow]):
 
     def tokenize(self, records: list[PreferencePair]) -> list[TokenizedPair | DropReason]:
         """Their pairs, or why they are dropped."""
-        return tokenize(records, self.tokenizer, self.config)
+        return tokenize(records, self.tokenizer, self.layout)
 
 
 class _StreamIterator(grain.DatasetIterator[PackedRow]):
@@ -263,7 +269,7 @@ class _StreamIterator(grain.DatasetIterator[PackedRow]):
     def __next__(self) -> PackedRow:
         if self._rows is None:
             self._rows = pack(
-                self._pairs(), self._stream.config, self._stream.tokenizer.pad_id, self._state
+                self._pairs(), self._stream.layout, self._stream.tokenizer.pad_id, self._state
             )
         row = next(self._rows)
         self._state = row.state
@@ -298,12 +304,12 @@ class _StreamIterator(grain.DatasetIterator[PackedRow]):
             else:
                 drops.append(pair)
             if len(drops) == stream.max_drops:
-                config = stream.config
+                layout = stream.layout
                 raise UserError(
                     f"{stream.name}: no pair was kept of {len(drops)} in a row "
                     f"({drops.count('too_long')} of them too long, {drops.count('identical')} identical). "
-                    f"Remedy: raise data.max_length ({config.max_length}) and data.row_length "
-                    f"({config.row_tokens}), or set data.length_policy to truncate."
+                    f"Remedy: raise data.max_length ({layout.config.max_length}) and data.row_length "
+                    f"({layout.row_tokens}), or set data.length_policy to truncate."
                 )
             yield pair
 
@@ -360,7 +366,9 @@ class _Batches(StatefulIterator[tuple[Batch, list[str]]]):
         in_turn = [self._next_row() for _ in range(num_streams * self._stream_rows)]
         self._states = [row.state for row in in_turn[-num_streams:]]
         rows = [row for v in range(num_streams) for row in in_turn[v::num_streams]]
-        return _stack([row.row for row in rows]), [name for row in rows for name in row.pair_ids]
+        return concatenate([row.row for row in rows]), [
+            name for row in rows for name in row.pair_ids
+        ]
 
     def _next_row(self) -> PackedRow:
         try:

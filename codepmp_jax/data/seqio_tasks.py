@@ -68,7 +68,7 @@ def register_pairs(
 
     Features of `both` sides: `inputs` (the prompt in `template`) and `targets` (chosen), `rejected_inputs`
     and `rejected_targets`, int32 tokens, and `margin`. Of the side `chosen`: `inputs` and `targets` alone,
-    so that the task mixes with any other of that form. The texts stand beside them as `..._pretokenized`.
+    so that the task mixes with any other of that form. The texts are added as `..._pretokenized`.
 
     Tokens are those of the loader with `tokenizer` (`embedded`, a folder or a hub name): a row is encoded
     as a whole and then cut where the response begins. With a `vocabulary`, as a mixture with other tasks

@@ -1,15 +1,13 @@
-"""From records to tokenized pairs: label windows, length policy, the tokens that both texts begin with."""
+"""From records to tokenized pairs: label windows and length policy."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-import numpy as np
-from jaxtyping import Int32
-
 from codepmp_jax.config import DataConfig
+from codepmp_jax.data.layouts import Layout
+from codepmp_jax.data.tokenized_pair import TokenizedPair, common_length, with_companions
 from codepmp_jax.records.schema import PreferencePair
 from codepmp_jax.text.tokenization import EncodedText, Tokenizer
 
@@ -17,39 +15,8 @@ DropReason = Literal["too_long", "identical", "empty"]
 DROP_REASONS: tuple[DropReason, ...] = get_args(DropReason)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class TokenizedPair:
-    """A pair that fits a row; both texts have tokens."""
-
-    pair_id: str
-    margin: float
-    chosen: Int32[np.ndarray, " L1"]
-    rejected: Int32[np.ndarray, " L2"]
-    label_start: int
-    """Index of chosen's first LM label: at least 1, for a label needs a token before it; maybe its length."""
-    common: int
-    """Tokens that both texts begin with."""
-
-    @property
-    def num_labels(self) -> int:
-        """LM labels of chosen."""
-        return len(self.chosen) - self.label_start
-
-    def num_tokens(self, layout: str) -> int:
-        """Tokens that the pair takes of a row."""
-        both = len(self.chosen) + len(self.rejected)
-        return both - self.common if layout == "shared" else both
-
-
-def common_length(a: Int32[np.ndarray, " L1"], b: Int32[np.ndarray, " L2"]) -> int:
-    """How many tokens `a` and `b` begin with alike."""
-    shorter = min(len(a), len(b))
-    different = np.flatnonzero(a[:shorter] != b[:shorter])
-    return int(different[0]) if len(different) else shorter
-
-
 def label_start(text: EncodedText, length: int, config: DataConfig) -> int:
-    """Index of the first LM label of `text` cut to `length` tokens.
+    """Index of the first label of `text` cut to `length` tokens.
 
     The paper's window is as long as the response encoded on its own and ends with the text: where the
     text was cut it reaches into the prompt by as much, as in the authors' code.
@@ -61,7 +28,7 @@ def label_start(text: EncodedText, length: int, config: DataConfig) -> int:
 
 
 def fit_pair(
-    record: PreferencePair, chosen: EncodedText, rejected: EncodedText, config: DataConfig
+    record: PreferencePair, chosen: EncodedText, rejected: EncodedText, layout: Layout
 ) -> TokenizedPair | DropReason:
     """The pair, cut where the policy is to cut, or why it is dropped.
 
@@ -70,10 +37,11 @@ def fit_pair(
     `identical`: the two texts are the same tokens, after the cut where there is one; their pair loss is
     ln 2 whatever the model, without gradient. `empty`: a text without a token has no reward.
     """
+    config = layout.config
     longest = max(len(chosen.tokens), len(rejected.tokens))
     if min(len(chosen.tokens), len(rejected.tokens)) == 0:
         return "empty"
-    for limit in (config.max_length, config.row_tokens // 2):
+    for limit in (config.max_length, layout.row_tokens // 2):
         if longest > limit and config.length_policy == "drop":
             return "too_long"
         first, second = chosen.tokens[:limit], rejected.tokens[:limit]
@@ -82,23 +50,27 @@ def fit_pair(
             margin=record.margin,
             chosen=first,
             rejected=second,
-            label_start=label_start(chosen, len(first), config),
+            label_starts=(
+                label_start(chosen, len(first), config),
+                label_start(rejected, len(second), config),
+            ),
             common=common_length(first, second),
         )
         if pair.common == max(len(first), len(second)):
             return "identical"
-        if pair.num_tokens(config.layout) <= config.row_tokens:
-            return pair
+        if layout.num_tokens(pair) <= layout.row_tokens:
+            return with_companions(pair, record, layout.companions)
     return "too_long"
 
 
 def tokenize(
-    records: Sequence[PreferencePair], tokenizer: Tokenizer, config: DataConfig
+    records: Sequence[PreferencePair], tokenizer: Tokenizer, layout: Layout
 ) -> list[TokenizedPair | DropReason]:
     """The records' pairs, or why they are dropped, in their order.
 
     Raises UserError naming the pair where a conversation cannot be rendered.
     """
+    config = layout.config
     texts = [text for record in records for text in tokenizer.format_pair(record, config.template)]
     try:
         encoded = tokenizer.encode(
@@ -111,6 +83,6 @@ def tokenize(
             f"cannot tokenize one of the pairs {records[0].pair_id} ... {records[-1].pair_id}: {error}"
         ) from error
     return [
-        fit_pair(record, chosen, rejected, config)
+        fit_pair(record, chosen, rejected, layout)
         for record, chosen, rejected in zip(records, encoded[::2], encoded[1::2], strict=True)
     ]

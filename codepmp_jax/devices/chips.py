@@ -1,4 +1,4 @@
-"""The chips that training is tuned for: what they can do, and what they are told.
+"""The chips that training is tuned for: their peak rates, and the compiler options used on them.
 
 Peaks, memory and bandwidths are from the vendors' data sheets, all per device as jax counts devices (a TPU
 v4 or v5p chip is one, a TPU7x chip two). `hbm_gib` of a TPU is what its compiler leaves to a program.
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from codepmp_jax.cli.errors import require
-from codepmp_jax.config import TrainConfig
+from codepmp_jax.config import ModelConfig, TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,30 +156,26 @@ def chip_of(device_kind: str) -> Chip:
     return Chip("unknown", (device_kind,))
 
 
-def resolve(config: TrainConfig, chip: Chip) -> TrainConfig:
-    """`config` with the chip's choice where it leaves one: model.attention and model.attention_block.
+def resolve(model: ModelConfig, max_length: int, chip: Chip) -> ModelConfig:
+    """`model` with the chip's choice of attention and attention_block where the model leaves it open.
 
-    pallas_gpu knows neither sliding windows nor soft caps: where the model has a cap, or a window that texts of
-    data.max_length leave, GPUs choose xla instead. Raises UserError where the config asks for it then.
+    pallas_gpu supports neither sliding windows nor soft caps: where the model has a cap, or a window shorter than
+    texts of `max_length` tokens, GPUs choose xla instead. Raises UserError where the model asks for pallas_gpu then.
     """
-    model = config.model
-    window = model.effective_window(config.data.max_length)
+    window = model.effective_window(max_length)
     is_plain = window is None and model.attention_soft_cap is None
     require(
         is_plain or model.attention != "pallas_gpu",
         "model.attention",
         model.attention,
-        f"knows neither the model's sliding window ({window}) nor its soft cap ({model.attention_soft_cap})",
+        f"supports neither the model's sliding window ({window}) nor its soft cap ({model.attention_soft_cap})",
         "leave it auto, or set it to xla",
     )
     choice = chip.attention if is_plain or chip.attention != "pallas_gpu" else "xla"
     return dataclasses.replace(
-        config,
-        model=dataclasses.replace(
-            model,
-            attention=choice if model.attention == "auto" else model.attention,
-            attention_block=model.attention_block or chip.attention_block,
-        ),
+        model,
+        attention=choice if model.attention == "auto" else model.attention,
+        attention_block=model.attention_block or chip.attention_block,
     )
 
 

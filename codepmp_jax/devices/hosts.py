@@ -58,7 +58,7 @@ def leaving_on_error() -> Iterator[None]:
                 said = (
                     f"host {jax.process_index()}: the work with the other hosts failed, most likely since "
                     f"one of them is gone: {said} Remedy: start all hosts again with the same command; "
-                    "they go on from the newest checkpoint"
+                    "they resume from the newest checkpoint"
                 )
         print(f"error: {said}", file=sys.stderr, flush=True)
         sys.stdout.flush()

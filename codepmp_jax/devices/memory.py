@@ -1,4 +1,4 @@
-"""When a step does not fit into the devices' memory: what was needed, and what to change."""
+"""Reports for a step that does not fit into the devices' memory: what was needed, and what to change."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def advice(config: TrainConfig, rows_per_part: int, sizes: tuple[int, int, int])
 
 @contextlib.contextmanager
 def explained(config: TrainConfig, sizes: tuple[int, int, int]) -> Iterator[None]:
-    """Where the devices' memory runs out within, writes what lies in it to WORKDIR/memory.
+    """Where the devices' memory runs out within, writes a profile of it to WORKDIR/memory.
 
     Raises UserError with the compiler's own figure, and advice for the mesh of `sizes`.
     """
@@ -59,7 +59,7 @@ def explained(config: TrainConfig, sizes: tuple[int, int, int]) -> Iterator[None
         raise UserError(
             "the step does not fit into the devices' memory"
             f"{'' if needed is None else f', it needs {needed:.1f} GiB of each'}: "
-            f"{str(error).splitlines()[0]} What lay in it: {profile}/{name} (pprof). Remedy, the cheapest "
-            f"first: {', '.join(advice(config, rows, sizes))}; launch/compile_check.py tells without "
-            "devices what fits."
+            f"{str(error).splitlines()[0]} Its profile: {profile}/{name} (pprof). Remedy, the cheapest "
+            f"first: {', '.join(advice(config, rows, sizes))}; launch/compile_check.py finds "
+            "without devices what fits."
         ) from error

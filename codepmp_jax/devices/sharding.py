@@ -15,7 +15,7 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from codepmp_jax.cli.errors import require
-from codepmp_jax.config import MeshConfig, TrainConfig
+from codepmp_jax.config import MeshConfig, ModelConfig
 
 MESH_AXES = ("data", "fsdp", "tensor")
 
@@ -61,11 +61,21 @@ def mesh_sizes(config: MeshConfig, num_devices: int) -> tuple[int, int, int]:
     return sizes[0], sizes[1], sizes[2]
 
 
-def check_mesh(config: TrainConfig, num_devices: int, num_slices: int = 1) -> tuple[int, int, int]:
-    """The mesh's sizes. Raises UserError where model or batch cannot be divided over the mesh."""
-    sizes = mesh_sizes(config.mesh, num_devices)
+def check_mesh(
+    mesh: MeshConfig,
+    model: ModelConfig,
+    num_devices: int,
+    num_slices: int = 1,
+    *,
+    part_rows: int | None = None,
+) -> tuple[int, int, int]:
+    """The mesh's sizes. Raises UserError where the model, or `part_rows`, cannot be divided over the mesh.
+
+    `part_rows` are the rows computed at a time, global_batch_rows / accumulation_steps; None where the caller makes
+    batches that fit the mesh.
+    """
+    sizes = mesh_sizes(mesh, num_devices)
     data, fsdp, tensor = sizes
-    model = config.model
     for name, size, axis, number in (
         ("model.embed_dim", model.embed_dim, "fsdp", fsdp),
         ("model.num_heads", model.num_heads, "tensor", tensor),
@@ -87,9 +97,9 @@ def check_mesh(config: TrainConfig, num_devices: int, num_slices: int = 1) -> tu
             f"lower mesh.{axis}",
         )
     require(
-        config.global_batch_rows // config.accumulation_steps % (data * fsdp) == 0,
+        part_rows is None or part_rows % (data * fsdp) == 0,
         "global_batch_rows / accumulation_steps",
-        config.global_batch_rows // config.accumulation_steps,
+        part_rows,
         f"must be divisible by mesh.data * mesh.fsdp ({data * fsdp})",
         "change the batch, the accumulation or the mesh",
     )

@@ -159,14 +159,14 @@ def _value_buckets(values: np.ndarray) -> dict[str, np.ndarray]:
 def _quantile_buckets(values: np.ndarray) -> dict[str, np.ndarray]:
     """Quarters of the pairs, fewer where values tie, named by their smallest and greatest value."""
     inner = np.linspace(0, 1, _NUM_QUANTILES + 1)[1:-1]
-    places = np.searchsorted(np.unique(np.quantile(values, inner)), values)
+    quarters = np.searchsorted(np.unique(np.quantile(values, inner)), values)
     buckets = {}
-    for place in np.unique(places):
-        held = places == place
+    for quarter in np.unique(quarters):
+        held = quarters == quarter
         low, high = values[held].min(), values[held].max()
         label = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
-        # Buckets whose ends look alike stay apart.
-        buckets[label if label not in buckets else f"{label} ({place + 1})"] = held
+        # Buckets whose rounded ends are equal are kept apart.
+        buckets[label if label not in buckets else f"{label} ({quarter + 1})"] = held
     return buckets
 
 
@@ -259,7 +259,11 @@ def run(config: AccuracyConfig) -> None:
         "config": presets.to_json(config),
     }
     values = zip(
-        *(scored.pair_ids, scored.subsets, scored.margins, *scored.rewards.T, *scored.lengths.T),
+        scored.pair_ids,
+        scored.subsets,
+        scored.margins,
+        *scored.rewards.T,
+        *scored.lengths.T,
         scored.wins,
         strict=True,
     )
@@ -268,8 +272,14 @@ def run(config: AccuracyConfig) -> None:
         "reliability.csv": (RELIABILITY, reliability_rows(report)),
         folders.VALUES["accuracy"]: (
             (
-                *("pair_id", "subset", "margin", "chosen_reward", "rejected_reward"),
-                *("chosen_length", "rejected_length", "win"),
+                "pair_id",
+                "subset",
+                "margin",
+                "chosen_reward",
+                "rejected_reward",
+                "chosen_length",
+                "rejected_length",
+                "win",
             ),
             values,
         ),

@@ -67,17 +67,17 @@ def find_outcomes(
     values = {name: np.zeros((len(problems), len(n))) for name in names}
     errors = {name: np.zeros((len(problems), len(n))) for name in VOTES if name in names}
     rows = zip(problems, judged, strict=True)
-    for place, (problem, (rewards, correct)) in enumerate(
+    for row, (problem, (rewards, correct)) in enumerate(
         progress(rows, total=len(problems), desc="Best-of-N", unit="problem")
     ):
-        values["random"][place] = correct.mean()
+        values["random"][row] = correct.mean()
         for column, size in enumerate(n):
-            values["best_of_n"][place, column] = estimators.best_of_n(rewards, correct, size)
-            values["first_n"][place, column] = estimators.first_n(rewards, correct, size)
-            values["oracle"][place, column] = estimators.pass_at_n(correct, size)
+            values["best_of_n"][row, column] = estimators.best_of_n(rewards, correct, size)
+            values["first_n"][row, column] = estimators.first_n(rewards, correct, size)
+            values["oracle"][row, column] = estimators.pass_at_n(correct, size)
         if no_votes is None:
             for name, expectations in _votes(problem, rewards, correct, n, config).items():
-                values[name][place], errors[name][place] = np.array(expectations).T
+                values[name][row], errors[name][row] = np.array(expectations).T
     unanswered = sum(c.answer is None for problem in problems for c in problem.candidates)
     return Outcomes(
         problem_ids=[problem.problem_id for problem in problems],
@@ -107,25 +107,25 @@ def find_outcomes(
 
 
 def _rewards(problem: Problem, found: Callable[[str, int], Score]) -> np.ndarray:
-    places = range(len(problem.candidates))
-    return np.array([found(problem.problem_id, place).reward for place in places], np.float64)
+    indices = range(len(problem.candidates))
+    return np.array([found(problem.problem_id, index).reward for index in indices], np.float64)
 
 
 def _judgements(problem: Problem) -> np.ndarray:
     correct = [candidate.is_correct for candidate in problem.candidates]
     where = f"problem {problem.problem_id}"
     require(len(correct) > 0, f"{where}: candidates", 0, "must be at least one", "leave it out")
-    for place, candidate in enumerate(problem.candidates):
+    for index, candidate in enumerate(problem.candidates):
         require(
             isinstance(candidate.is_correct, bool),
-            f"{where}: is_correct of candidate {place}",
+            f"{where}: is_correct of candidate {index}",
             candidate.is_correct,
             "must be true or false",
             "judge the candidates first, with `launch/evaluate.py judge`",
         )
         require(
             candidate.answer is None or isinstance(candidate.answer, str),
-            f"{where}: answer of candidate {place}",
+            f"{where}: answer of candidate {index}",
             candidate.answer,
             "must be a string or null",
             "write equal answers as equal strings",
@@ -154,7 +154,7 @@ def _votes(
     problem: Problem, rewards: np.ndarray, correct: np.ndarray, n: list[int], config: VotesConfig
 ) -> dict[str, list[votes.Expectation]]:
     answers = votes.number_answers([candidate.answer for candidate in problem.candidates])
-    # The problem's own stream, whatever stands beside it in the file: models are compared on equal draws.
+    # A stream for each problem, independent of the rest of the file: models are compared on equal draws.
     seed = (config.seed, zlib.crc32(problem.problem_id.encode()))
     orders = votes.random_orders(len(rewards), config.num_draws, seed)
     subsets = [votes.draw_subsets(orders, size) for size in n]
@@ -252,8 +252,17 @@ def best_of_n_table(report: dict[str, Any]) -> str:
     """The report as a table: a line an N."""
     return format_table(
         (
-            *("N", "best of N", "95 % interval", "first N", "majority", "weighted", "random"),
-            *("oracle", "selection accuracy", "95 % interval", "random pick"),
+            "N",
+            "best of N",
+            "95 % interval",
+            "first N",
+            "majority",
+            "weighted",
+            "random",
+            "oracle",
+            "selection accuracy",
+            "95 % interval",
+            "random pick",
         ),
         [
             (
@@ -273,7 +282,9 @@ def best_of_n_table(report: dict[str, Any]) -> str:
 FIGURES = (
     *(f"{name}{end}" for name in ESTIMATORS for end in ("", "_low", "_high")),
     *(f"{name}_standard_error" for name in VOTES),
-    *("selection_accuracy", "selection_accuracy_low", "selection_accuracy_high"),
+    "selection_accuracy",
+    "selection_accuracy_low",
+    "selection_accuracy_high",
     "selection_random",
 )
 
@@ -292,13 +303,13 @@ def figure_rows(report: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
 
 def _value_rows(outcomes: Outcomes) -> Iterator[tuple[Any, ...]]:
     """A row a problem and N, with what each estimator gives."""
-    for place, problem_id in enumerate(outcomes.problem_ids):
+    for row, problem_id in enumerate(outcomes.problem_ids):
         for column, n in enumerate(outcomes.n):
             cells = (
-                outcomes.values[name][place, column] if name in outcomes.values else None
+                outcomes.values[name][row, column] if name in outcomes.values else None
                 for name in ESTIMATORS
             )
-            yield problem_id, outcomes.subsets[place], n, *cells
+            yield problem_id, outcomes.subsets[row], n, *cells
 
 
 def run(config: BestOfNConfig) -> None:

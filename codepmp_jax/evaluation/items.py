@@ -46,7 +46,7 @@ def read_pairs(path: str, split: str = "heldout") -> list[PreferencePair]:
 
     A row's id is its `pair_id`, or else its `id`. A row without one is named by its content; of several rows
     of the same content the second is CONTENT-2, and so on. Raises UserError naming file and line where a row
-    is malformed or an id stands twice, and where there are no pairs.
+    is malformed or an id is not unique, and where there are no pairs.
     """
     lines: dict[str, str] = {}
     copies: dict[str, int] = {}
@@ -59,7 +59,7 @@ def read_pairs(path: str, split: str = "heldout") -> list[PreferencePair]:
                 pair_id = f"{pair_id}-{copies[pair_id]}"
         if pair_id in lines:
             raise UserError(
-                f"{where}: the id {pair_id!r} stands twice, first at {lines[pair_id]}. Remedy: give every "
+                f"{where}: the id {pair_id!r} is not unique, first at {lines[pair_id]}. Remedy: give every "
                 "row an id of its own, or leave the ids out."
             )
         lines[pair_id] = where
@@ -71,7 +71,7 @@ def read_pairs(path: str, split: str = "heldout") -> list[PreferencePair]:
 def read_candidates(path: str) -> list[Problem]:
     """The problems of a candidates file (JSONL), each with at least one candidate, in order.
 
-    Raises UserError naming file and line where a line is malformed, an id stands twice, or a problem has no
+    Raises UserError naming file and line where a line is malformed, an id is not unique, or a problem has no
     candidates; and where there are no problems.
     """
     require(
@@ -118,7 +118,7 @@ def _is_dataset(path: str) -> bool:
 
 
 _Located = Iterator[tuple[str, str | None, PreferencePair]]
-"""(where it stands, the id it was given, the pair named by its content)."""
+"""(location, the given id, the pair named by its content)."""
 
 
 def _shard_pairs(path: str, split: str) -> _Located:

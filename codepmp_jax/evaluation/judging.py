@@ -15,41 +15,39 @@ from typing import Any
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import JudgeConfig
-from codepmp_jax.evaluation.judges.judgement import NO_ANSWER, Judgement
 from codepmp_jax.evaluation.judges.pool import JudgePool
 from codepmp_jax.evaluation.reports.tables import format_table
-from codepmp_jax.evaluation.tasks.benchmarks import find_benchmark
 from codepmp_jax.files.checksums import sha256_of
 from codepmp_jax.files.journal import Journal, open_journal
 from codepmp_jax.files.json_files import write_json
 from codepmp_jax.records.schema import Problem, read_problems
+from codepmp_jax.tasks.common.registry import find_task
+from codepmp_jax.tasks.judges.judge import NO_ANSWER, Judgement
 
-# Part of what a resumed run compares: raise it with any change of a verdict.
+# A resumed run compares it: raise it with any change of a verdict.
 _VERSION = 1
-# Problems handed to the judges ahead of the one that is written next.
+# Problems submitted ahead of the one that is written next.
 _AHEAD = 64
-# Judge -> what it is built on, which its verdicts depend on.
-_PACKAGES = {"answers": ("math-verify", "sympy"), "puzzles": ("reasoning-gym",)}
 
 
 def run(config: JudgeConfig) -> None:
     """Judges every candidate, and prints and writes the counts of verdicts.
 
-    Killed at any time, the same command goes on where it was. Raises UserError where a problem or its
-    candidates cannot be judged, before any work.
+    Killed at any time, it resumes with the same command. Raises UserError, before any work, where a problem or
+    its candidates cannot be judged.
     """
-    judges, num_candidates = _check(config)
+    tasks, num_candidates = _check(config)
     settings = {
         "version": _VERSION,
         "input": sha256_of(config.input),
         "timeout_seconds": config.timeout_seconds,
         "memory_mib": config.memory_mib,
-        "packages": _versions(judges),
+        "packages": _versions(tasks),
     }
     with (
         open_journal(config.output, settings) as journal,
         JudgePool(
-            sorted(judges),
+            sorted(tasks),
             config.workers or os.cpu_count() or 1,
             config.timeout_seconds,
             config.memory_mib << 20,
@@ -68,13 +66,13 @@ def run(config: JudgeConfig) -> None:
 
 
 def _check(config: JudgeConfig) -> tuple[set[str], int]:
-    """(judges, candidates) of the input. Raises UserError naming the problem that cannot be judged."""
-    judges: set[str] = set()
+    """(tasks, number of candidates) of the input. Raises UserError naming the problem that cannot be judged."""
+    tasks: set[str] = set()
     num_candidates = 0
     for problem in read_problems(config.input):
         where = f"{config.input}: problem {problem.problem_id!r}"
-        benchmark = find_benchmark(problem.task, where)
-        for name in benchmark.reference:
+        task = find_task(problem.task, f"{where}: task")
+        for name in task.judge.reference:
             require(
                 name in problem.reference,
                 f"{where}: reference",
@@ -89,16 +87,18 @@ def _check(config: JudgeConfig) -> tuple[set[str], int]:
             "must be at least one",
             "write some with launch/candidates.py",
         )
-        judges.add(benchmark.judge)
+        tasks.add(problem.task)
         num_candidates += len(problem.candidates)
-    require(bool(judges), config.input, 0, "holds no problem", "give a file of candidates")
-    return judges, num_candidates
+    require(bool(tasks), config.input, 0, "holds no problem", "give a file of candidates")
+    return tasks, num_candidates
 
 
-def _versions(judges: set[str]) -> dict[str, str]:
-    """Package -> version of what the judges are built on. Raises UserError where one is missing."""
+def _versions(tasks: set[str]) -> dict[str, str]:
+    """Package -> version of what the tasks' judges depend on. Raises UserError where one is missing."""
     found = {}
-    for package in sorted({name for judge in judges for name in _PACKAGES.get(judge, ())}):
+    for package in sorted(
+        {name for task in tasks for name in find_task(task, "task").judge.packages}
+    ):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError as error:
@@ -110,7 +110,7 @@ def _versions(judges: set[str]) -> dict[str, str]:
 
 
 def _judge(config: JudgeConfig, pool: JudgePool, journal: Journal, num_candidates: int) -> None:
-    """Judges the problems that the journal lacks, and writes them down in their order."""
+    """Judges the problems that the journal lacks, and appends them in their order."""
     num_done = journal.num_lines
     problems = iter(read_problems(config.input))
     before = sum(len(problem.candidates) for problem in itertools.islice(problems, num_done))
@@ -139,16 +139,13 @@ def _judge(config: JudgeConfig, pool: JudgePool, journal: Journal, num_candidate
 
 
 def _submit(pool: JudgePool, problem: Problem) -> Iterator[Future[Judgement] | None]:
-    """The judgements to be; None for a candidate without a text, whose writer has said why."""
-    judge = find_benchmark(problem.task, problem.problem_id).judge
+    """The future judgements; None for a candidate without a text, whose verdict says why."""
     for candidate in problem.candidates:
-        yield (
-            pool.submit(judge, problem, candidate.response) if candidate.response.strip() else None
-        )
+        yield pool.submit(problem, candidate.response) if candidate.response.strip() else None
 
 
 def count_verdicts(problems: Iterable[Problem]) -> dict[str, dict[str, Any]]:
-    """Task -> its problems, those with a correct candidate, candidates, and verdicts by falling count."""
+    """Task -> its problems, those with a correct candidate, candidates, and counts of verdicts in descending order."""
     found: dict[str, dict[str, Any]] = {}
     for problem in problems:
         counts = found.setdefault(

@@ -83,12 +83,12 @@ def _parse(row: Any) -> Score:
 
 
 def meta_path(path: str | pathlib.Path) -> pathlib.Path:
-    """Where the facts about a file of scores lie: `scores.meta.json` beside `scores.jsonl`."""
+    """The file that says how scores were made: `scores.meta.json` next to `scores.jsonl`."""
     return pathlib.Path(path).with_suffix(".meta.json")
 
 
 def read_meta(path: str | pathlib.Path) -> dict[str, Any]:
-    """How a file of scores was made (`model`, `backend`, `dtype`, ...); empty where nobody wrote it down."""
+    """How a file of scores was made (`model`, `backend`, `dtype`, ...); empty where there is no such file."""
     meta = meta_path(path)
     try:
         return json.loads(meta.read_text(encoding="utf-8")) if meta.is_file() else {}

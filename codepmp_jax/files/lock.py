@@ -106,7 +106,10 @@ class _Object:
             return generation
         _logger.warning(
             "%s: is held by process %s on %s; taken over if it gives no sign of life for %d seconds",
-            *(self._path, owner.get("pid"), owner.get("host"), STALE_SECONDS),
+            self._path,
+            owner.get("pid"),
+            owner.get("host"),
+            STALE_SECONDS,
         )
         deadline = time.monotonic() + STALE_SECONDS
         while time.monotonic() < deadline:

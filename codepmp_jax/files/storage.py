@@ -37,7 +37,7 @@ fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
 
 
 def without_traceback(record: logging.LogRecord) -> bool:
-    """A filter for loggers that tell of errors where they meet them, before these are raised and told."""
+    """A filter for loggers that log errors which are raised and reported too: drops the traceback."""
     record.exc_info = None
     return True
 

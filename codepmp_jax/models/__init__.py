@@ -1,4 +1,4 @@
 """Flax NNX models: a decoder with an LM head and a score head.
 
-Enters: forward passes and their kernels, no loss.
+Enters: forward passes and their kernels; no losses, and no family by name.
 """

@@ -12,8 +12,8 @@ from jaxtyping import Array, Bool, Float
 
 from codepmp_jax.config import ModelConfig
 from codepmp_jax.devices.sharding import constrain, partition_spec
+from codepmp_jax.families import FAMILIES
 from codepmp_jax.models.blocked import attend_blocked
-from codepmp_jax.models.families import FAMILIES
 from codepmp_jax.models.layers import Projection, RMSNorm, soft_cap
 from codepmp_jax.models.pallas_gpu import attend_pallas_gpu
 from codepmp_jax.models.rotary import Rotation, rotate
@@ -28,7 +28,7 @@ def attend_xla(
     segments: Segments,
     options: Options,
 ) -> Float[Array, "B L H E"]:
-    """As `attend`, with all scores of a row at once: what the other implementations must equal."""
+    """As `attend`, with all scores of a row in memory at once: the reference for the other implementations."""
     mask = visible(segments, options.window)[:, None]
     if options.soft_cap is None:
         output = jax.nn.dot_product_attention(
@@ -46,7 +46,7 @@ def _attend_capped(
     mask: Bool[Array, "B 1 L L"],
     options: Options,
 ) -> Float[Array, "B L H E"]:
-    """As jax.nn.dot_product_attention, which knows no soft cap."""
+    """As jax.nn.dot_product_attention, which has no soft cap."""
     groups = query.reshape(*query.shape[:2], key.shape[2], -1, query.shape[-1])
     scores = jnp.einsum("BLKGE,BTKE->BKGLT", groups, key, preferred_element_type=jnp.float32)
     scores = soft_cap(scores * options.scale, options.soft_cap)
@@ -56,7 +56,7 @@ def _attend_capped(
 
 
 IMPLEMENTATIONS: dict[str, Callable[[Array, Array, Array, Segments, Options], Array]] = {
-    "auto": attend_xla,  # where nobody asked for which chip, what runs on all
+    "auto": attend_xla,  # devices.chips.resolve replaces auto; without it, what runs on every chip
     "xla": attend_xla,
     "blocked": attend_blocked,
     "splash": attend_splash,
@@ -78,9 +78,9 @@ def attend(
 
     `config.attention` names the implementation; its blocks of scores have `config.attention_block` queries
     and keys. `max_text` is the number of tokens of the longest text, by default L; with it, splash may need
-    one pass less. With `window`, a query sees only that many tokens of its text, itself the last. What padding
-    gets is finite and differs between implementations. On a mesh each device attends for its own rows and
-    heads. What the backward pass needs beside the inputs has the name `attention` for remat policies.
+    one pass less. With `window`, a query sees only the last `window` tokens of its text up to itself. The output
+    at padding is finite and differs between implementations. On a mesh each device computes its own rows and
+    heads. What the backward pass needs besides the inputs is named `attention` for remat policies.
     """
     implementation = IMPLEMENTATIONS[config.attention]
     options = Options(
@@ -99,7 +99,7 @@ def attend(
         return local(query, key, value, segments)
     queries = partition_spec(("batch", "length", "heads", "head_dim"))
     keys = partition_spec(("batch", "length", "kv_heads", "head_dim"))
-    # Loops over a counted number of blocks do not say what varies over the mesh.
+    # Loops whose number of steps is computed do not declare what varies over the mesh.
     sharded = jax.shard_map(
         local,
         in_specs=(queries, keys, keys, partition_spec(("batch", "length"))),
@@ -110,7 +110,7 @@ def attend(
 
 
 class Attention(nnx.Module):
-    """Query, key and value projections, norms of query and key where the family has them, rotary positions,
+    """Query, key and value projections, norms of query and key if the family has them, rotary positions,
     attention, output projection."""
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
@@ -131,9 +131,8 @@ class Attention(nnx.Module):
             ("heads_rows", None),
             std=config.init_std,
         )
-        self.query_norm, self.key_norm = (
-            RMSNorm(head_dim, config.norm_epsilon) if family.qk_norm else None for _ in range(2)
-        )
+        self.query_norm = RMSNorm(head_dim, config.norm_epsilon) if family.qk_norm else None
+        self.key_norm = RMSNorm(head_dim, config.norm_epsilon) if family.qk_norm else None
         self.config = config
 
     def __call__(
@@ -144,8 +143,8 @@ class Attention(nnx.Module):
         max_text: int | None = None,
         window: int | None = None,
     ) -> Float[Array, "B L D"]:
-        """The attention block's addition to the residual stream. Its query, key and value have the name `qkv`
-        for remat policies."""
+        """The attention block's addition to the residual stream. Its query, key and value are named `qkv` for
+        remat policies."""
         query, key = self.query(x), self.key(x)
         if self.query_norm is not None and self.key_norm is not None:
             query, key = self.query_norm(query), self.key_norm(key)

@@ -1,7 +1,7 @@
 """Attention a block of scores at a time in plain JAX (arXiv 2205.14135), for the CPU.
 
-Only blocks that some query needs are computed. Rows are laid end to end, and one loop runs over the needed
-pairs of a block of queries and a block of keys, so that its length is the work there is.
+Only blocks that some query needs are computed. Rows are concatenated, and one loop runs over the needed pairs of
+a block of queries and a block of keys, so that time is proportional to their number.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from codepmp_jax.models.layers import soft_cap
 from codepmp_jax.models.segments import Options, Segments, branch_offsets, needed_blocks, pad_rows
 
 DEFAULT_BLOCK = 64
-_HIDDEN = -1e30
+_MASKED_SCORE = -1e30
 
 
 def attend_blocked(
@@ -46,7 +46,7 @@ class _Pairs(NamedTuple):
 
 
 def _pairs(segments: Segments, options: Options) -> _Pairs:
-    """Ascending, so that a query's own block, in which it sees at least itself, comes last."""
+    """In ascending order, so that a query's own block, in which it sees at least itself, comes last."""
     assert options.block is not None
     needed = needed_blocks(segments, options.block, options.window)
     rows, blocks, _ = needed.shape
@@ -78,12 +78,12 @@ def _put(x: Array, new: Array, index: Array) -> Array:
 
 
 class _Blocks(NamedTuple):
-    """Where the tokens of every block are, as `visible` needs it."""
+    """Segments and branches of every block's tokens, for `_seen`."""
 
     ids: Int[Array, "N block"]
     branches: Int[Array, "N block"] | None
     hidden: Int[Array, "N block"] | None
-    """As of `apart`, where a window needs it."""
+    """BranchOffsets.hidden, if there are branches and a window."""
 
 
 def _blocks(segments: Segments, options: Options) -> _Blocks:
@@ -95,7 +95,7 @@ def _blocks(segments: Segments, options: Options) -> _Blocks:
 def _seen(
     blocks: _Blocks, query: Array, key: Array, window: int | None
 ) -> Bool[Array, "block block"]:
-    """`visible` in one pair of blocks."""
+    """segments.visible for one pair of blocks."""
     ids, branches, hidden = blocks
     block = ids.shape[1]
     places = jnp.arange(block)
@@ -121,7 +121,7 @@ def _scores(
 ) -> Float[Array, "K R block"]:
     scores = soft_cap(jnp.einsum("kre,kte->krt", query, key), cap)
     kv_heads, _, block = scores.shape
-    scores = jnp.where(seen, scores.reshape(kv_heads, -1, block, block), _HIDDEN)
+    scores = jnp.where(seen, scores.reshape(kv_heads, -1, block, block), _MASKED_SCORE)
     return scores.reshape(kv_heads, -1, block)
 
 
@@ -151,7 +151,7 @@ def _forward(query: Array, key: Array, value: Array, segments: Segments, options
         return _put(outputs, output, i), _put(peaks, peak, i), _put(sums, total, i)
 
     zeros = jnp.zeros(queries.shape[:-1])
-    state = (jnp.zeros_like(queries), zeros + _HIDDEN, zeros)
+    state = (jnp.zeros_like(queries), zeros + _MASKED_SCORE, zeros)
     outputs, peaks, sums = jax.lax.fori_loop(0, pairs.count, step, state)
     output = checkpoint_name(_join(outputs / sums[..., None], rows, block), "attention")
     log_sums = checkpoint_name(peaks + jnp.log(sums), "attention")
@@ -177,7 +177,7 @@ def _backward(options: Options, residuals: tuple, gradient: Array):
         of_weights = jnp.einsum("kre,kte->krt", gradient, _at(values, j))
         of_scores = weights * (of_weights - _at(products, i)[..., None])
         if options.soft_cap is not None:
-            # The derivative of tanh is 1 - tanh^2; of what is hidden it is 0, as of a score at the cap.
+            # The derivative of tanh is 1 - tanh^2; for masked scores it is 0, as at the cap.
             capped = jnp.maximum(scores / options.soft_cap, -1.0)
             of_scores = of_scores * (1 - capped * capped)
         of_query = _at(of_queries, i) + jnp.einsum("krt,kte->kre", of_scores, key)

@@ -18,8 +18,8 @@ from jaxtyping import Array, Float, Int
 from codepmp_jax.cli.errors import require
 from codepmp_jax.config import ModelConfig
 from codepmp_jax.devices.sharding import constrain
+from codepmp_jax.families import FAMILIES
 from codepmp_jax.models.attention import Attention, Segments
-from codepmp_jax.models.families import FAMILIES
 from codepmp_jax.models.layers import Projection, RMSNorm, lookup, param
 from codepmp_jax.models.rotary import Rotation, rotation
 
@@ -27,7 +27,7 @@ ACTIVATIONS = {"silu": nnx.silu, "gelu_tanh": functools.partial(nnx.gelu, approx
 
 _policies = jax.checkpoint_policies
 
-# Of config.RematPolicy, by the names that activations are given here and in attention.py.
+# The policies of config.RematPolicy; the names of activations are given here and in attention.py.
 REMAT_POLICIES = {
     "full": _policies.nothing_saveable,
     "save_attention": _policies.save_only_these_names("attention"),
@@ -44,7 +44,7 @@ REMAT_POLICIES = {
 
 
 class Mlp(nnx.Module):
-    """A gated linear unit (arXiv 2002.05202): down(activation(gate(x)) * up(x)), activated as in the family."""
+    """A gated linear unit (arXiv 2002.05202) with the family's activation: down(activation(gate(x)) * up(x))."""
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         dim, hidden, std = config.embed_dim, config.mlp_dim, config.init_std
@@ -63,8 +63,7 @@ class Mlp(nnx.Module):
 
 
 class DecoderLayer(nnx.Module):
-    """Pre-norm attention and MLP around a residual stream; what they add to it is normalised where the family
-    has such norms."""
+    """Pre-norm attention and MLP around a residual stream, with norms of their outputs if the family has them."""
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         post_norms = FAMILIES[config.family].post_norms
@@ -99,18 +98,18 @@ def _norm(config: ModelConfig) -> RMSNorm:
 class Decoder(nnx.Module):
     """Embedding, scanned layers, final norm.
 
-    The parameters of all layers are stacked on a leading `layers` dim, so that a model of any depth
-    compiles as one layer, or as one of each kind where only some layers slide.
+    The parameters of all layers are stacked on a leading `layers` dim, so that a model of any depth compiles as
+    one layer, or as one period of the family's sliding_layers.
     """
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
-        """Raises UserError where the family's sliding and other layers do not take turns to the end."""
+        """Raises UserError if num_layers is not a multiple of the period of the family's sliding_layers."""
         period = len(FAMILIES[config.family].sliding_layers)
         require(
             config.sliding_window is None or config.num_layers % period == 0,
             "model.num_layers",
             config.num_layers,
-            f"must be divisible by {period}: so many layers of {config.family} take turns at sliding",
+            f"must be divisible by {period}: {config.family} repeats a pattern of {period} layers with and without window",
             "change it, or leave model.sliding_window out",
         )
         self.embedding = param(
@@ -142,7 +141,7 @@ class Decoder(nnx.Module):
         segments: Segments,
         max_text: int | None = None,
     ) -> Float[Array, "B L D"]:
-        """Hidden states after the final norm, in the compute dtype; at padding, anything finite.
+        """Hidden states after the final norm, in the compute dtype; at padding, arbitrary finite values.
 
         `max_text` is the number of tokens of the longest text, by default L.
         """
@@ -155,7 +154,7 @@ class Decoder(nnx.Module):
             stacked = jax.tree.map(lambda w: w.reshape(-1, period, *w.shape[1:]), stacked)
 
         def layer(index: int, x: Array, weights: Any) -> Array:
-            # Picked within the checkpoint, which then keeps the stack and not another copy of the layer.
+            # Selected inside jax.checkpoint, which then saves the stack and not another copy of the layer.
             if period > 1:
                 weights = jax.tree.map(lambda w: w[index], weights)
             return nnx.merge(graph, weights)(x, angles, segments, max_text, windows[index])
@@ -173,7 +172,7 @@ class Decoder(nnx.Module):
         return self.norm(x)
 
     def _windows(self, max_text: int) -> list[int | None]:
-        """The windows of layers that follow one another, after which they begin again."""
+        """The windows of consecutive layers; the pattern repeats."""
         window = self.config.effective_window(max_text)
         if window is None:
             return [None]

@@ -15,12 +15,12 @@ def train_flops(
 ) -> float:
     """Useful FLOPs of a training step.
 
-    Of its pairs: `tokens`, what a pair's two texts begin with counted once; `keys`, how many keys those
-    tokens attend to, added up; `labels` of the LM loss. The convention: 2 per multiply-add, backward =
+    Summed over the step's `pairs`: `tokens`, with the prefix that both texts of a pair share counted once; `keys`,
+    the keys to which those tokens attend; `labels` of the LM loss. The convention: 2 per multiply-add, backward =
     2 x forward; matmuls only (projections, MLP, attention, LM head on the labels, score head). Padding,
-    repetition and recomputation do not count, so an MFU from it is the share of the chips' peak that does
-    useful work, whatever the layout. `keys` are counted as without a sliding window: where texts are longer
-    than it, the sum is more than what is useful, by the attention to keys outside.
+    repeated prefixes and recomputation do not count, so MFU computed from this is the share of the chips' peak spent
+    on useful work, in any layout. `keys` are counted as if there were no sliding window: if texts are longer than
+    it, attention to keys outside the window is counted too.
     """
     dim, heads = config.embed_dim, config.head_dim * config.num_heads
     projections = dim * (2 * heads + 2 * config.head_dim * config.num_kv_heads)

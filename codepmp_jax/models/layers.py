@@ -1,4 +1,4 @@
-"""The parameters' building blocks. Every parameter names its logical axes for `codepmp_jax.devices.sharding`."""
+"""Building blocks with parameters. Every parameter names its logical axes for `codepmp_jax.devices.sharding`."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ class Projection(nnx.Module):
 def lookup(
     num_rows: int, table: Float[Array, "V D"], tokens: Int[Array, "*B"]
 ) -> Float[Array, "*B D"]:
-    """table[tokens], of a table of num_rows rows.
+    """table[tokens], for a table of num_rows rows.
 
-    The gradient is summed in float32 whatever the dtype: the occurrences of a token add up in its row, too
-    many for bfloat16.
+    The gradient is summed in float32 for any dtype: a row sums over all occurrences of its token, which loses too
+    much in bfloat16.
     """
     return table[tokens]
 

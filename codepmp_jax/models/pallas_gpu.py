@@ -24,22 +24,37 @@ def attend_pallas_gpu(
     segments: Segments,
     options: Options,
 ) -> Float[Array, "B L H E"]:
-    """As codepmp_jax.models.attention.attend. Blocks are powers of two, of 16 at least; rows are padded to
-    blocks. With branches, two calls of the kernel. It has neither windows nor soft caps, which
-    codepmp_jax.devices.chips.resolve refuses."""
+    """As codepmp_jax.models.attention.attend.
+
+    Blocks are powers of two and at least 16; rows are padded to a multiple of the block. With branches it calls the
+    kernel twice. It supports neither windows nor soft caps; codepmp_jax.devices.chips.resolve raises for them.
+    """
     assert options.window is None
     assert options.soft_cap is None
     length = query.shape[1]
     block = min(options.block or DEFAULT_BLOCK, length)
     block = max(16, pl.next_power_of_2(block + 1) // 2)
-    # The library's proportion: the backward kernel keeps more in registers.
-    backward = max(16, block // 4)
+    # The ratio of the library's defaults: the backward kernel keeps more in registers.
+    backward_block = max(16, block // 4)
+    # mha's arguments after query, key, value and segments, which its forward and backward pass take by position.
     settings = (
         options.scale,
         True,  # causal
-        BlockSizes(block, block, backward, backward, backward, backward),
-        *("triton", None, 2, None),  # backward_pass_impl, num_warps, num_stages, grid
-        *(options.interpret, False, False),  # interpret, debug, return_residuals
+        BlockSizes(
+            block_q=block,
+            block_k=block,
+            block_q_dkv=backward_block,
+            block_kv_dkv=backward_block,
+            block_q_dq=backward_block,
+            block_kv_dq=backward_block,
+        ),
+        "triton",  # backward_pass_impl
+        None,  # num_warps
+        2,  # num_stages
+        None,  # grid
+        options.interpret,
+        False,  # debug
+        False,  # return_residuals
     )
     repeats = query.shape[2] // key.shape[2]
 
@@ -57,7 +72,7 @@ def _attend(query: Array, key: Array, value: Array, ids: Array, settings: tuple)
 
 
 def _forward(query: Array, key: Array, value: Array, ids: Array, settings: tuple):
-    """`mha`'s own forward pass, with names on what it keeps, so that a remat policy can save it."""
+    """The forward pass of `mha`, whose residuals get names, so that a remat policy can save them."""
     assert mha.fwd is not None
     _, (*inputs, output, log_sums) = mha.fwd(query, key, value, ids, *settings)
     output, log_sums = (checkpoint_name(x, "attention") for x in (output, log_sums))

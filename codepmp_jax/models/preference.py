@@ -31,7 +31,7 @@ def one_text_rows(token_mask: Bool[Array, "B L"]) -> tuple[Int[Array, "B L"], Se
 
 
 class PreferenceModel(nnx.Module):
-    """Hidden states once, rewards and next-token logits from them."""
+    """Computes hidden states, and from them rewards and next-token logits."""
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         dim = config.embed_dim
@@ -42,6 +42,13 @@ class PreferenceModel(nnx.Module):
             else Projection(rngs, (dim, config.vocab_size), ("embed", "vocab"), std=config.init_std)
         )
         self.score = Projection(rngs, (dim, 1), ("embed", None), std=config.score_init_std)
+        if config.heads:
+            self.heads = nnx.Dict(
+                {
+                    name: Projection(rngs, (dim, size), ("embed", None), std=0.0)
+                    for name, size in config.heads
+                }
+            )
         self.logit_soft_cap = config.logit_soft_cap
 
     def __call__(
@@ -61,28 +68,32 @@ class PreferenceModel(nnx.Module):
         last = jnp.take_along_axis(hidden, places[..., None], axis=1)
         return self.score(last.astype(jnp.float32))[..., 0]
 
+    def head(self, name: str, hidden: Float[Array, "*B D"]) -> Float[Array, "*B K"]:
+        """What the head of config.heads says of hidden states, in float32."""
+        return self.heads[name](hidden.astype(jnp.float32))
+
     def lm_kernel(self) -> Float[Array, "D V"]:
         """The matrix from hidden states to logits: the LM head, or the embedding's transpose."""
         return self.decoder.embedding[...].T if self.lm_head is None else self.lm_head.kernel[...]
 
     def logits(self, hidden: Float[Array, "B L D"]) -> Float[Array, "B L V"]:
-        """Next-token logits in float32, capped where the family caps them, all of them at once; the loss
-        computes them in chunks."""
+        """Next-token logits of all tokens in float32, with the soft cap if there is one; the loss computes them in
+        chunks instead."""
         kernel = self.lm_kernel().astype(hidden.dtype)
         logits = jnp.einsum("BLD,DV->BLV", hidden, kernel, preferred_element_type=jnp.float32)
         return soft_cap(logits, self.logit_soft_cap)
 
 
 def build(config: ModelConfig, seed: int = 0) -> PreferenceModel:
-    """A randomly initialised model. Under jax.eval_shape or nnx.eval_shape nothing is allocated."""
+    """A randomly initialised model. Inside jax.eval_shape or nnx.eval_shape nothing is allocated."""
     return PreferenceModel(config, nnx.Rngs(params=jax.random.key(seed)))
 
 
 def abstract_params(config: ModelConfig) -> tuple[nnx.GraphDef, Params, Params]:
-    """(graph, shapes, logical axes): how to merge parameters into a model, and what they are."""
+    """(graph to merge parameters into a model, shapes of the parameters, their logical axes)."""
     graph, state = nnx.split(nnx.eval_shape(lambda: build(config)))
     axes = jax.tree.map(
-        # vmap stacked the layers in front and knows nothing of logical axes.
+        # vmap stacked the layers on a leading dim without naming its logical axis.
         lambda variable: ("layers",) * (variable.ndim - len(variable.axes)) + variable.axes,
         state,
         is_leaf=lambda node: isinstance(node, nnx.Variable),

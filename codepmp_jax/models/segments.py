@@ -1,4 +1,4 @@
-"""Which tokens of a row attend to which: the one rule behind every implementation of attention."""
+"""Which tokens of a row attend to which: the one rule that all implementations of attention follow."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _NO_SEGMENT = np.iinfo(np.int32).max
 class Segments(NamedTuple):
     """Segments and branches of a row's tokens, as in codepmp_jax/data/batch.py.
 
-    A query sees the keys up to itself that have its segment and, where there are branches, either branch 0
-    or its own. Tokens of a segment that is not positive are padding: they may see one another or only
-    themselves, and what they get is finite and means nothing.
+    A query sees the keys up to itself that have its segment and, if there are branches, branch 0 or its own
+    branch. Tokens whose segment is not positive are padding: they may see one another or only themselves, and
+    their output is finite and without meaning.
     """
 
     ids: Int[Array, "B L"]
@@ -31,13 +31,13 @@ class Options(NamedTuple):
     scale: float
     """Scores are products of queries and keys times this."""
     soft_cap: float | None = None
-    """Scores are then capped (layers.soft_cap)."""
+    """Cap of the scaled scores (layers.soft_cap)."""
     window: int | None = None
-    """Tokens of its text, itself the last, that a query sees; by default all before it."""
+    """A query sees only the last so many tokens of its text up to itself; by default all."""
     block: int | None = None
-    """Queries and keys of a block of scores; by default the implementation's own."""
+    """Number of queries, and of keys, in a block of scores; by default the implementation's own."""
     max_text: int | None = None
-    """Tokens of the longest text; by default the row's length."""
+    """Number of tokens of the longest text; by default the row's length."""
     interpret: bool = False
     """Run Pallas kernels step by step on the CPU."""
 
@@ -46,20 +46,20 @@ Attend = Callable[[Array, Array, Array, Segments], Array]
 
 
 class BranchOffsets(NamedTuple):
-    """Of rejected's own tokens, what stands in the row between them and what they share with chosen.
+    """For rejected's own tokens, how many tokens lie in the row between them and the prefix shared with chosen.
 
-    All 0 for other tokens.
+    0 for all other tokens.
     """
 
     before: Int[Array, "B L"]
-    """Rejected's own tokens before this one."""
+    """Number of rejected's own tokens before this one."""
     hidden: Int[Array, "B L"]
-    """Chosen's own tokens before those: so many more tokens away in the row than in the text is what both
-    share."""
+    """Number of chosen's own tokens before those, which rejected does not see: the shared prefix is so much farther
+    away in the row than in the text."""
 
 
 def branch_offsets(segments: Segments) -> BranchOffsets:
-    """The offsets of rejected's own tokens; `segments` must have branches."""
+    """The offsets of every token; `segments` must have branches."""
     ids, branches = segments
     assert branches is not None
     places = jax.lax.broadcasted_iota(jnp.int32, ids.shape, 1)
@@ -103,7 +103,7 @@ def visible(segments: Segments, window: int | None = None) -> Bool[Array, "B L L
 
 
 def near_blocks(segments: Segments, block: int, window: int) -> Bool[Array, "B Q Q"]:
-    """True where some key of a block (column) may lie in the window of some query of a block (row)."""
+    """True where some key of a block (column) may be in the window of some query of a block (row)."""
     places = jnp.arange(segments.ids.shape[1] // block)
     nearest = ((places[:, None] - places[None, :] - 1) * block + 1)[None]
     if segments.branches is not None:
@@ -117,8 +117,8 @@ def needed_blocks(
 ) -> Bool[Array, "B Q Q"]:
     """True where some query of a block (row) may see some key of a block (column), and on the diagonal.
 
-    `block` divides L; Q = L / block. Compares only what segments a block spans, so that it costs little:
-    it finds every block that is needed, and where segments ascend hardly another one.
+    `block` divides L; Q = L / block. Compares only the first and last segment of each block, which is cheap: every
+    needed block is found, and if segments ascend along the row hardly any other.
     """
     rows = segments.ids.shape[0]
     ids = segments.ids.reshape(rows, -1, block)
@@ -141,7 +141,7 @@ Tree = TypeVar("Tree")
 
 
 def pad_rows(arrays: Tree, block: int) -> Tree:
-    """Arrays (B, L, ...) in a tree, with zeros after each row up to a multiple of `block`."""
+    """A tree of arrays (B, L, ...), whose rows are padded with zeros to a multiple of `block`."""
 
     def pad(array: Array) -> Array:
         widths = [(0, 0)] * array.ndim
@@ -158,8 +158,10 @@ def attend_by_branch(
     value: Float[Array, "B L K E"],
     segments: Segments,
 ) -> Float[Array, "B L H E"]:
-    """Attention with branches from an `attend` that knows only segments: once without rejected's tokens, which
-    become padding, and once without chosen's."""
+    """Attention with branches by an `attend` that supports segments only.
+
+    Calls it twice: with rejected's own tokens as padding, and with chosen's.
+    """
     ids, branches = segments
     if branches is None:
         return attend(query, key, value, segments)
@@ -171,6 +173,6 @@ def attend_by_branch(
 
 
 def is_interpreted() -> bool:
-    """Whether the computation being traced is meant for the CPU, which interprets Pallas kernels."""
+    """Whether the computation being traced will run on the CPU, where Pallas kernels are interpreted."""
     device = jax.sharding.get_abstract_mesh().abstract_device
     return (device.platform if device is not None else jax.default_backend()) == "cpu"

@@ -1,4 +1,4 @@
-"""Attention on TPU: JAX's splash attention kernels, told at run time which blocks of scores to skip."""
+"""Attention on TPU: JAX's splash attention kernels, which skip blocks of scores chosen at run time."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def attend_splash(
 ) -> Float[Array, "B L H E"]:
     """As codepmp_jax.models.attention.attend. Blocks are multiples of 128 tokens; rows are padded to blocks.
 
-    With branches, one call suffices where there is no window and TokenMask fits 32 bits (texts of up to 1024
-    tokens with blocks of up to 2048); otherwise it takes two.
+    With branches it calls the kernels once if there is no window and TokenMask fits 32 bits (texts of up to 1024
+    tokens with blocks of up to 2048), and twice otherwise.
     """
     length = query.shape[1]
     window = options.window
@@ -63,28 +63,28 @@ def attend_splash(
 
 
 @dataclasses.dataclass(frozen=True)
-class PlaceMask:
-    """Causality, and a window in texts that lie in one piece; the code is the query's place."""
+class CausalMask:
+    """Causality, and a window in texts that are contiguous in the row; the code is the query's place."""
 
     window: int | None = None
 
     def encode(self, segments: Segments) -> tuple[Int[Array, "B L"], Int[Array, "B L"]]:
-        """The code of each token, and the segments to use with it."""
+        """(code of each token, segment ids to use with it)."""
         return _places(segments), segments.ids
 
     def __call__(self, codes: Array, keys: Array) -> Array:
-        """True where a query may see the key at a place, if their segments are the same."""
+        """True where a query with a code may see the key at a place, if their segments are the same."""
         seen = keys <= codes
         return seen if self.window is None else seen & (codes - keys < self.window)
 
 
 @dataclasses.dataclass(frozen=True)
 class TokenMask:
-    """Causality and branches from 32 bits a query, since splash computes masks from one number a query.
+    """Causality and branches from 32 bits per query, since splash computes masks from one number per query.
 
-    With the query at place p, the code holds p modulo 2^place_bits, how many of rejected's own tokens stand
-    before p, and how many of chosen's own stand before those. Keys less than `max_distance` before the query
-    are told from those after it; a pair spans no more tokens, and other pairs have other segments.
+    The code of the query at place p holds p modulo 2^place_bits and the query's BranchOffsets. That distinguishes
+    keys less than `max_distance` before the query from keys after it; no pair spans more tokens, and other pairs
+    have other segments.
     """
 
     max_distance: int
@@ -93,8 +93,8 @@ class TokenMask:
 
     @classmethod
     def of_texts(cls, max_text: int, block: int) -> TokenMask | None:
-        """The mask for pairs of texts of up to `max_text` tokens; None where 32 bits do not suffice."""
-        # A pair that shares a token has fewer than 2 * max_text. Keys after the query are of its own block.
+        """The mask for pairs of texts of up to `max_text` tokens; None if 32 bits do not suffice."""
+        # A pair that shares a token has fewer than 2 * max_text. Keys after the query are in its own block.
         max_distance = 2 * max_text - 1
         place_bits = (max_distance + block - 2).bit_length()
         branch_bits = (max_text - 1).bit_length()
@@ -103,9 +103,9 @@ class TokenMask:
         return cls(max_distance, place_bits, branch_bits)
 
     def encode(self, segments: Segments) -> tuple[Int[Array, "B L"], Int[Array, "B L"]]:
-        """As of PlaceMask."""
+        """See CausalMask."""
         before, hidden = branch_offsets(segments)
-        # A text too long for the bits shares nothing: rejected's is then a segment of its own.
+        # Texts too long for the bits share no token, so rejected can be a segment of its own.
         alone = hidden >= 1 << self.branch_bits
         hidden = jnp.where(alone, 0, hidden)
         code = _places(segments) % (1 << self.place_bits)
@@ -114,7 +114,7 @@ class TokenMask:
         return code, jnp.where(alone, -segments.ids, segments.ids)
 
     def __call__(self, codes: Array, keys: Array) -> Array:
-        """As of PlaceMask."""
+        """See CausalMask."""
         distance = (codes - keys) & ((1 << self.place_bits) - 1)
         before = jax.lax.shift_right_logical(codes, self.place_bits) & ((1 << self.branch_bits) - 1)
         hidden = jax.lax.shift_right_logical(codes, self.place_bits + self.branch_bits)
@@ -124,10 +124,10 @@ class TokenMask:
 
 @dataclasses.dataclass(frozen=True)
 class WindowMask:
-    """Causality and a window with branches, of which a call sees only one, from 32 bits a query.
+    """Causality and a window, for calls that see one branch each, from 32 bits per query.
 
-    The code holds the query's place as TokenMask's does, and how many of chosen's hidden tokens lie within the
-    window: so many places farther it reaches back.
+    The code holds the query's place as in TokenMask, and BranchOffsets.hidden if the window reaches the shared
+    prefix: the window then reaches so many places farther back.
     """
 
     window: int
@@ -136,7 +136,7 @@ class WindowMask:
 
     @classmethod
     def of_texts(cls, max_text: int, block: int, window: int) -> WindowMask:
-        """The mask for pairs of texts of up to `max_text` tokens. Raises UserError where 32 bits do not suffice."""
+        """The mask for pairs of texts of up to `max_text` tokens. Raises UserError if 32 bits do not suffice."""
         place_bits = (2 * max_text + block - 3).bit_length()
         hidden_bits = (max_text - 1).bit_length()
         require(
@@ -149,38 +149,38 @@ class WindowMask:
         return cls(window, place_bits, hidden_bits)
 
     def encode(self, segments: Segments) -> tuple[Int[Array, "B L"], Int[Array, "B L"]]:
-        """As of PlaceMask."""
+        """See CausalMask."""
         before, hidden = branch_offsets(segments)
-        # What does not fit the bits shares nothing, and has nothing to reach.
+        # If the count does not fit the bits, the texts share no token, and there is no prefix to reach.
         reaches = (before < self.window - 1) & (hidden < 1 << self.hidden_bits)
         code = _places(segments) % (1 << self.place_bits)
         return code | jnp.where(reaches, hidden, 0) << self.place_bits, segments.ids
 
     def __call__(self, codes: Array, keys: Array) -> Array:
-        """As of PlaceMask."""
+        """See CausalMask."""
         distance = (codes - keys) & ((1 << self.place_bits) - 1)
         return distance < self.window + jax.lax.shift_right_logical(codes, self.place_bits)
 
 
-Mask = PlaceMask | TokenMask | WindowMask
+Mask = CausalMask | TokenMask | WindowMask
 
 
 def _mask(segments: Segments, max_text: int, block: int, window: int | None) -> Mask:
     if segments.branches is None:
-        return PlaceMask(window)
+        return CausalMask(window)
     if window is not None:
         return WindowMask.of_texts(max_text, block, window)
-    return TokenMask.of_texts(max_text, block) or PlaceMask()
+    return TokenMask.of_texts(max_text, block) or CausalMask()
 
 
 def _places(segments: Segments) -> Int[Array, "B L"]:
-    """Each token's place, rows lying end to end."""
+    """Each token's place in the concatenated rows."""
     shape = segments.ids.shape
     return jnp.arange(segments.ids.size, dtype=jnp.int32).reshape(shape)
 
 
 def _next_needed(needed: Bool[Array, "B Q Q"], axis: int) -> Int[Array, "B Q Q"]:
-    """Along `axis`, the index of the next needed block, or of the last: what to fetch meanwhile."""
+    """Along `axis`, the index of the next needed block, or of the last one: what to prefetch."""
     index = jax.lax.broadcasted_iota(jnp.int32, needed.shape, axis)
     following = jnp.where(needed, index, needed.shape[axis])
     following = jax.lax.cummin(following, axis=axis, reverse=True)
@@ -190,7 +190,7 @@ def _next_needed(needed: Bool[Array, "B Q Q"], axis: int) -> Int[Array, "B Q Q"]
 def _mask_infos(needed: Bool[Array, "B Q Q"], codes: Int[Array, " T"]) -> tuple[MaskInfo, MaskInfo]:
     """Which blocks the kernels compute and fetch: for each block of queries, and for each block of keys.
 
-    Rows lie end to end, in blocks numbered through; each block has steps for the blocks of its own row.
+    Blocks are numbered through the concatenated rows; each block has steps for the blocks of its own row.
     """
     rows, blocks, _ = needed.shape
     first_block = blocks * jnp.arange(rows, dtype=jnp.int32)[:, None, None]
@@ -222,7 +222,7 @@ def _call(
     block: int,
     options: Options,
 ) -> Float[Array, "B L H E"]:
-    """The kernels over all rows as one sequence of B * L tokens, of which blocks of other rows are skipped."""
+    """Calls the kernels on all rows as one sequence of B * L tokens, skipping blocks that join two rows."""
     rows, length, _, head_dim = query.shape
     by_query, by_key = _mask_infos(needed, codes.reshape(-1))
     kernel = SplashAttentionKernel(

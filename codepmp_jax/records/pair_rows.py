@@ -25,9 +25,16 @@ from codepmp_jax.records.schema import PreferencePair, content_id
 
 _ENDINGS = (".jsonl", ".jsonl.gz", ".parquet")
 _COLUMNS = (
-    *("prompt", "chosen", "rejected", "margin", "subset"),
-    *("query", "better", "worse"),
-    *("pair_id", "id"),
+    "prompt",
+    "chosen",
+    "rejected",
+    "margin",
+    "subset",
+    "query",
+    "better",
+    "worse",
+    "pair_id",
+    "id",
 )
 _ROWS_AT_A_TIME = 1024
 
@@ -91,7 +98,11 @@ def parse_row(row: Any, lineage: dict[str, Any]) -> PreferencePair:
     except UnicodeEncodeError as error:
         raise MalformedRow("text is no valid Unicode", str(error)) from error
     return PreferencePair(
-        *(pair_id, prompt, chosen, rejected, is_conversation),
+        pair_id=pair_id,
+        prompt=prompt,
+        chosen=chosen,
+        rejected=rejected,
+        is_conversation=is_conversation,
         margin=_margin(row.get("margin")),
         subset=subset,
         lineage=lineage,

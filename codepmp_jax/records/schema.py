@@ -8,14 +8,12 @@ JSONL files. TensorFlow is not needed.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
 from collections.abc import Iterator
 from typing import Any, ClassVar, TypeVar
-
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.message import DecodeError
 
 from codepmp_jax.cli.errors import UserError
 
@@ -31,8 +29,14 @@ def content_id(*parts: str) -> str:
     return digest.hexdigest()[:32]
 
 
+@functools.cache
 def _example_class() -> Any:
-    """The message class of tf.train.Example, built from its published wire format."""
+    """The message class of tf.train.Example, built from its published wire format.
+
+    protobuf is imported here, as processes that only judge candidates need none.
+    """
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
     file = descriptor_pb2.FileDescriptorProto(
         name="codepmp_jax/example.proto", package="tensorflow", syntax="proto3"
     )
@@ -49,7 +53,10 @@ def _example_class() -> Any:
     feature.oneof_decl.add(name="kind")
     for number, (name, _) in enumerate(lists, start=1):
         add(
-            *(feature, f"{name.lower()}_list", number, kinds.TYPE_MESSAGE),
+            feature,
+            f"{name.lower()}_list",
+            number,
+            kinds.TYPE_MESSAGE,
             type_name=f".tensorflow.{name}List",
             oneof_index=0,
         )
@@ -59,7 +66,10 @@ def _example_class() -> Any:
     add(entry, "key", 1, kinds.TYPE_STRING)
     add(entry, "value", 2, kinds.TYPE_MESSAGE, type_name=".tensorflow.Feature")
     add(
-        *(features, "feature", 1, kinds.TYPE_MESSAGE),
+        features,
+        "feature",
+        1,
+        kinds.TYPE_MESSAGE,
         repeated=True,
         type_name=".tensorflow.Features.FeatureEntry",
     )
@@ -70,9 +80,6 @@ def _example_class() -> Any:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))
 
 
-_Example = _example_class()
-
-
 @dataclasses.dataclass(frozen=True)
 class Record:
     """Base of the records in shards. Fields are str, int, float or bool; `lineage` is a JSON object."""
@@ -81,7 +88,7 @@ class Record:
 
     def to_bytes(self) -> bytes:
         """The record as a serialized tf.train.Example; equal records, equal bytes."""
-        example = _Example()
+        example = _example_class()()
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             feature = example.features.feature[field.name]
@@ -98,7 +105,9 @@ class Record:
     @classmethod
     def from_bytes(cls: type[RecordT], data: bytes) -> RecordT:
         """The record that `to_bytes` wrote. Raises ValueError where the bytes are no such record."""
-        example = _Example()
+        from google.protobuf.message import DecodeError
+
+        example = _example_class()()
         try:
             example.ParseFromString(data)
         except DecodeError as error:
@@ -126,7 +135,7 @@ class SourceFile(Record):
     schema_version: ClassVar[int] = 2
 
     source_id: str
-    """content_id(content)."""
+    """`content_id(content)`: a hash of the text."""
     content: str
     """The code; without the docstring where that became the description."""
     description: str
@@ -136,10 +145,13 @@ class SourceFile(Record):
     kind: str
     """`function`, `class` or `file`."""
     language: str
+    """Name of the language, e.g. `python`."""
     repository: str
+    """Name of the repository: of the git remote, else of the folder; of a table, its column."""
     path: str
     """Path within the repository."""
     license: str
+    """SPDX identifiers, joined by commas; empty where none is known."""
     line: int
     """First line of the piece in the file, from 1."""
     stars: int = -1
@@ -153,6 +165,7 @@ class Completion(Record):
     key: str
     """The request's."""
     text: str
+    """What the writer wrote."""
     failure: str = ""
     """Why the text is of no use, e.g. `length not matched`; empty where it is of use."""
     detail: str = ""
@@ -172,10 +185,13 @@ class PreferencePair(Record):
     """A prompt, a better and a worse response: TRL's preference format with lineage."""
 
     pair_id: str
-    """content_id(prompt, chosen, rejected)."""
+    """`content_id(prompt, chosen, rejected)`: a hash of the texts."""
     prompt: str
+    """The task; JSON messages in a conversation."""
     chosen: str
+    """The better response."""
     rejected: str
+    """The worse response."""
     is_conversation: bool = False
     """The three texts are JSON lists of {"role", "content"} messages."""
     margin: float = 0.0
@@ -193,6 +209,7 @@ class Candidate:
     """One of the responses of a problem."""
 
     response: str
+    """What the writer answered."""
     is_correct: bool | None = None
     """Whether the response solves the problem; None where nobody has judged."""
     answer: str | None = None
@@ -208,7 +225,9 @@ class Problem:
     """A prompt with its candidates: one line of a problems or candidates file."""
 
     problem_id: str
+    """Unique within the file."""
     prompt: str
+    """The task, as the reward model sees it."""
     candidates: tuple[Candidate, ...] = ()
     """Empty before anybody has written some."""
     task: str = ""
@@ -256,6 +275,7 @@ class Score:
     index: int
     """0 for chosen and 1 for rejected; the candidate's place for a problem."""
     reward: float
+    """Output of the score head on the text's last token."""
     num_tokens: int | None = None
     """Of the text as it was scored; None where it is not known."""
 
@@ -275,7 +295,7 @@ def read_problems(path: str) -> Iterator[Problem]:
                 if not problem.problem_id:
                     raise ValueError("problem_id is empty")
                 if problem.problem_id in seen:
-                    raise ValueError(f"problem_id {problem.problem_id!r} stands twice")
+                    raise ValueError(f"problem_id {problem.problem_id!r} is not unique")
             except ValueError as error:
                 raise UserError(f"{path}:{number}: {error}") from error
             seen.add(problem.problem_id)

@@ -1,4 +1,4 @@
-"""What TFDS wants to know of a folder of shards, so that it is a TFDS dataset as it lies.
+"""The files that make a folder of shards a TFDS dataset.
 
 `tfds.builder_from_directory(FOLDER).as_data_source(SPLIT)` then reads it, without TensorFlow. The values
 are TFDS's protocol messages DatasetInfo and Feature in protobuf's JSON; TFDS itself is not needed.

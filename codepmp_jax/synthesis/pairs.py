@@ -107,7 +107,7 @@ def _claim(config: SynthesisConfig, corpus: Mapping[str, ShardedDataset]) -> str
 
 
 def _entry(config: SynthesisConfig, shard: ShardId, settings: str) -> dict[str, Any] | None:
-    """What stands beside a pair shard of these settings; None where it is not there."""
+    """The entry next to a pair shard of these settings; None where there is none."""
     path = pathlib.Path(config.output, shard.name)
     beside = path.with_name(f"{path.name}.json")
     if not path.is_file() or not beside.is_file():
@@ -161,7 +161,9 @@ class GateWorker:
                 tally.update(report.tally(pairs[start : start + _CHUNK]))
             dropped = collections.Counter(row["reason"] for row in rejects)
             shards.write_shard(
-                *(output, shard.name, pairs),
+                output,
+                shard.name,
+                pairs,
                 settings=self._settings,
                 dropped=dropped,
                 tally=tally,

@@ -210,7 +210,9 @@ class PassWorker:
             for request, completion in zip(asked, completions, strict=True)
         ]
         shards.write_shard(
-            *(path.parent, path.name, records),
+            path.parent,
+            path.name,
+            records,
             worker=self._status.worker,
             texts=len(records),
             tokens=num_tokens,

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from codepmp_jax.cli.errors import require
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import CandidatesConfig
-from codepmp_jax.config.tasks import SAMPLING_TEMPLATES
+from codepmp_jax.config.tasks import TASKS
 from codepmp_jax.files.checksums import sha256_of
 from codepmp_jax.files.journal import Journal
 from codepmp_jax.records.schema import Candidate, Completion, Problem, SourceFile, read_problems
@@ -22,6 +22,8 @@ from codepmp_jax.synthesis.passes import sample
 from codepmp_jax.synthesis.rewrites import different_texts, shuffle
 from codepmp_jax.synthesis.writers.mutants import normal_form
 from codepmp_jax.synthesis.writers.sampler import Request, Sampler
+from codepmp_jax.tasks.common.options import letter
+from codepmp_jax.tasks.common.registry import find_task
 
 SAMPLERS = ("vllm", "openai", "mutant")
 # Mutants asked for, as a multiple of those needed: a short function has few different ones.
@@ -74,11 +76,11 @@ def _check(problem: Problem, config: CandidatesConfig) -> None:
         )
     else:
         require(
-            bool(config.template) or problem.task in SAMPLING_TEMPLATES,
+            bool(config.template) or problem.task in TASKS,
             f"{where}: task",
             problem.task,
-            f"must be one of {', '.join(SAMPLING_TEMPLATES)}, which have a template",
-            "say with --template what a model is to be asked",
+            f"must be one of {', '.join(TASKS)}, which have a template",
+            "give --template, the question that a model is asked",
         )
 
 
@@ -90,9 +92,10 @@ def _responses(
 ) -> list[Problem]:
     """The problems with the candidates that a model writes, all of them asked for together."""
     shown = [with_options(problem) for problem in problems]
+    prompts = [make_prompt(problem, config) for problem in shown]
     requests = [
-        make_request(problem, config, number)
-        for problem in shown
+        make_request(problem, number, prompt)
+        for problem, prompt in zip(shown, prompts, strict=True)
         for number in range(config.num_candidates)
     ]
     completions = sample(sampler, requests)
@@ -123,24 +126,31 @@ def with_options(problem: Problem) -> Problem:
     options = problem.reference.get("options")
     if not options:
         return problem
-    lines = [f"{chr(ord('A') + place)}. {option}" for place, option in enumerate(options)]
+    lines = [f"{letter(index)}. {option}" for index, option in enumerate(options)]
     return dataclasses.replace(problem, prompt="\n".join([f"{problem.prompt}\n", *lines]))
 
 
-def make_request(problem: Problem, config: CandidatesConfig, number: int) -> Request:
-    """The request for a candidate of a problem."""
-    template = config.template or SAMPLING_TEMPLATES.get(problem.task, "")
+def make_prompt(problem: Problem, config: CandidatesConfig) -> str:
+    """What a model is asked: `config.template`, by default that of the problem's task, with the problem's prompt."""
+    template = config.template or find_task(problem.task, problem.problem_id).template
+    return template.replace("{prompt}", problem.prompt)
+
+
+def make_request(problem: Problem, number: int, prompt: str = "") -> Request:
+    """The request for a candidate of a problem; `prompt` is for models, mutants need none."""
     source = SourceFile(
-        *(problem.problem_id, str(problem.reference.get("solution", "")), problem.prompt),
-        *(problem.problem_id, "function", "python", problem.task, "", ""),
+        source_id=problem.problem_id,
+        content=str(problem.reference.get("solution", "")),
+        description=problem.prompt,
+        name=problem.problem_id,
+        kind="function",
+        language="python",
+        repository=problem.task,
+        path="",
+        license="",
         line=1,
     )
-    return Request(
-        f"{problem.problem_id}/{number}",
-        template.replace("{prompt}", problem.prompt),
-        problem.prompt,
-        source,
-    )
+    return Request(f"{problem.problem_id}/{number}", prompt, problem.prompt, source)
 
 
 # --- mutants --------------------------------------------------------------------------------------
@@ -157,8 +167,10 @@ def _mutants(problem: Problem, sampler: Sampler, config: CandidatesConfig) -> Pr
     needed = config.num_candidates - 1
     texts = different_texts(
         sampler,
-        lambda number: make_request(problem, config, number),
-        *(author, needed, _PATIENCE),
+        lambda number: make_request(problem, number),
+        author,
+        needed,
+        _PATIENCE,
     )
     require(
         len(texts) == needed,

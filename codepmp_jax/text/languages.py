@@ -47,7 +47,9 @@ class _Grammar(NamedTuple):
 
 
 _SCRIPT_FUNCTIONS = (
-    *("function_declaration", "generator_function_declaration", "method_definition"),
+    "function_declaration",
+    "generator_function_declaration",
+    "method_definition",
     "variable_declarator",
 )
 _C_CLASSES = ("class_specifier", "struct_specifier")
@@ -297,7 +299,9 @@ def _definition(node: Any, kind: str, scope: tuple[str, ...], data: bytes) -> De
     # `const f = () => ...`: the statement is the function's text.
     outer = node.parent if node.type == "variable_declarator" else node
     while outer.parent is not None and outer.parent.type in (
-        *("export_statement", "decorated_definition", "template_declaration"),
+        "export_statement",
+        "decorated_definition",
+        "template_declaration",
     ):
         outer = outer.parent
     start = data.rfind(b"\n", 0, outer.start_byte) + 1

@@ -36,7 +36,9 @@ from codepmp_jax.records.schema import PreferencePair
 EMBEDDED = pathlib.Path(__file__).parent / "assets" / "tokenizer"
 
 _FILES = (
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
     "chat_template.jinja",
 )
 

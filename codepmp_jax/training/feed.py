@@ -15,7 +15,7 @@ from codepmp_jax.devices import sharding
 
 
 def to_devices(batch: Batch, mesh: Mesh) -> Batch:
-    """This host's rows as its part of the global batch; the copies go on in the background."""
+    """This host's rows as its part of the global batch; copies run in the background."""
     layout = sharding.batch_sharding(mesh)
 
     def place(array: np.ndarray) -> jax.Array:
@@ -27,10 +27,10 @@ def to_devices(batch: Batch, mesh: Mesh) -> Batch:
 
 
 class FetchedBatch(NamedTuple):
-    """What this host knows of a batch beside its arrays."""
+    """A batch's data state, counts and ids on this host."""
 
     data_state: list[dict[str, Any]]
-    """Where its loader stands behind the batch."""
+    """State of the loader after the batch."""
     counts: dict[str, int]
     pair_ids: list[str]
     """Of the pairs in its rows."""

@@ -48,7 +48,7 @@ class Goodput:
         return self._kept["seconds"]
 
     def resume(self, step: int, lost_steps: int) -> None:
-        """The run begins, or goes on from the checkpoint of `step` and does `lost_steps` again."""
+        """The run starts, or resumes from the checkpoint of `step` and repeats `lost_steps`."""
         here, kept = self._seconds, self._kept
         if self._path.exists():
             kept |= json.loads(self._path.read_text())
@@ -74,14 +74,14 @@ class Goodput:
         self.write()
 
     def write(self) -> None:
-        """Writes what there is, on the first host."""
+        """Writes the times so far, on the first host."""
         self._kept["updated"] = time.time()
         self._written = time.perf_counter()
         if is_main_process():
             write_json(self._path, self._kept)
 
     def close(self) -> None:
-        """Writes and tells the summary of a run that began; what passed since the last lap was saving."""
+        """Writes and logs the summary of a run that started; what passed since the last lap was saving."""
         if not self._kept["starts"]:
             return
         self.lap("save")

@@ -52,7 +52,9 @@ def train(
         logger.info(
             "%.1f M parameters, %d pairs, mesh data %d x fsdp %d x tensor %d of %s",
             sum(leaf.size for leaf in jax.tree.leaves(run.abstract.params)) / 1e6,
-            *(len(run.train_pairs), *run.mesh_sizes, jax.devices()[0].device_kind),
+            len(run.train_pairs),
+            *run.mesh_sizes,
+            jax.devices()[0].device_kind,
         )
         if telemetry.is_main_process():
             write_json(workdir / "config.json", presets.to_json(run.config))
@@ -156,7 +158,7 @@ class _Loop:
             run.check_finite(step, self._state)
         self._goodput.lap("step")
         if is_eval and config.eval_pairs and (is_stop or not self._evaluate(rows[-1])):
-            # To be done again by the process that goes on, which then writes the row.
+            # Repeated by the process that resumes, which then writes the row.
             resume_state.unevaluated, is_stop = rows[-1], True
         self._write(rows[:-1] if resume_state.unevaluated else rows)
         if is_save or is_stop:
@@ -169,7 +171,7 @@ class _Loop:
             self._goodput.lap("save")
             self._goodput.saved(step)
         if is_stop and (resume_state.unevaluated or not is_last):
-            logger.warning("step %d: stopping as asked; the same command goes on from here", step)
+            logger.warning("step %d: stopping as asked; the same command resumes here", step)
             raise Preempted
         return True
 
@@ -200,7 +202,9 @@ class _Loop:
         self._goodput.write_now_and_then()
         if rows:
             figures = {
-                name: f"{self._last.get(name) or math.nan:.3f}" for name in ("loss", "accuracy")
+                name: f"{self._last[name] or math.nan:.3f}"
+                for name in ("loss", "accuracy")
+                if name in self._last
             }
             self._bar.set_postfix(figures, refresh=False)
             self._bar.update(rows[-1]["step"] - self._bar.n)

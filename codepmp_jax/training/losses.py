@@ -1,9 +1,4 @@
-"""The pair loss and the LM loss, as weighted sums.
-
-Every term is a sum over pairs or tokens of weight times loss, and the weights come from the whole
-global batch (`pair_weights`, `token_weights`). So the parts of a batch can be computed one after the
-other or on different devices, and their losses and gradients simply add up.
-"""
+"""The pair loss and the LM loss."""
 
 from __future__ import annotations
 
@@ -13,17 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from codepmp_jax.config import LossConfig
+from codepmp_jax.config import PmpConfig
 from codepmp_jax.models.layers import soft_cap
 
 
-def pair_weights(pair_mask: Bool[Array, "B M"]) -> Float[Array, "B M"]:
-    """1 / (number of pairs) for each pair, 0 where there is none."""
-    mask = pair_mask.astype(jnp.float32)
-    return mask / jnp.maximum(mask.sum(), 1)
-
-
-def token_weights(label_mask: Bool[Array, "B C"], config: LossConfig) -> Float[Array, "B C"]:
+def token_weights(label_mask: Bool[Array, "B C"], config: PmpConfig) -> Float[Array, "B C"]:
     """The weight of each LM label; 0 where there is none.
 
     `token_mean`: 1 / (labels of the global batch). `micro_batch_mean`, of padded rows: the authors' mean

@@ -13,7 +13,7 @@ from codepmp_jax.cli.exit_codes import RESUME
 
 
 class Preempted(SystemExit):
-    """The run was asked to stop, and can go on from what it saved; ends the process with status RESUME."""
+    """The run was asked to stop and resumes from what it saved; ends the process with status RESUME."""
 
     def __init__(self) -> None:
         super().__init__(RESUME)

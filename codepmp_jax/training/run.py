@@ -1,7 +1,8 @@
-"""What a run works with: data, mesh, optimizer, checkpoints; and how it starts, saves and evaluates."""
+"""A run's data, mesh, optimizer and checkpoints; how it starts, saves and evaluates."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import itertools
@@ -23,20 +24,32 @@ from codepmp_jax.models.preference import Params
 from codepmp_jax.records.schema import PreferencePair
 from codepmp_jax.records.shards import ShardedDataset
 from codepmp_jax.text.tokenization import Tokenizer
+from codepmp_jax.training import objectives
 from codepmp_jax.training import optimizer as optimizers
 from codepmp_jax.training.agreement import facts_of, require_same_on_all_hosts
 from codepmp_jax.training.feed import to_devices
 from codepmp_jax.training.state import TrainState, abstract_state, init_state
+from codepmp_jax.training.step import Sum
 from codepmp_jax.training.telemetry import logger
 from codepmp_jax.training.window import ResumeState, total_counts
 
 # Records that are packed to find out how many a step takes.
 _MEASURED_RECORDS = 4096
 
-# Settings that change how a run computes, but not what; a run may go on with others.
+# The entry's name in checkpoints.
+_RESUME_STATE = "carried"
+
+# Settings that change how a run computes, but not what; they may change on resume.
 _MAY_CHANGE_ON_RESUME = (
-    *("model.init_from", "model.remat", "model.attention", "model.attention_block"),
-    *("data.input", "data.num_workers", "data.verify_shards", "data.cache", "data.cache_bytes"),
+    "model.init_from",
+    "model.remat",
+    "model.attention",
+    "model.attention_block",
+    "data.input",
+    "data.num_workers",
+    "data.verify_shards",
+    "data.cache",
+    "data.cache_bytes",
 )
 
 
@@ -46,7 +59,7 @@ def check_same_run(config: TrainConfig, saved: TrainConfig, source: str) -> None
     changed = [
         f"{path} = {value!r} (checkpoint: {before[path]!r})"
         for path, value in presets.flatten(config)
-        if path.startswith(("model.", "data.", "seed", "global_batch_rows"))
+        if path.startswith(("model.", "data.", "loss.objective", "seed", "global_batch_rows"))
         and path not in _MAY_CHANGE_ON_RESUME
         and value != before[path]
     ]
@@ -72,14 +85,21 @@ def _is_finite(tree: Any) -> jax.Array:
     return jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in floats]).all()
 
 
+def _mean(sums: list[Sum]) -> float:
+    """The mean of a metric over the items of all batches."""
+    return float(sum(each.total for each in sums)) / max(sum(int(each.count) for each in sums), 1)
+
+
 class Run:
-    """What a run works with: data, mesh, optimizer, checkpoints. Opening it checks that they fit."""
+    """A run's data, mesh, optimizer and checkpoints. Opening it checks that they fit together."""
 
     def __init__(self, config: TrainConfig):
         """Raises UserError, before any device work, where config, data and devices do not fit."""
         self.hosts = jax.process_count()
         self.chip = chips.chip_of(jax.devices()[0].device_kind)
-        self.config = config = chips.resolve(config, self.chip)
+        model = chips.resolve(config.model, config.data.max_length, self.chip)
+        self.config = config = objectives.with_heads(dataclasses.replace(config, model=model))
+        self.objective = objectives.build(config)
         require_same_on_all_hosts(self._prepare)
         self.checkpointer = Checkpointer(config.workdir, config.checkpoint)
         self.num_steps = self._total_steps()
@@ -92,7 +112,11 @@ class Run:
         """Opens the data and checks what this host can check alone; what it is about to do."""
         config = self.config
         self.mesh_sizes = sharding.check_mesh(
-            config, jax.device_count(), sharding.count_slices(jax.devices())
+            config.mesh,
+            config.model,
+            jax.device_count(),
+            sharding.count_slices(jax.devices()),
+            part_rows=config.global_batch_rows // config.accumulation_steps,
         )
         # With which the rows of a part divide over the hosts too.
         require(
@@ -121,6 +145,7 @@ class Run:
             self.tokenizer,
             config.data,
             batch_rows=config.global_batch_rows,
+            layout=self.objective.layout(),
             seed=config.seed,
             process_index=jax.process_index(),
             process_count=self.hosts,
@@ -161,7 +186,7 @@ class Run:
         return steps
 
     def _shards(self) -> list[str]:
-        """What the training data are, wherever they lie."""
+        """Checksums of the training shards, which do not depend on their path."""
         return [shard.sha256 for shard in self.train_pairs.shards]
 
     def _open(self, split: str) -> ShardedDataset:
@@ -176,7 +201,7 @@ class Run:
         )
 
     def start(self, load_params: Callable[[Params], Params] | None) -> Start:
-        """The newest checkpoint, to which the data go forward too; or a new run.
+        """Restores the newest checkpoint and fast-forwards the data, or starts a new run.
 
         Raises UserError where the checkpoint is of another run or cannot be restored.
         """
@@ -189,7 +214,7 @@ class Run:
             return Start(0, state, ResumeState())
         source = f"{self.checkpointer.directory}/{step}"
         logger.info("restoring %s", source)
-        saved = presets.from_json(TrainConfig, self.checkpointer.restore_config(), source)
+        saved = presets.from_json(type(config), self.checkpointer.restore_config(), source)
         check_same_run(config, saved, source)
         abstract = self.abstract
         restored = self.checkpointer.restore(abstract.params, (abstract.step, abstract.opt_state))
@@ -197,14 +222,14 @@ class Run:
             restored.data["shards"] == self._shards() or config.allow_config_change,
             f"{source}: data.input",
             config.data.input,
-            "must hold the very shards that the run was trained on",
+            "must hold exactly the shards that the run was trained on",
             "give that data, another workdir, or --allow-config-change",
         )
         self.batches.restore(restored.data["streams"])
         logger.info("resuming %s at step %d of %d", source, step, self.num_steps)
         count, opt_state = restored.optimizer
         state = TrainState(count, restored.params, opt_state)
-        return Start(step, state, ResumeState.from_json(restored.data["resume_state"]))
+        return Start(step, state, ResumeState.from_json(restored.data[_RESUME_STATE]))
 
     def check_finite(self, step: int, state: TrainState) -> None:
         """Raises UserError where a number of the state is not finite: a bad checkpoint may not take a good one's
@@ -214,7 +239,7 @@ class Run:
             f"step {step}: parameters and optimizer state",
             "NaN or infinite",
             "must be finite to be saved",
-            "lower optimizer.learning_rate, and go on from the newest checkpoint",
+            "lower optimizer.learning_rate, and resume from the newest checkpoint",
         )
 
     def save(
@@ -225,7 +250,7 @@ class Run:
         resume_state: ResumeState,
         metrics: dict[str, float] | None,
     ) -> None:
-        """Starts to save everything that the run goes on from as the checkpoint of `step`.
+        """Starts to save what the run resumes from as the checkpoint of `step`.
 
         `data_state` is this host's; `metrics` are those of its evaluation, if it had one.
         """
@@ -234,7 +259,7 @@ class Run:
             step,
             state.params,
             (state.step, state.opt_state),
-            {"shards": self._shards(), "streams": streams, "resume_state": resume_state.to_json()},
+            {"shards": self._shards(), "streams": streams, _RESUME_STATE: resume_state.to_json()},
             presets.to_json(self.config),
             metrics,
         )
@@ -249,16 +274,17 @@ class Run:
             batch_rows=self.config.global_batch_rows // self.config.accumulation_steps,
             process_index=jax.process_index(),
             process_count=self.hosts,
+            layout=self.objective.layout(),
         )
         return batches
 
     def evaluate(
         self,
         params: Params,
-        eval_step: Callable[[Params, Batch], Any],
+        eval_step: Callable[[Params, Batch], dict[str, Sum]],
         is_cut: Callable[[], bool],
     ) -> dict[str, float] | None:
-        """Means of eval_step's sums over the first eval_pairs held-out pairs, named `eval_...`.
+        """Means of eval_step's metrics over the first eval_pairs held-out pairs, named `eval_...`.
 
         None where `is_cut`, asked after each batch, says to stop. Raises UserError where a mean is not finite.
         """
@@ -277,24 +303,16 @@ class Run:
             if is_cut():
                 return None
         results = jax.device_get(results)
-        sums = {name: float(sum(result[name] for result in results)) for name in results[0]}
-        num_pairs, num_labels = sums.pop("num_pairs"), sums.pop("num_labels")
-        means = {
-            f"eval_{name}": value / (max(num_labels, 1) if name == "lm_loss" else num_pairs)
-            for name, value in sums.items()
-        }
+        means = {f"eval_{name}": _mean([result[name] for result in results]) for name in results[0]}
         for name, value in means.items():
             require(
                 math.isfinite(value),
                 name,
                 value,
                 "must be finite",
-                "lower optimizer.learning_rate, and go on from the newest checkpoint",
+                "lower optimizer.learning_rate, and resume from the newest checkpoint",
             )
-        logger.info(
-            "held-out pair loss %.4f, LM loss %.4f, accuracy %.3f",
-            *(means["eval_pair_loss"], means["eval_lm_loss"], means["eval_accuracy"]),
-        )
+        logger.info("held out: %s", ", ".join(f"{name} {mean:.4f}" for name, mean in means.items()))
         return means
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ class LossHistory:
         self._losses = collections.deque(losses, maxlen=_KEPT)
 
     def deviation(self, loss: float) -> float | None:
-        """How far `loss` lies above the median of the last ones, in standard deviations.
+        """How far `loss` is above the median of the recent ones, in standard deviations.
 
         Robust: these are taken as the median absolute deviation / 0.6745, and of at least 0.1 % of the median, so
         that losses that hardly move make no spike of a small change. None where there are too few.

@@ -1,4 +1,4 @@
-"""What a training step carries on: step, parameters, optimizer state. And where it lies on the mesh."""
+"""What one training step hands to the next: step, parameters, optimizer state, with their shardings."""
 
 from __future__ import annotations
 
@@ -45,6 +45,20 @@ def abstract_state(
     return TrainState(step, jax.tree.map(place, shapes, shardings), opt_state)
 
 
+def add_new_heads(params: Params, config: ModelConfig, seed: int, shardings: Params) -> Params:
+    """`params` with the heads of config.heads that they lack, drawn as in init_params."""
+    wanted, held = dict(shardings.get("heads", {})), params.get("heads", {})
+    new = {name: wanted[name] for name in wanted.keys() - held.keys()}
+    if not new:
+        return params
+
+    def draw() -> Params:
+        heads = init_params(config, seed)["heads"]
+        return {name: heads[name] for name in new}
+
+    return params | {"heads": held | jax.jit(draw, out_shardings=new)()}
+
+
 def init_state(
     config: ModelConfig,
     optimizer: optax.GradientTransformation,
@@ -54,8 +68,8 @@ def init_state(
 ) -> TrainState:
     """The state before the first step, created where it belongs on the mesh.
 
-    `load_params`, given the abstract parameters with their shardings, returns them filled; without it
-    they are drawn at random from `seed`.
+    `load_params`, given the abstract parameters with their shardings, returns them filled, but for heads of
+    config.heads that its source lacks; without it they are drawn at random from `seed`.
     """
     abstract = abstract_state(config, optimizer, mesh)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
@@ -63,6 +77,7 @@ def init_state(
         params = jax.jit(lambda: init_params(config, seed), out_shardings=shardings.params)()
     else:
         params = load_params(abstract.params)
+        params = add_new_heads(params, config, seed, shardings.params)
     opt_state = jax.jit(optimizer.init, out_shardings=shardings.opt_state)(params)
     step = jax.device_put(jnp.zeros((), jnp.int32), shardings.step)
     return TrainState(step, params, opt_state)

@@ -1,8 +1,8 @@
-"""One optimizer step: pair loss and LM loss of a global batch, gradients, update. Jitted and donated."""
+"""One optimizer step: the objective's loss of a global batch, gradients, update. Jitted and donated."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, cast
 
 import jax
@@ -10,107 +10,80 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from codepmp_jax.config import TrainConfig
-from codepmp_jax.data.batch import Batch, empty_batch
-from codepmp_jax.devices.sharding import axis_devices, batch_sharding, constrain
+from codepmp_jax.data.batch import Batch
+from codepmp_jax.data.layouts import Layout
+from codepmp_jax.devices.sharding import batch_sharding, constrain
 from codepmp_jax.models.attention import Segments
 from codepmp_jax.models.preference import Params, PreferenceModel, abstract_params
+from codepmp_jax.training import objectives
 from codepmp_jax.training import optimizer as optimizers
-from codepmp_jax.training.losses import (
-    centering_losses,
-    lm_loss,
-    pair_losses,
-    pair_weights,
-    token_weights,
-)
+from codepmp_jax.training.objectives.objective import Objective, Outputs, Term, Weights
 from codepmp_jax.training.state import TrainState
 
 Metrics = dict[str, Array]
 
 
+class Sum(NamedTuple):
+    """A sum over so many items."""
+
+    total: Float[Array, ""]
+    count: Int[Array, ""]
+
+
 class WeightedBatch(NamedTuple):
-    """A batch, or a part of one, with the weights that its losses have in the global batch."""
+    """A batch, or a part of one, with the weights that its items have in the global batch."""
 
     batch: Batch
-    pairs: Float[Array, "B M"]
-    tokens: Float[Array, "B C"]
-
-
-def weigh(batch: Batch, config: TrainConfig) -> WeightedBatch:
-    """The global batch with its weights."""
-    return WeightedBatch(
-        batch, pair_weights(batch.pair_mask), token_weights(batch.label_mask, config.loss)
-    )
+    weights: Weights
 
 
 def compute_params(params: Params, config: TrainConfig) -> Params:
     """Matrices and biases in the compute dtype, so that they are gathered and their gradients reduced in it.
 
-    Norm scales and the score head, which are small, stay float32.
+    Norm scales, the score head and other heads but the LM head, which are small, stay float32.
     """
 
     def lower(path: tuple, leaf: Array) -> Array:
         names = [key.key for key in path]
-        keep = names[-1] == "scale" or names[0] == "score"
+        keep = names[-1] == "scale" or names[0] in ("score", "heads")
         return leaf if keep else leaf.astype(config.model.compute_dtype)
 
     return jax.tree_util.tree_map_with_path(lower, params)
 
 
-def hidden_states(
-    model: PreferenceModel, batch: Batch, config: TrainConfig
-) -> Float[Array, "B W D"]:
+def hidden_states(model: PreferenceModel, batch: Batch, layout: Layout) -> Float[Array, "B W D"]:
     """The hidden state of every token of the rows."""
     num_rows = batch.tokens.shape[0]
-    length = config.data.sequence_length
     tokens, positions, ids, branches = (
-        constrain(array.reshape(-1, length), "batch", "length")
+        constrain(array.reshape(-1, layout.sequence_length), "batch", "length")
         for array in (batch.tokens, batch.positions, batch.segments, batch.branches)
     )
-    segments = Segments(ids, branches if config.data.layout == "shared" else None)
-    hidden = model(tokens, positions, segments, config.data.max_length)
+    segments = Segments(ids, branches if layout.has_branches else None)
+    hidden = model(tokens, positions, segments, layout.config.max_length)
     return constrain(hidden.reshape(num_rows, -1, hidden.shape[-1]), "batch", "length", None)
 
 
-def label_chunk(config: TrainConfig, num_rows: int) -> int:
-    """Labels of each of num_rows rows whose logits exist at a time: loss.lm_chunk_tokens a device."""
-    rows = max(1, num_rows // axis_devices("batch"))
-    return max(1, min(config.data.row_labels, config.loss.lm_chunk_tokens // rows))
+def compute_terms(
+    model: PreferenceModel, part: WeightedBatch, objective: Objective
+) -> Sequence[Term]:
+    """The objective's terms of a part of the batch."""
+    hidden = hidden_states(model, part.batch, objective.layout())
+    return objective.terms(Outputs(model, hidden, part.batch), part.weights)
 
 
 def loss_and_metrics(
-    model: PreferenceModel, part: WeightedBatch, config: TrainConfig
+    model: PreferenceModel, part: WeightedBatch, objective: Objective
 ) -> tuple[Float[Array, ""], Metrics]:
     """The part's addends to the global batch's loss and metrics."""
-    batch = part.batch
-    num_rows, num_pairs, _ = batch.ends.shape
-    hidden = hidden_states(model, batch, config)
-    rewards = model.rewards(hidden, batch.ends.reshape(num_rows, -1))
-    chosen, rejected = jnp.moveaxis(rewards.reshape(num_rows, num_pairs, 2), -1, 0)
-    pair_loss = jnp.sum(part.pairs * pair_losses(chosen, rejected, batch.margin))
-    centering = jnp.sum(part.pairs * centering_losses(chosen, rejected))
-    loss = config.loss.rm_coef * pair_loss + config.loss.centering_coef * centering
-    lm = jnp.float32(0)
-    if config.loss.lm_coef > 0:
-        with jax.named_scope("lm_loss"):
-            before = jnp.take_along_axis(hidden, batch.label_places[..., None], axis=1)
-            kernel = constrain(model.lm_kernel().astype(hidden.dtype), None, "vocab")
-            chunk = label_chunk(config, num_rows)
-            cap = config.model.logit_soft_cap
-            lm = lm_loss(before, kernel, batch.labels, part.tokens, chunk, cap)
-        loss += config.loss.lm_coef * lm
-    correct = (chosen > rejected) + 0.5 * (chosen == rejected)
-    return loss, {
-        "loss": loss,
-        "pair_loss": pair_loss,
-        "lm_loss": lm,
-        "accuracy": jnp.sum(part.pairs * correct),
-        "margin": jnp.sum(part.pairs * (chosen - rejected)),
-        "reward_chosen": jnp.sum(part.pairs * chosen),
-        "reward_rejected": jnp.sum(part.pairs * rejected),
-    }
+    terms = compute_terms(model, part, objective)
+    loss = sum(
+        (term.coefficient * term.total for term in terms if term.coefficient is not None),
+        jnp.float32(0),
+    )
+    return loss, {term.name: term.total for term in terms} | {"loss": loss}
 
 
 def _parts(whole: WeightedBatch, number: int) -> WeightedBatch:
@@ -126,9 +99,10 @@ def _parts(whole: WeightedBatch, number: int) -> WeightedBatch:
 def gradients(params: Params, batch: Batch, config: TrainConfig) -> tuple[Params, Metrics]:
     """Gradients, summed over accumulation_steps parts in float32, and metrics of the global batch."""
     graph, _, axes = abstract_params(config.model)
+    objective = objectives.build(config)
 
     def addend(params: Params, part: WeightedBatch) -> tuple[Array, Metrics]:
-        return loss_and_metrics(nnx.merge(graph, params), part, config)
+        return loss_and_metrics(nnx.merge(graph, params), part, objective)
 
     def grad(part: WeightedBatch) -> tuple[Params, Metrics]:
         grads, metrics = jax.grad(addend, has_aux=True)(in_compute_dtype, part)
@@ -138,7 +112,7 @@ def gradients(params: Params, batch: Batch, config: TrainConfig) -> tuple[Params
         ), metrics
 
     in_compute_dtype = compute_params(params, config)
-    whole = weigh(batch, config)
+    whole = WeightedBatch(batch, objective.weights(batch))
     if config.accumulation_steps == 1:
         return grad(whole)
     parts = _parts(whole, config.accumulation_steps)
@@ -179,16 +153,14 @@ def train_step(
     return after, metrics
 
 
-def eval_step(params: Params, batch: Batch, config: TrainConfig) -> Metrics:
-    """Sums over a batch's pairs and LM labels, of which there are `num_pairs` and `num_labels`."""
+def eval_step(params: Params, batch: Batch, config: TrainConfig) -> dict[str, Sum]:
+    """Of each metric, the sum over the batch's pairs or labels, and how many there are."""
     graph, _, _ = abstract_params(config.model)
     model = nnx.merge(graph, compute_params(params, config))
-    sums = WeightedBatch(
-        batch, batch.pair_mask.astype(jnp.float32), batch.label_mask.astype(jnp.float32)
-    )
-    _, metrics = loss_and_metrics(model, sums, config)
-    del metrics["loss"]
-    return metrics | {"num_pairs": batch.pair_mask.sum(), "num_labels": batch.label_mask.sum()}
+    masks = Weights(batch.pair_mask.astype(jnp.float32), batch.label_mask.astype(jnp.float32))
+    counts = {"pairs": batch.pair_mask.sum(), "labels": batch.label_mask.sum()}
+    terms = compute_terms(model, WeightedBatch(batch, masks), objectives.build(config))
+    return {term.name: Sum(term.total, counts[term.unit]) for term in terms}
 
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
@@ -216,5 +188,5 @@ def abstract_batch(config: TrainConfig, mesh: Mesh) -> Batch:
         lambda row: jax.ShapeDtypeStruct(
             (config.global_batch_rows, *row.shape[1:]), row.dtype, sharding=sharding
         ),
-        empty_batch(1, config.data, pad_id=0),
+        objectives.build(config).layout().empty(1, pad_id=0),
     )

@@ -1,4 +1,4 @@
-"""What a run tells: log lines and metrics, from process 0 only."""
+"""Log lines and metrics of a run, written by process 0 only."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class MetricsWriter:
 
 
 def _open_board(folder: pathlib.Path, there: Iterable[str]) -> EventFileWriter:
-    """A new file of events beside those `there`. TensorBoard reads files in the order of their names, which
+    """A new file of events next to those `there`. TensorBoard reads files in the order of their names, which
     begin with the second: within the second of the newest one, the order would be that of process numbers."""
     started = {int(name.split(".")[3]) for name in there if name.startswith("events.out.tfevents.")}
     while int(time.time()) in started:

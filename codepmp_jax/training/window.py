@@ -13,8 +13,7 @@ from codepmp_jax.checkpoint.checkpointer import gather
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.files.json_files import write_json
-from codepmp_jax.models.flops import train_flops
-from codepmp_jax.training import telemetry
+from codepmp_jax.training import objectives, telemetry
 from codepmp_jax.training.feed import FetchedBatch
 from codepmp_jax.training.spikes import LossHistory
 from codepmp_jax.training.telemetry import logger
@@ -22,7 +21,7 @@ from codepmp_jax.training.telemetry import logger
 
 @dataclasses.dataclass
 class ResumeState:
-    """What a run carries from window to window, and in its checkpoints, beside state and data."""
+    """What a run keeps from window to window and saves with its state and data."""
 
     losses: LossHistory = dataclasses.field(default_factory=LossHistory)
     bad_steps: int = 0
@@ -110,8 +109,8 @@ class Window:
         seconds = time.perf_counter() - self.started
         done = {name: n - self.before[name] for name, n in self.after.items()}
         peak = telemetry.peak_flops()
-        flops = train_flops(
-            config.model,
+        flops = objectives.useful_flops(
+            config,
             tokens=done["useful_tokens"],
             keys=done["useful_keys"],
             labels=done["labels"],
@@ -128,7 +127,7 @@ class Window:
     def _deviation(
         self, config: TrainConfig, row: dict[str, Any], resume_state: ResumeState
     ) -> dict[str, float]:
-        """`loss_deviation`: how far the row's loss lies above the last ones; told where it is a spike."""
+        """`loss_deviation`: how far the row's loss is above the recent ones; a spike is logged."""
         deviation = resume_state.losses.deviation(row["loss"])
         resume_state.losses.add(row["loss"])
         if deviation is None:
@@ -136,7 +135,9 @@ class Window:
         if deviation > config.spike_deviations:
             logger.warning(
                 "step %d: loss spike: %.4f is %.1f deviations above the median of the last steps",
-                *(row["step"], row["loss"], deviation),
+                row["step"],
+                row["loss"],
+                deviation,
             )
         return {"loss_deviation": deviation}
 
@@ -157,7 +158,7 @@ class Window:
         resume_state.bad_steps += 1
         if config.on_bad_step == "stop":
             raise UserError(
-                f"{said}. Remedy: lower optimizer.learning_rate, look at the pairs of these steps, or go on "
+                f"{said}. Remedy: lower optimizer.learning_rate, look at the pairs of these steps, or resume "
                 "from the newest checkpoint with --on-bad-step skip."
             )
         if resume_state.bad_steps > config.max_bad_steps:

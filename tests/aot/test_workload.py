@@ -2,12 +2,13 @@ import pytest
 
 from codepmp_jax.aot.workload import NUM_PAIRS, measure, synthetic_pairs
 from codepmp_jax.config import DataConfig
+from codepmp_jax.data.layouts import layout_of
 
 
 def test_the_layouts_do_the_same_work_for_a_pair():
     """What is useful does not depend on the layout, but how many pairs a row holds does."""
     rows = {
-        layout: measure(DataConfig(layout=layout, max_length=256), 128)
+        layout: measure(layout_of(DataConfig(layout=layout, max_length=256)), 128)
         for layout in ("padded", "packed", "shared")
     }
     for row in rows.values():
@@ -22,13 +23,16 @@ def test_the_layouts_do_the_same_work_for_a_pair():
 
 def test_scores_of_padded_rows_are_causal_blocks():
     """Texts of one block each: every query meets a block of keys."""
-    assert measure(DataConfig(layout="padded", max_length=128), 512).scores_per_query == 128
+    assert (
+        measure(layout_of(DataConfig(layout="padded", max_length=128)), 512).scores_per_query == 128
+    )
 
 
 def test_useful_tokens_are_those_of_the_pairs():
     config = DataConfig(layout="shared", max_length=256)
     pairs = list(synthetic_pairs(config))
     assert len(pairs) == NUM_PAIRS
-    row = measure(config, 128)
-    tokens = sum(pair.num_tokens("shared") for pair in pairs) / len(pairs)
+    layout = layout_of(config)
+    row = measure(layout, 128)
+    tokens = sum(map(layout.num_tokens, pairs)) / len(pairs)
     assert row.tokens / row.pairs == pytest.approx(tokens)

@@ -8,9 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from codepmp_jax.config import ModelConfig, OptimizerConfig, TrainConfig
+from codepmp_jax.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
 from codepmp_jax.conversion.export import hf_tensors
-from codepmp_jax.data.transforms import TokenizedPair, common_length
+from codepmp_jax.data.layouts import layout_of
+from codepmp_jax.data.tokenized_pair import TokenizedPair, common_length
 from codepmp_jax.models.preference import init_params
 
 BENCHMARKS = pathlib.Path(__file__).resolve().parents[2] / "benchmarks"
@@ -49,7 +50,9 @@ def random_pairs(number: int) -> list[TokenizedPair]:
             for _ in range(2)
         )
         common = common_length(chosen, rejected)
-        pairs.append(TokenizedPair(str(i), 0.0, chosen, rejected, len(prompt), common))
+        pairs.append(
+            TokenizedPair(str(i), 0.0, chosen, rejected, (len(prompt), len(prompt)), common)
+        )
     return pairs
 
 
@@ -73,8 +76,8 @@ def losses_text_by_text(model, pairs) -> tuple[float, float]:
             hidden = model.lm.model(input_ids=tokens[None], attention_mask=None).last_hidden_state
             rewards.append(model.score(hidden[0, -1]))
             if text is pair.chosen:
-                logits = model.lm.lm_head(hidden)[0, pair.label_start - 1 : -1]
-                losses = F.cross_entropy(logits, tokens[pair.label_start :], reduction="none")
+                logits = model.lm.lm_head(hidden)[0, pair.label_starts[0] - 1 : -1]
+                losses = F.cross_entropy(logits, tokens[pair.label_starts[0] :], reduction="none")
                 label_losses.append(losses)
     chosen, rejected = torch.stack(rewards).view(-1, 2).T
     return (-F.logsigmoid(chosen - rejected).mean()).item(), torch.cat(label_losses).mean().item()
@@ -91,7 +94,7 @@ def gradients(step, pairs, num_labels) -> list[torch.Tensor]:
 
 def test_steps_have_the_losses_of_texts_alone_and_the_same_gradients(torch_step):
     pairs = random_pairs(11)
-    num_labels = sum(pair.num_labels for pair in pairs)
+    num_labels = sum(pair.num_labels() for pair in pairs)
     authors, *others = make_steps(torch_step)
     pair_loss, lm_loss = losses_text_by_text(authors.model, pairs)
     expected = gradients(authors, pairs, num_labels)
@@ -111,10 +114,9 @@ def test_steps_have_the_losses_of_texts_alone_and_the_same_gradients(torch_step)
 @pytest.mark.parametrize("limit", [1, 30, 64, 10_000])
 def test_parts_hold_every_pair_once_and_in_order(torch_step, limit):
     pairs = random_pairs(11)
-    sizes = [pair.num_tokens("packed") for pair in pairs]
-    parts = torch_step.cut(pairs, lambda pair: pair.num_tokens("packed"), limit)
+    num_tokens = layout_of(DataConfig(layout="packed")).num_tokens
+    sizes = list(map(num_tokens, pairs))
+    parts = torch_step.cut(pairs, num_tokens, limit)
     assert [pair for part in parts for pair in part] == pairs
     assert all(parts)
-    assert max(sum(pair.num_tokens("packed") for pair in part) for part in parts) <= (
-        limit + max(sizes)
-    )
+    assert max(sum(map(num_tokens, part)) for part in parts) <= (limit + max(sizes))

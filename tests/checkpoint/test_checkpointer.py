@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import itertools
 import resource
-import signal
-import subprocess
 import sys
 import time
 
@@ -16,6 +14,7 @@ from codepmp_jax.cli import exit_codes
 from codepmp_jax.cli.errors import StoreError, UserError
 from codepmp_jax.config import CheckpointConfig
 from codepmp_jax.files import checksums, storage
+from tests.processes import Process
 
 ABSTRACT = {"kernel": jax.ShapeDtypeStruct((4,), "float32")}
 OPTIMIZER = {"count": jax.ShapeDtypeStruct((), "float32")}
@@ -239,16 +238,12 @@ def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
     rng = np.random.default_rng(0)
     before = 0
     for _ in range(3):
-        process = subprocess.Popen(
-            [sys.executable, "-c", _KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        for _ in range(rng.integers(2, 5)):
-            started = int(process.stdout.readline())
-        time.sleep(rng.uniform(0, 0.1))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+        num_saves = rng.integers(2, 5)
+        with Process([sys.executable, "-c", _KILLED, tmp_path]) as process:
+            process.until(lambda p=process, n=num_saves: p.stdout.count("\n") >= n)
+            started = int(process.stdout.splitlines()[num_saves - 1])
+            time.sleep(rng.uniform(0, 0.1))
+            process.kill()
         checkpointer = Checkpointer(str(tmp_path), CheckpointConfig())
         step = checkpointer.latest_step()
         assert step is not None

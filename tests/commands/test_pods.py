@@ -69,8 +69,15 @@ def test_a_slice_that_is_taken_away_is_asked_for_again(tmp_path, first, began):
     setup.write_text("echo setting up\n")
     done = subprocess.run(
         command(
-            *("queued_resources.py", "--name", "pmp", "--poll-seconds", 0.01),
-            *("--setup", setup, "--", *OPTIONS),
+            "queued_resources.py",
+            "--name",
+            "pmp",
+            "--poll-seconds",
+            0.01,
+            "--setup",
+            setup,
+            "--",
+            *OPTIONS,
         ),
         env=environment(PATH=f"{tmp_path}:/usr/bin:/bin"),
         capture_output=True,

@@ -100,7 +100,7 @@ def test_typo_in_the_preset_options_names_the_nearest(typo):
 
 def test_wrong_value_names_path_value_rule_and_remedy(capsys):
     text = refused(capsys, "--optimizer.beta1", "1.5")
-    assert "optimizer.beta1 = 1.5: must lie in [0, 1). Remedy: " in text
+    assert "optimizer.beta1 = 1.5: must be less than 1. Remedy: " in text
 
 
 def test_wrong_type_names_the_option_and_the_value(capsys):
@@ -134,7 +134,7 @@ def test_missing_and_empty_preset_files_are_refused(tmp_path):
         ({"sead": 1}, r"run\.json: sead = 1"),
         ({"optimizer": {"beta3": 1}}, r"run\.json: optimizer\.beta3 = 1"),
         ({"seed": "1"}, r"run\.json: seed = '1'"),
-        ({"data": {"max_length": 1}}, r"run\.json: data\.max_length = 1: must be at least 2"),
+        ({"data": {"max_length": 1}}, r"run\.json: data\.max_length = 1: must be greater"),
         ({"data": {"length_policy": "cut"}}, r"run\.json: data\.length_policy = 'cut'"),
         ([], r"run\.json: TrainConfig = \[\]"),
     ],

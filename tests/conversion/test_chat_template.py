@@ -16,15 +16,21 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from codepmp_jax.config import DataConfig
 from codepmp_jax.conversion.chat_template import is_exact, make_template
 from codepmp_jax.conversion.tokenizer_files import write
+from codepmp_jax.families import FAMILIES
 from codepmp_jax.text.tokenization import Tokenizer
 from tests.training.reference import tiny_config
 
 BOS = "<|im_start|>"
 # A family of models, the special tokens around a text, data.append_eos.
 CASES = [
-    *(("qwen2", special, end) for special in ("none", "bos", "both") for end in (False, True)),
-    *((family, "bos", True) for family in ("qwen3", "llama", "mistral", "gemma2")),
+    ("qwen2", "none", False),
+    ("qwen2", "none", True),
+    ("qwen2", "bos", False),
+    ("qwen2", "bos", True),
+    ("qwen2", "both", False),
+    ("qwen2", "both", True),
 ]
+CASES += [(family, "bos", True) for family in FAMILIES if family != "qwen2"]
 # Jinja's own signs, quotes and escapes, in the prompt's place and around it.
 TEMPLATES = (
     "Instruction:{prompt}\n\nResponse:{response}",
@@ -34,16 +40,14 @@ TEMPLATES = (
     # Words that stand for parts in the module.
     "TAIL HEAD AFTER_ROW {prompt} BEFORE_ROW AND_NO_EOS HEAD {response}",
 )
-TEXTS = (
+SOURCES = sorted(pathlib.Path(sysconfig.get_path("stdlib")).glob("[a-d]*.py"))[:12]
+TEXTS = [
     "",
     "x",
     "  {{ messages }} {% endfor %} {# no #} \\n 'a' \"b\"\r\n\r\n",
     "<|im_end|> <|im_start|>\tünïcode 日本語 \U0001f600\n\n\n   ",
-    *(
-        path.read_text(encoding="utf-8")[:2000]
-        for path in sorted(pathlib.Path(sysconfig.get_path("stdlib")).glob("[a-d]*.py"))[:12]
-    ),
-)
+]
+TEXTS += [path.read_text(encoding="utf-8")[:2000] for path in SOURCES]
 
 
 def with_special_tokens(name: str, folder: pathlib.Path) -> Tokenizer:
@@ -152,7 +156,7 @@ def test_other_conversations_are_refused(wrong, said):
         written(Tokenizer.load("embedded"), DataConfig()).render(wrong)
 
 
-def test_a_tokenizer_that_no_template_fits_is_told(tmp_path, caplog):
+def test_a_tokenizer_that_no_template_fits_is_reported(tmp_path, caplog):
     """One that begins a text, but not what follows a special token, with a space, as SentencePiece does."""
     with_special_tokens("bos", tmp_path / "own")
     path = tmp_path / "own" / "tokenizer.json"

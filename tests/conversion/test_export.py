@@ -65,7 +65,7 @@ def test_a_folder_in_a_bucket_is_refused(tmp_path):
         export.to_hf(ConvertConfig(run=str(tmp_path), output="gs://b/f"))
 
 
-def test_a_disk_without_room_is_told_before_anything_is_written(tmp_path, monkeypatch):
+def test_a_disk_without_room_is_reported_before_anything_is_written(tmp_path, monkeypatch):
     config = tiny_config(workdir=str(tmp_path / "run"), model__vocab_size=4096)
     write_run(config)
     monkeypatch.setattr(storage, "free_bytes", lambda folder: 10**6)

@@ -31,8 +31,9 @@ from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import DataConfig, MeshConfig, ModelConfig, TrainConfig
 from codepmp_jax.conversion import load
 from codepmp_jax.conversion.export import hf_tensors
-from codepmp_jax.conversion.families import FAMILIES
+from codepmp_jax.conversion.hf_config import hf_config, model_config
 from codepmp_jax.devices.sharding import batch_sharding, check_mesh, make_mesh, param_shardings
+from codepmp_jax.families import FAMILIES
 from codepmp_jax.models.preference import (
     Params,
     abstract_params,
@@ -196,6 +197,10 @@ def rows(side: str = "right") -> tuple[np.ndarray, np.ndarray]:
     return batch.tokens.reshape(16, 24), batch.token_mask.reshape(16, 24)
 
 
+def test_every_family_is_compared():
+    assert {model.model_type for model in MODELS.values()} == set(FAMILIES)
+
+
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("name", MODELS)
 def test_logits_and_rewards(name, side, original):
@@ -222,7 +227,7 @@ def test_there_and_back_is_bit_exact(name, original):
     assert tensors.keys() == model.tensors.keys()
     for key, tensor in model.tensors.items():
         np.testing.assert_array_equal(tensors[key], tensor.numpy(), err_msg=key)
-    ours = FAMILIES[model.config.model.family].hf_config(model.config.model, 24)
+    ours = hf_config(model.config.model, 24)
     again = AutoConfig.for_model(**ours).to_dict()
     # Of no effect on a model: its own name, defaults of its use, and how many positions it was made for.
     ignored = {"architectures", "max_position_embeddings", "initializer_range", "_name_or_path"}
@@ -304,7 +309,7 @@ def test_eight_devices_equal_one(original):
     batch = batch_of(random_pairs(2), config)
     compute = jax.jit(lambda params, batch: gradients(params, batch, config))
     expected, expected_metrics = compute(model.params, batch)
-    mesh = make_mesh(check_mesh(config, 8))
+    mesh = make_mesh(check_mesh(config.mesh, config.model, 8))
     _, _, axes = abstract_params(config.model)
     params = jax.device_put(model.params, param_shardings(axes, mesh))
     with jax.set_mesh(mesh):
@@ -382,6 +387,7 @@ def test_what_is_not_implemented_is_refused(name, entry, value, original, tmp_pa
 def test_an_old_config_of_llama_is_read():
     """As it is on the hub: scaling under its first name, nothing that a later version added."""
     hf = {
+        "model_type": "llama",
         "vocab_size": 128256,
         "hidden_size": 4096,
         "intermediate_size": 14336,
@@ -391,6 +397,6 @@ def test_an_old_config_of_llama_is_read():
         "rope_theta": 500000.0,
         "rope_scaling": {k: v for k, v in LLAMA3.items() if k != "rope_theta"},
     }
-    model = FAMILIES["llama"].model_config(hf, ModelConfig(), "config.json")
+    model = model_config(hf, ModelConfig(), "config.json")
     assert (model.head_dim, model.num_kv_heads, model.rope_theta) == (128, 32, 500000.0)
     assert (model.rope_scaling.factor, model.rope_scaling.original_length) == (8.0, 64)

@@ -90,7 +90,9 @@ def test_bfloat16_folder_verifies(run, tmp_path):
     errors = []
     export.to_hf(
         convert,
-        lambda folder, config, load: errors.append(verify(folder, config, load, "bfloat16")),
+        lambda folder, config, load: errors.append(
+            verify(folder, config.model, config.data, load, "bfloat16")
+        ),
     )
     assert 1e-4 < errors[0].rewards.value < 5e-2
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "hf")
@@ -115,7 +117,9 @@ def test_a_run_without_pair_loss_becomes_a_causal_lm(tmp_path, heads, rm_coef):
     found = []
     folder = export.to_hf(
         ConvertConfig(run=config.workdir, output=str(tmp_path / "hf"), heads=heads),
-        lambda folder, config, load: found.append(verify(folder, config, load, "float32")),
+        lambda folder, config, load: found.append(
+            verify(folder, config.model, config.data, load, "float32")
+        ),
     )
     assert json.loads((folder / "config.json").read_text())["architectures"] == ["Qwen2ForCausalLM"]
     assert "score.weight" not in load_file(folder / "model.safetensors")

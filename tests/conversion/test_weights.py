@@ -5,7 +5,15 @@ import itertools
 import numpy as np
 import pytest
 
-from codepmp_jax.conversion.weights import Weight, bounded
+from codepmp_jax.conversion.weights import (
+    blocks,
+    bounded,
+    from_hf,
+    hf_shape,
+    read_part,
+    to_hf,
+)
+from codepmp_jax.families.weights import Weight
 
 # A weight, the shape of one layer's array.
 WEIGHTS = [
@@ -20,13 +28,13 @@ WEIGHTS = [
 @pytest.mark.parametrize(("weight", "shape"), WEIGHTS, ids=lambda value: str(value)[:30])
 def test_blocks_are_the_rows_of_the_whole(weight, shape):
     array = np.random.default_rng(0).standard_normal(shape)
-    whole = weight.to_hf(array)
-    assert whole.shape == weight.hf_shape(shape)
-    np.testing.assert_array_equal(weight.from_hf(whole, shape), array)
+    whole = to_hf(weight, array)
+    assert whole.shape == hf_shape(weight, shape)
+    np.testing.assert_array_equal(from_hf(weight, whole, shape), array)
     for max_elements in (1, 9, 20, 10**6):
-        blocks = [weight.to_hf(array[index]) for index in weight.blocks(shape, max_elements)]
-        np.testing.assert_array_equal(np.concatenate(blocks), whole)
-        assert len(blocks) == 1 or max(block.size for block in blocks) <= max(
+        parts = [to_hf(weight, array[index]) for index in blocks(weight, shape, max_elements)]
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
+        assert len(parts) == 1 or max(block.size for block in parts) <= max(
             max_elements, array.size // min(shape)
         )
 
@@ -35,7 +43,7 @@ def test_blocks_are_the_rows_of_the_whole(weight, shape):
 def test_any_part_is_read_by_itself(weight, shape):
     """From no more of the tensor than it takes; the dims behind the first output are read whole."""
     array = np.random.default_rng(0).standard_normal(shape)
-    whole = weight.to_hf(array)
+    whole = to_hf(weight, array)
     first = 1 if weight.is_kernel else 0
     for parts in itertools.product(*([slice(None), slice(0, 2), slice(1, size)] for size in shape)):
         index = bounded(parts, shape)
@@ -46,7 +54,7 @@ def test_any_part_is_read_by_itself(weight, shape):
             sizes.append(part.size)
             return part
 
-        found = weight.read_part(read, index, shape)
+        found = read_part(weight, read, index, shape)
         np.testing.assert_array_equal(found, array[index])
         taken = array[(*index[: first + 1],)] if weight.path != "decoder/embedding" else found
         assert sizes == [taken.size]

@@ -2,11 +2,10 @@
 
 import collections
 import dataclasses
+import functools
 import json
 import pathlib
 import random
-import signal
-import subprocess
 import sys
 import time
 
@@ -27,6 +26,7 @@ from codepmp_jax.corpus.build import build_corpus
 from codepmp_jax.records import shards
 from codepmp_jax.records.schema import PreferencePair, SourceFile
 from codepmp_jax.records.shards import ShardedDataset
+from tests.processes import Process
 
 
 def write_files(root: pathlib.Path, number: int = 30) -> pathlib.Path:
@@ -342,13 +342,13 @@ readers._PART_BYTES = 4000
 write_manifest = shards.write_manifest
 
 def write_manifest_later(*args, **options):
-    time.sleep(1)  # so that a kill comes before it
+    time.sleep(float(sys.argv[3]))  # so that a kill comes before it
     write_manifest(*args, **options)
 
 shards.write_manifest = write_manifest_later
 if __name__ == "__main__":
     build_corpus(dataclasses.replace(
-        FILES, input=sys.argv[1], output=sys.argv[2], num_workers=int(sys.argv[3])))
+        FILES, input=sys.argv[1], output=sys.argv[2]))
 """
 
 
@@ -358,31 +358,30 @@ def test_killed_at_any_time_the_same_command_gives_the_same_corpus(tmp_path):
     script = tmp_path / "build.py"
     script.write_text(BUILD)
 
-    def start(output: str) -> subprocess.Popen:
-        command = [sys.executable, str(script), str(tmp_path / "a.parquet"), str(tmp_path / output)]
+    def start(output: str, pause: float) -> Process:
+        command = [sys.executable, script, tmp_path / "a.parquet", tmp_path / output, pause]
         root = pathlib.Path(__file__).parents[2]
-        return subprocess.Popen(
-            [*command, "1"], cwd=root, env={"PYTHONPATH": str(root)}, stderr=subprocess.PIPE
-        )
+        return Process(command, {"PYTHONPATH": str(root)}, root)
 
-    _, err = start("whole").communicate()
+    def finish(output: str) -> None:
+        with start(output, pause=0) as process:
+            assert process.wait() == 0, process.stderr
+
+    finish("whole")
     before = contents(tmp_path / "whole")
     assert shards.MANIFEST not in before
-    assert (tmp_path / "whole" / shards.MANIFEST).is_file(), err
+    assert (tmp_path / "whole" / shards.MANIFEST).is_file()
     rng = random.Random(7)
     num_finished = 0
     # Some more parts, twice; when duplicates are searched for; when shards are written.
     for pattern in ("work/parts/*.json", "work/parts/*.json", "work/buckets", "train.*"):
-        process = start("killed")
         wanted = num_finished + rng.randint(1, 8) if pattern.endswith("json") else 1
-        while len(list((tmp_path / "killed").glob(pattern))) < wanted:
-            assert process.poll() is None
-        time.sleep(rng.uniform(0, 0.01))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        with start("killed", pause=300) as process:
+            found = functools.partial((tmp_path / "killed").glob, pattern)
+            process.until(lambda found=found, wanted=wanted: len([*found()]) >= wanted)
+            time.sleep(rng.uniform(0, 0.01))
+            process.kill()
         assert not (tmp_path / "killed" / shards.MANIFEST).exists()
         num_finished = len(list((tmp_path / "killed").glob("work/parts/*.json")))
-    process = start("killed")
-    _, err = process.communicate()
-    assert process.returncode == 0, err
+    finish("killed")
     assert contents(tmp_path / "killed") == before

@@ -3,8 +3,6 @@
 import json
 import os
 import pathlib
-import signal
-import subprocess
 import sys
 import time
 
@@ -15,6 +13,7 @@ from codepmp_jax.config import CorpusConfig, DecontaminationConfig, FilterConfig
 from codepmp_jax.corpus import parts, readers
 from codepmp_jax.records.schema import SourceFile
 from tests.corpus.test_build import write_table
+from tests.processes import GRACE_SECONDS, Process, is_alive
 
 ROOT = pathlib.Path(__file__).parents[2]
 GOOD = "def add(a, b):\n    '''Adds.'''\n    c = a + b\n    return c\n"
@@ -89,21 +88,15 @@ def test_addresses_in_descriptions_are_cleaned_too(tmp_path, what):
 def test_processes_end_with_the_one_that_started_them(tmp_path):
     write_table(tmp_path / "a.parquet", 3000)
     command = [sys.executable, str(ROOT / "launch/corpus.py"), "--input", f"{tmp_path}/a.parquet"]
-    process = subprocess.Popen(
-        [*command, "--output", str(tmp_path / "corpus"), "--num-workers", "2"],
-        stderr=subprocess.DEVNULL,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
-    children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    started = time.monotonic()
-    while not list((tmp_path / "corpus").glob("work/parts/*")):
-        assert process.poll() is None
-        assert time.monotonic() - started < 60
-        time.sleep(0.01)
-    found = children.read_text().split()
-    assert len(found) >= 2
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    while any(pathlib.Path(f"/proc/{child}").exists() for child in found):
-        assert time.monotonic() - started < 60
-        time.sleep(0.05)
+    with Process(
+        [*command, "--output", tmp_path / "corpus", "--num-workers", 2],
+        os.environ | {"PYTHONPATH": str(ROOT)},
+    ) as process:
+        process.until(lambda: [*(tmp_path / "corpus").glob("work/parts/*")])
+        found = process.children()
+        assert len(found) >= 2
+        process.kill()
+        deadline = time.monotonic() + GRACE_SECONDS
+        while any(map(is_alive, found)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not any(map(is_alive, found))

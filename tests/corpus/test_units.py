@@ -28,7 +28,11 @@ def test_definitions_of_python_are_snippets():
 def test_definitions_of_other_languages_have_their_comments():
     add, one = texts(C, "a.c", "c")
     assert add == Text(
-        *("int add(int a) {\n  return a;\n}", "Adds.", "add", "function", 4),
+        "int add(int a) {\n  return a;\n}",
+        "Adds.",
+        "add",
+        "function",
+        4,
         layout_hash("int add(int a) {\n  return a;\n}"),
     )
     assert one == Dropped("one", "function", 8, "too few lines")

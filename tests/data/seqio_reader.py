@@ -47,7 +47,8 @@ with_eos = seqio_tasks.register_pairs("pairs_eos", FOLDER, append_eos=True)
 seqio_tasks.register_pairs("other_pairs", OTHER)
 mixture = seqio_tasks.register_mixture("mixture", {"pairs": 1.0, "other_pairs": 3.0})
 byte_task = seqio_tasks.register_pairs(
-    *("pairs_bytes", FOLDER),
+    "pairs_bytes",
+    FOLDER,
     vocabulary=seqio.ByteVocabulary(),
     append_eos=True,
     sides="chosen",
@@ -84,7 +85,9 @@ found = {
     "t5x": {
         name: rows(
             seqio.get_dataset(
-                *("pairs_chosen", {"inputs": 24, "targets": 24}, converter(pack=False)),
+                "pairs_chosen",
+                {"inputs": 24, "targets": 24},
+                converter(pack=False),
                 shuffle=False,
             ),
             3,

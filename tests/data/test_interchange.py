@@ -3,7 +3,6 @@
 import gzip
 import json
 import pathlib
-import subprocess
 import sys
 
 import pyarrow as pa
@@ -16,6 +15,7 @@ from codepmp_jax.data.interchange import export_pairs, import_pairs
 from codepmp_jax.records import shards
 from codepmp_jax.records.schema import PreferencePair, content_id
 from codepmp_jax.records.shards import ShardedDataset
+from tests import processes
 
 USER = {"role": "user", "content": "2 + 2?"}
 FOUR = {"role": "assistant", "content": "4"}
@@ -305,13 +305,8 @@ def test_launch_scripts(tmp_path):
     rows = write_jsonl(tmp_path / "rows.jsonl", [*STRINGS, {}])
 
     def launch(script, *arguments):
-        return subprocess.run(
-            [sys.executable, str(root / "launch" / script), *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={"PYTHONPATH": str(root), "PATH": ""},
-        )
+        command = [sys.executable, root / "launch" / script, *arguments]
+        return processes.run(command, {"PYTHONPATH": str(root), "PATH": ""})
 
     folder, file = tmp_path / "out", tmp_path / "pairs.parquet"
     stopped = launch("import_pairs.py", "--input", rows, "--output", folder)

@@ -12,17 +12,21 @@ import subprocess
 import sys
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import DataConfig
 from codepmp_jax.data import loader
+from codepmp_jax.data.batch import concatenate
+from codepmp_jax.data.layouts import layout_of
 from codepmp_jax.data.loader import PairLoader, one_pass
 from codepmp_jax.records import shards
 from codepmp_jax.records.schema import PreferencePair, content_id
 from codepmp_jax.records.shards import ShardedDataset
 from codepmp_jax.text.tokenization import Tokenizer
+from tests.processes import LIMIT_SECONDS
 
 CONFIG = DataConfig(max_length=24)
 NUM_PAIRS = 41
@@ -87,7 +91,7 @@ def ids_of(pairs: PairLoader, num_batches: int) -> list[str]:
 
 
 def same(a, b) -> bool:
-    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+    return all(jax.tree.leaves(jax.tree.map(np.array_equal, a, b)))
 
 
 def take(pairs: PairLoader, num_batches: int) -> list[Any]:
@@ -146,7 +150,9 @@ def test_batches_do_not_depend_on_the_number_of_hosts(dataset, tokenizer, layout
     for count in (2, 4):
         hosts = [
             PairLoader(
-                *(dataset, tokenizer, config),
+                dataset,
+                tokenizer,
+                config,
                 batch_rows=8,
                 seed=1,
                 process_index=i,
@@ -158,7 +164,7 @@ def test_batches_do_not_depend_on_the_number_of_hosts(dataset, tokenizer, layout
             parts = [take(host, 1)[0] for host in hosts]
             rows = [part for part, _ in parts]
             assert all(len(part.tokens) == 8 // count for part in rows)
-            assert same([np.concatenate(arrays) for arrays in zip(*rows, strict=True)], batch)
+            assert same(concatenate(rows), batch)
             assert [name for _, names in parts for name in names] == ids
         assert [state for host in hosts for state in host.state()] == whole.state()
         for name, total in whole.counts.items():
@@ -197,7 +203,9 @@ def test_state_goes_on_with_other_hosts_workers_and_groups(dataset, tokenizer, m
         parts, ends = [], []
         for i in range(count):
             host = PairLoader(
-                *(dataset, tokenizer, config),
+                dataset,
+                tokenizer,
+                config,
                 batch_rows=8,
                 seed=1,
                 process_index=i,
@@ -211,7 +219,7 @@ def test_state_goes_on_with_other_hosts_workers_and_groups(dataset, tokenizer, m
             host.close()
         for n, (batch, ids) in enumerate(expected[done : done + 3]):
             rows = [part[n][0] for part in parts]
-            assert same([np.concatenate(arrays) for arrays in zip(*rows, strict=True)], batch)
+            assert same(concatenate(rows), batch)
             assert [name for part in parts for name in part[n][1]] == ids
         states, done = ends, done + 3
     assert states == whole.state()
@@ -266,7 +274,9 @@ def test_hosts_and_rows_must_divide_over_the_streams(dataset, tokenizer):
     def make(num_streams, batch_rows, process_count):
         config = dataclasses.replace(CONFIG, num_streams=num_streams)
         PairLoader(
-            *(dataset, tokenizer, config),
+            dataset,
+            tokenizer,
+            config,
             batch_rows=batch_rows,
             process_index=0,
             process_count=process_count,
@@ -295,7 +305,7 @@ def test_one_pass_is_complete_and_does_not_depend_on_the_number_of_hosts(tokeniz
 
     def host(index, count):
         return one_pass(
-            *(PAIRS, tokenizer, config), batch_rows=4, process_index=index, process_count=count
+            PAIRS, tokenizer, config, batch_rows=4, process_index=index, process_count=count
         )
 
     whole, counts = host(0, 1)
@@ -304,13 +314,12 @@ def test_one_pass_is_complete_and_does_not_depend_on_the_number_of_hosts(tokeniz
     margins = np.concatenate([batch.margin[batch.pair_mask] for batch in whole])
     assert sorted(margins) == [pair.margin for pair in PAIRS if pair.pair_id in kept]
     assert layout != "padded" or sorted(margins) == list(margins)
-    assert len(whole) == -(-counts["padded_tokens"] // (4 * config.row_tokens))
+    assert len(whole) == -(-counts["padded_tokens"] // (4 * layout_of(config).row_tokens))
     for count in (2, 4):
         hosts = [host(i, count) for i in range(count)]
         assert all(totals == counts for _, totals in hosts)
         for n, batch in enumerate(whole):
-            rows = zip(*(batches[n] for batches, _ in hosts), strict=True)
-            assert same([np.concatenate(arrays) for arrays in rows], batch)
+            assert same(concatenate([batches[n] for batches, _ in hosts]), batch)
 
 
 def test_few_pairs_wrap_around_to_fill_a_batch(tokenizer):
@@ -333,7 +342,7 @@ def test_nothing_kept_is_an_error_and_no_endless_loop(tokenizer):
     with pytest.raises(UserError, match="holds no pairs"):
         PairLoader([], tokenizer, config, batch_rows=2)
     batches, counts = one_pass(
-        *(PAIRS, tokenizer, config), batch_rows=8, process_index=0, process_count=1
+        PAIRS, tokenizer, config, batch_rows=8, process_index=0, process_count=1
     )
     assert batches == []
     assert (counts["pairs"], counts["too_long"], counts["records"]) == (0, NUM_PAIRS, NUM_PAIRS)
@@ -341,7 +350,7 @@ def test_nothing_kept_is_an_error_and_no_endless_loop(tokenizer):
 
 def test_paper_window_and_eos_reach_the_batch(tokenizer):
     config = dataclasses.replace(
-        *(CONFIG,),
+        CONFIG,
         response_window="paper",
         append_eos=True,
         length_policy="truncate",
@@ -447,7 +456,7 @@ def run_script(tmp_path, *arguments: str) -> tuple[int, str, str]:
         [sys.executable, str(script), *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LIMIT_SECONDS,
         check=False,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )

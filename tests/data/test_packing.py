@@ -2,14 +2,16 @@
 
 import itertools
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codepmp_jax.config import DataConfig
+from codepmp_jax.data.layouts import layout_of
 from codepmp_jax.data.packing import fullest_row, new_state, pack
-from codepmp_jax.data.transforms import TokenizedPair, common_length
+from codepmp_jax.data.tokenized_pair import TokenizedPair, common_length
 
 PAD = 3
 LAYOUTS = ("padded", "packed", "shared")
@@ -23,19 +25,20 @@ def config_of(layout, **settings) -> DataConfig:
 
 def pair_of(name, chosen, rejected, label_start) -> TokenizedPair:
     chosen, rejected = np.array(chosen, np.int32), np.array(rejected, np.int32)
-    start = min(max(1, label_start), len(chosen))
-    return TokenizedPair(name, 0.5, chosen, rejected, start, common_length(chosen, rejected))
+    start = max(1, label_start)
+    starts = min(start, len(chosen)), min(start, len(rejected))
+    return TokenizedPair(name, 0.5, chosen, rejected, starts, common_length(chosen, rejected))
 
 
 def rows_of(pairs, config):
-    return list(pack(iter(pairs), config, PAD, new_state()))
+    return list(pack(iter(pairs), layout_of(config), PAD, new_state()))
 
 
 def read_row(row, config):
     """(chosen, rejected, labels as {index in chosen: token}, margin) of each pair: slowly, by what the
     fields of Batch say, of one row without its leading dim."""
     pairs = []
-    for m in range(config.row_pairs):
+    for m in range(layout_of(config).row_pairs):
         if not row.pair_mask[m]:
             assert row.ends[m].tolist() == [0, 0]
             assert row.margin[m] == 0
@@ -117,7 +120,7 @@ def test_texts_can_be_read_back(layout, side):
         rows = rows_of(pairs, config)
         assert sorted(by_id) == sorted(name for row in rows for name in row.pair_ids)
         for packed in rows:
-            row = type(packed.row)(*(array[0] for array in packed.row))
+            row = jax.tree.map(lambda array: array[0], packed.row)
             found = read_row(row, config)
             assert len(found) == len(packed.pair_ids)
             for name, (chosen, rejected, labels, margin) in zip(
@@ -126,7 +129,7 @@ def test_texts_can_be_read_back(layout, side):
                 pair = by_id[name]
                 assert chosen == pair.chosen.tolist()
                 assert rejected == pair.rejected.tolist()
-                assert labels == dict(list(enumerate(chosen))[pair.label_start :])
+                assert labels == dict(list(enumerate(chosen))[pair.label_starts[0] :])
                 assert margin == pair.margin
         counts = rows[-1].state if rows else new_state()
         assert counts["pairs"] == len(pairs)
@@ -180,19 +183,19 @@ def test_rows_can_be_full(layout):
 
 def fullest_of_brute_force(pairs, config):
     """Of all sets with the first pair that fit, the fullest; of those, the one with the oldest pairs."""
+    layout = layout_of(config)
     candidates = range(1, len(pairs))
     while True:
         sets = itertools.chain.from_iterable(
             itertools.combinations(candidates, n) for n in range(len(candidates) + 1)
         )
         sizes = {
-            (0, *chosen): sum(pairs[i].num_tokens(config.layout) for i in (0, *chosen))
-            for chosen in sets
+            (0, *chosen): sum(layout.num_tokens(pairs[i]) for i in (0, *chosen)) for chosen in sets
         }
-        sizes = {chosen: size for chosen, size in sizes.items() if size <= config.row_tokens}
+        sizes = {chosen: size for chosen, size in sizes.items() if size <= layout.row_tokens}
         fullest = max(sizes, key=lambda chosen: (sizes[chosen], -sum(2**i for i in chosen)))
-        num_labels = sum(pairs[i].num_labels for i in fullest)
-        if num_labels <= config.row_labels and len(fullest) <= config.row_pairs:
+        num_labels = sum(pairs[i].num_labels() for i in fullest)
+        if num_labels <= layout.row_labels and len(fullest) <= layout.row_pairs:
             return list(fullest)
         candidates = [i for i in candidates if i != fullest[-1]]
 
@@ -210,7 +213,7 @@ def test_rows_are_the_fullest_of_the_pairs_that_wait(layout):
             while coming and len(waiting) < window:
                 waiting.append(coming.pop(0))
             chosen = fullest_of_brute_force(waiting, config)
-            assert fullest_row(waiting, config) == chosen
+            assert fullest_row(waiting, layout_of(config)) == chosen
             assert row.pair_ids == [waiting[i].pair_id for i in chosen]
             waiting = [pair for i, pair in enumerate(waiting) if i not in chosen]
             assert [pairs[n] for n in row.state["waiting"]] == waiting
@@ -243,11 +246,11 @@ def test_stream_goes_on_where_a_row_left_it(layout):
     for n, row in enumerate(whole):
         state = row.state
         left = [entries[i] for i in state["waiting"]] + entries[state["next_record"] :]
-        rest = list(pack(iter(left), config, PAD, state))
+        rest = list(pack(iter(left), layout_of(config), PAD, state))
         assert [part.state for part in rest] == [part.state for part in whole[n + 1 :]]
         for a, b in zip(rest, whole[n + 1 :], strict=True):
             assert a.pair_ids == b.pair_ids
-            assert all(np.array_equal(x, y) for x, y in zip(a.row, b.row, strict=True))
+            jax.tree.map(np.testing.assert_array_equal, a.row, b.row)
     counts = whole[-1].state
     assert (counts["too_long"], counts["identical"], counts["pairs"]) == (13, 13, 13)
 
@@ -265,7 +268,7 @@ def realistic_pairs(count):
 @pytest.mark.parametrize("layout", ["packed", "shared"])
 def test_little_is_left_empty(layout):
     rows = itertools.islice(
-        pack(realistic_pairs(1500), DataConfig(layout=layout), PAD, new_state()), 300
+        pack(realistic_pairs(1500), layout_of(DataConfig(layout=layout)), PAD, new_state()), 300
     )
     counts = list(rows)[-1].state
     assert counts["tokens"] / counts["padded_tokens"] >= 0.985

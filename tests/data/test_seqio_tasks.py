@@ -5,7 +5,6 @@ import itertools
 import json
 import os
 import pathlib
-import subprocess
 
 import pytest
 
@@ -15,6 +14,7 @@ from codepmp_jax.records import shards
 from codepmp_jax.records.schema import PreferencePair
 from codepmp_jax.records.shards import ShardedDataset
 from codepmp_jax.text.tokenization import Tokenizer
+from tests import processes
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -60,14 +60,10 @@ def found(folders):
     """What tests/data/seqio_reader.py printed."""
     python = ROOT / ".venv-seqio" / "bin" / "python"
     assert python.exists(), f"{python} is not there: run `make .venv-seqio/installed`"
-    run = subprocess.run(
+    run = processes.run(
         [python, pathlib.Path(__file__).with_name("seqio_reader.py"), *folders],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=180,
-        cwd=folders[0],
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""},
+        os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""},
+        folders[0],
     )
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)

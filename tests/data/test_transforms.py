@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codepmp_jax.config import DataConfig
-from codepmp_jax.data.transforms import TokenizedPair, common_length, fit_pair, label_start
+from codepmp_jax.data.layouts import layout_of
+from codepmp_jax.data.tokenized_pair import TokenizedPair, common_length
+from codepmp_jax.data.transforms import fit_pair, label_start
 from codepmp_jax.records.schema import PreferencePair
 from codepmp_jax.text.tokenization import EncodedText
 
@@ -22,7 +24,7 @@ def encoded(tokens, start, num_response_tokens=None) -> EncodedText:
 
 
 def fit(chosen, rejected, config) -> TokenizedPair:
-    pair = fit_pair(RECORD, chosen, rejected, config)
+    pair = fit_pair(RECORD, chosen, rejected, layout_of(config))
     assert isinstance(pair, TokenizedPair)
     return pair
 
@@ -32,30 +34,32 @@ def test_texts_that_fit_are_whole_under_both_policies():
         pair = fit(encoded([1, 2, 3, 4, 5, 6], 4), encoded([1, 2, 7], 2), config)
         assert pair.chosen.tolist() == [1, 2, 3, 4, 5, 6]
         assert pair.rejected.tolist() == [1, 2, 7]
-        assert (pair.label_start, pair.num_labels, pair.common) == (4, 2, 2)
+        assert (pair.label_starts[0], pair.num_labels(), pair.common) == (4, 2, 2)
         assert (pair.pair_id, pair.margin) == ("id", 0.5)
 
 
 def test_long_texts_are_dropped_or_cut_on_the_right():
     long, short = encoded([1, 2, 3, 4, 5, 6, 7, 8], 4), encoded([1, 2], 1)
-    assert fit_pair(RECORD, long, short, DROP) == "too_long"
-    assert fit_pair(RECORD, short, long, DROP) == "too_long"
+    assert fit_pair(RECORD, long, short, layout_of(DROP)) == "too_long"
+    assert fit_pair(RECORD, short, long, layout_of(DROP)) == "too_long"
     pair = fit(long, short, TRUNCATE)
     assert pair.chosen.tolist() == [1, 2, 3, 4, 5, 6]
-    assert pair.label_start == 4
-    assert fit(encoded([1] * 8, 7), short, TRUNCATE).num_labels == 0
+    assert pair.label_starts[0] == 4
+    assert fit(encoded([1] * 8, 7), short, TRUNCATE).num_labels() == 0
 
 
 def test_pairs_that_fit_no_row_are_dropped_or_cut_to_half_a_row():
     chosen, rejected = encoded([1, 2, 3, 4, 5, 6], 2), encoded([1, 2, 3, 9, 9], 2)
     for layout, row_length, fits in (
-        *(("packed", 11, True), ("packed", 10, False)),
-        *(("shared", 8, True), ("shared", 7, False)),
+        ("packed", 11, True),
+        ("packed", 10, False),
+        ("shared", 8, True),
+        ("shared", 7, False),
     ):
         config = dataclasses.replace(DROP, layout=layout, row_length=row_length)
         truncate = dataclasses.replace(config, length_policy="truncate")
-        whole = fit_pair(RECORD, chosen, rejected, config)
-        cut = fit_pair(RECORD, chosen, rejected, truncate)
+        whole = fit_pair(RECORD, chosen, rejected, layout_of(config))
+        cut = fit_pair(RECORD, chosen, rejected, layout_of(truncate))
         if fits:
             assert isinstance(whole, TokenizedPair)
             assert isinstance(cut, TokenizedPair)
@@ -72,10 +76,10 @@ def test_pairs_that_fit_no_row_are_dropped_or_cut_to_half_a_row():
 
 def test_pairs_without_a_difference_or_a_token_are_dropped():
     long, short = encoded([1, 2, 3, 4, 5, 6, 7], 2), encoded([1, 2, 3, 4, 5, 6], 2)
-    assert fit_pair(RECORD, short, short, DROP) == "identical"
-    assert fit_pair(RECORD, long, short, TRUNCATE) == "identical"
-    assert fit_pair(RECORD, encoded([], 0), short, DROP) == "empty"
-    assert fit_pair(RECORD, short, encoded([], 0), TRUNCATE) == "empty"
+    assert fit_pair(RECORD, short, short, layout_of(DROP)) == "identical"
+    assert fit_pair(RECORD, long, short, layout_of(TRUNCATE)) == "identical"
+    assert fit_pair(RECORD, encoded([], 0), short, layout_of(DROP)) == "empty"
+    assert fit_pair(RECORD, short, encoded([], 0), layout_of(TRUNCATE)) == "empty"
 
 
 @pytest.mark.parametrize(
@@ -90,7 +94,7 @@ def test_pairs_without_a_difference_or_a_token_are_dropped():
 def test_papers_window_counts_from_the_right_of_the_cut_text(length, num_response_tokens, start):
     config = dataclasses.replace(TRUNCATE, response_window="paper")
     text = encoded(range(length), length - 1, num_response_tokens)
-    assert fit(text, encoded([50], 0, 1), config).label_start == start
+    assert fit(text, encoded([50], 0, 1), config).label_starts[0] == start
 
 
 def test_labels_begin_behind_the_first_token():

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from codepmp_jax.cli.errors import UserError
-from codepmp_jax.config import DataConfig, ModelConfig, TrainConfig
+from codepmp_jax.config import ModelConfig, TrainConfig
 from codepmp_jax.devices import chips
 
 
@@ -22,12 +22,10 @@ def test_an_unknown_device_has_no_peak_and_attention_that_runs_anywhere():
 
 
 def test_resolve_fills_what_is_left_open_and_nothing_else():
-    config = TrainConfig()
-    resolved = chips.resolve(config, chips.CHIPS["v5p"])
-    assert (resolved.model.attention, resolved.model.attention_block) == ("splash", 512)
-    set_ = ModelConfig(attention="xla", attention_block=256)
-    config = dataclasses.replace(config, model=set_)
-    assert chips.resolve(config, chips.CHIPS["v5p"]) == config
+    resolved = chips.resolve(ModelConfig(), 1024, chips.CHIPS["v5p"])
+    assert (resolved.attention, resolved.attention_block) == ("splash", 512)
+    chosen = ModelConfig(attention="xla", attention_block=256)
+    assert chips.resolve(chosen, 1024, chips.CHIPS["v5p"]) == chosen
 
 
 CAPPED = ModelConfig(family="gemma2", attention_soft_cap=50.0)
@@ -36,20 +34,17 @@ SLIDING = ModelConfig(family="mistral", sliding_window=100)
 
 @pytest.mark.parametrize("model", [CAPPED, SLIDING], ids=["capped", "sliding"])
 def test_attention_on_gpus_is_xla_where_the_kernels_lack_what_the_model_has(model):
-    data = DataConfig(max_length=101)
-    config = TrainConfig(model=model, data=data)
-    assert chips.resolve(config, chips.CHIPS["h100"]).model.attention == "xla"
-    assert chips.resolve(config, chips.CHIPS["v5p"]).model.attention == "splash"
+    assert chips.resolve(model, 101, chips.CHIPS["h100"]).attention == "xla"
+    assert chips.resolve(model, 101, chips.CHIPS["v5p"]).attention == "splash"
     asked = dataclasses.replace(model, attention="pallas_gpu")
     with pytest.raises(
-        UserError, match=r"model\.attention = 'pallas_gpu': knows neither .*Remedy: "
+        UserError, match=r"model\.attention = 'pallas_gpu': supports neither .*Remedy: "
     ):
-        chips.resolve(TrainConfig(model=asked, data=data), chips.CHIPS["h100"])
+        chips.resolve(asked, 101, chips.CHIPS["h100"])
 
 
-def test_a_window_that_no_text_leaves_asks_for_nothing():
-    config = TrainConfig(model=SLIDING, data=DataConfig(max_length=100))
-    assert chips.resolve(config, chips.CHIPS["h100"]).model.attention == "pallas_gpu"
+def test_a_window_that_no_text_leaves_changes_nothing():
+    assert chips.resolve(SLIDING, 100, chips.CHIPS["h100"]).attention == "pallas_gpu"
 
 
 def test_options_of_the_config_go_over_the_chips():

@@ -6,7 +6,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from codepmp_jax.cli.errors import UserError
-from codepmp_jax.config import MeshConfig
+from codepmp_jax.config import MeshConfig, TrainConfig
 from codepmp_jax.config.presets import load_preset
 from codepmp_jax.devices import sharding
 from tests.training.reference import tiny_config
@@ -38,6 +38,11 @@ def test_impossible_meshes_are_named(mesh, devices):
         sharding.mesh_sizes(mesh, devices)
 
 
+def check(config: TrainConfig, num_devices: int) -> tuple[int, int, int]:
+    part_rows = config.global_batch_rows // config.accumulation_steps
+    return sharding.check_mesh(config.mesh, config.model, num_devices, part_rows=part_rows)
+
+
 @pytest.mark.parametrize(
     ("change", "devices", "named"),
     [
@@ -49,7 +54,7 @@ def test_impossible_meshes_are_named(mesh, devices):
 )
 def test_models_and_batches_that_do_not_divide_are_named(change, devices, named):
     with pytest.raises(UserError, match="divisible") as raised:
-        sharding.check_mesh(tiny_config(**change), devices)
+        check(tiny_config(**change), devices)
     assert named in str(raised.value)
 
 
@@ -58,14 +63,14 @@ def test_models_and_batches_that_do_not_divide_are_named(change, devices, named)
     [("pmp_1b5", 64, (8, 8, 1)), ("pmp_7b", 16, (1, 16, 1)), ("pmp_7b", 256, (16, 16, 1))],
 )
 def test_presets_divide_over_slices(preset, devices, expected):
-    assert sharding.check_mesh(load_preset(preset), devices) == expected
+    assert check(load_preset(preset), devices) == expected
 
 
 def test_slices_hold_copies_of_the_model():
-    config = tiny_config(mesh=MeshConfig(data=2, fsdp=4))
-    assert sharding.check_mesh(config, 8, num_slices=2) == (2, 4, 1)
+    model = tiny_config().model
+    assert sharding.check_mesh(MeshConfig(data=2, fsdp=4), model, 8, num_slices=2) == (2, 4, 1)
     with pytest.raises(UserError, match=r"mesh.data = 1: must be divisible by .*slices \(2\)"):
-        sharding.check_mesh(tiny_config(mesh=MeshConfig(fsdp=8)), 8, num_slices=2)
+        sharding.check_mesh(MeshConfig(fsdp=8), model, 8, num_slices=2)
 
 
 def test_the_devices_of_a_batch():

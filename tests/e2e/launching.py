@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import subprocess
 import sys
 from typing import Any
+
+from tests import processes
 
 LAUNCH = pathlib.Path(__file__).parents[2] / "launch"
 
@@ -29,9 +30,7 @@ def environment(**variables: str) -> dict[str, str]:
 
 def launch(script: str, *arguments: object) -> str:
     """Runs a launch script to its end, which must be a good one; gives its stdout."""
-    done = subprocess.run(
-        command(script, *arguments), env=environment(), capture_output=True, text=True
-    )
+    done = processes.run(command(script, *arguments), environment())
     assert done.returncode == 0, f"{script}: status {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 

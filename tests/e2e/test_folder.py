@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-import subprocess
 import sys
 import sysconfig
-from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -22,6 +20,7 @@ from codepmp_jax.config import ConvertConfig, TrainConfig
 from codepmp_jax.conversion import export
 from codepmp_jax.models.preference import abstract_params, last_token, one_text_rows
 from codepmp_jax.text.tokenization import Tokenizer
+from tests import processes
 from tests.conversion.runs import write_run
 from tests.e2e.launching import environment
 from tests.training.reference import tiny_config
@@ -111,21 +110,15 @@ def rewards(run, texts) -> np.ndarray:
     return found
 
 
-def run_command(command: list[object], **options: Any) -> str:
+def run_command(command: list[object], cwd: pathlib.Path | None = None, **variables: str) -> str:
     """Runs a command to its good end; gives its stdout."""
-    variables: Mapping[str, str] = {
+    variables |= {
         "HF_HUB_OFFLINE": "1",
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     }
-    done = subprocess.run(
-        list(map(str, command)),
-        env=environment(**variables, **options.pop("variables", {})),
-        capture_output=True,
-        text=True,
-        **options,
-    )
+    done = processes.run(command, environment(**variables), cwd)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -153,17 +146,26 @@ def test_rewardbench(folder, pairs, rewards, texts, tmp_path):
     """The command `rewardbench` on a local file of pairs."""
     run_command(
         [
-            *(venv(".venv-rewardbench") / "rewardbench", "--model", folder.name),
-            *("--dataset", pairs, "--load_json", "--output_dir", f"{tmp_path}/"),
-            *("--not_quantized", "--torch_dtype", "float32"),
-            *("--batch_size", 3, "--max_length", 512),
+            venv(".venv-rewardbench") / "rewardbench",
+            "--model",
+            folder.name,
+            "--dataset",
+            pairs,
+            "--load_json",
+            "--output_dir",
+            f"{tmp_path}/",
+            "--not_quantized",
+            "--torch_dtype",
+            "float32",
+            "--batch_size",
+            3,
+            "--max_length",
+            512,
         ],
         cwd=folder.parent,
-        variables={
-            "PYTHONPATH": str(HERE / "rewardbench_on_cpu"),
-            "HF_DATASETS_CACHE": str(tmp_path / "cache"),
-            "WANDB_MODE": "disabled",
-        },
+        PYTHONPATH=str(HERE / "rewardbench_on_cpu"),
+        HF_DATASETS_CACHE=str(tmp_path / "cache"),
+        WANDB_MODE="disabled",
     )
     lines = (tmp_path / f"{folder.name}_outputs.jsonl").read_text(encoding="utf-8").splitlines()
     found = [json.loads(line) for line in lines]

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import pathlib
-import subprocess
-import time
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -19,6 +15,7 @@ from codepmp_jax.records.schema import PreferencePair, content_id
 from codepmp_jax.records.shards import write_manifest, write_split
 from tests.e2e.launching import command, environment, metrics
 from tests.gcs import Bucket, Fault
+from tests.processes import Process
 from tests.training.reference import tiny_config
 from tests.training.runs import final_state
 
@@ -59,31 +56,12 @@ def config(tmp_path) -> TrainConfig:
     )
 
 
-@contextlib.contextmanager
-def training(config: TrainConfig, folder: pathlib.Path, **variables: str):
-    """The run as a process of launch/tpu_pod.py, and its log; both launches share what they compile."""
-    settings, log = folder / "config.json", folder / "log"
+def training(config: TrainConfig, folder: pathlib.Path, **variables: str) -> Process:
+    """The run as a process of launch/tpu_pod.py; all launches share what they compile."""
+    settings = folder / "config.json"
     settings.write_text(json.dumps(presets.to_json(config)), encoding="utf-8")
     variables |= {"JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"), "XLA_FLAGS": XLA_FLAGS}
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            command("tpu_pod.py", "--config", settings),
-            env=environment(**variables),
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        yield process, log
-    finally:
-        process.kill()
-        process.wait()
-
-
-def until(condition: Callable[[], bool], process: subprocess.Popen, log: pathlib.Path) -> None:
-    """Waits while the process runs."""
-    while not condition():
-        assert process.poll() is None, log.read_text(encoding="utf-8")
-        time.sleep(0.02)
+    return Process(command("tpu_pod.py", "--config", settings), environment(**variables))
 
 
 def saved_steps(bucket: Bucket) -> list[int]:
@@ -92,35 +70,34 @@ def saved_steps(bucket: Bucket) -> list[int]:
     return sorted(int(step) for _, _, step, *rest in names if rest == [ending])
 
 
-def until_saved(bucket: Bucket, process: subprocess.Popen, log: pathlib.Path) -> None:
+def until_saved(bucket: Bucket, process: Process) -> None:
     """Waits for another checkpoint."""
     newest = max(saved_steps(bucket), default=0)
-    until(lambda: max(saved_steps(bucket), default=0) > newest, process, log)
+    process.until(lambda: max(saved_steps(bucket), default=0) > newest)
 
 
 def test_a_run_in_a_bucket_that_fails_and_is_killed_loses_nothing(config, bucket, proxy, tmp_path):
-    with training(config, tmp_path) as (process, log):
-        assert process.wait(300) == 0, log.read_text()
+    with training(config, tmp_path) as process:
+        assert process.wait() == 0, process.stderr
     for path in pathlib.Path(config.data.input).iterdir():
         bucket.put(f"pairs/{path.name}", path.read_bytes())
     data = dataclasses.replace(config.data, input="gs://code/pairs")
     remote = dataclasses.replace(config, workdir="gs://code/run", data=data)
     variables = bucket.variables(proxy.url)
-    with training(remote, tmp_path, **variables) as (process, log):
+    with training(remote, tmp_path, **variables) as process:
         faults: list[Fault] = ["error", "reset", "lost", "slow"]
         for fault in faults:
-            until_saved(bucket, process, log)
+            until_saved(bucket, process)
             proxy.fault, proxy.num_faults = fault, 0
-            until(lambda: proxy.num_faults >= 4, process, log)
+            process.until(lambda: proxy.num_faults >= 4)
             proxy.fault = "none"
-        until_saved(bucket, process, log)
+        until_saved(bucket, process)
         process.kill()
-        process.wait()
     killed_at = max(saved_steps(bucket))
     assert 12 <= killed_at < NUM_STEPS
-    with training(remote, tmp_path, **variables) as (process, log):
-        assert process.wait(300) == 0, log.read_text()
-    assert f"resuming gs://code/run/checkpoints/{killed_at} at step" in log.read_text()
+    with training(remote, tmp_path, **variables) as process:
+        assert process.wait() == 0, process.stderr
+        assert f"resuming gs://code/run/checkpoints/{killed_at} at step" in process.stderr
     # Every step once, as if nothing had been.
     local = metrics(pathlib.Path(config.workdir))
     (tmp_path / "copy").mkdir()

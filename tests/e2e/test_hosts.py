@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import pathlib
 import shutil
 import signal
-import socket
-import subprocess
 import time
 from collections.abc import Sequence
 
@@ -24,6 +23,7 @@ from codepmp_jax.records.schema import PreferencePair, content_id
 from codepmp_jax.records.shards import write_manifest, write_split
 from codepmp_jax.training import agreement, loop
 from tests.e2e.launching import checkpoint_steps, command, environment, metrics
+from tests.processes import LIMIT_SECONDS, Process, free_port
 from tests.training.reference import tiny_config
 
 NUM_HOSTS = 2
@@ -76,17 +76,15 @@ def in_folder(config: TrainConfig, workdir: pathlib.Path) -> TrainConfig:
 
 
 class Hosts:
-    """Processes of launch/tpu_pod.py, each with a config; they are killed at the end."""
+    """Processes of launch/tpu_pod.py, each with a config."""
 
     def __init__(self, configs: Sequence[TrainConfig], cache: pathlib.Path):
         workdir = pathlib.Path(configs[0].workdir)
-        with socket.socket() as probe:
-            probe.bind(("localhost", 0))
-            address = f"localhost:{probe.getsockname()[1]}"
-        self._logs = [workdir.with_suffix(f".{host}.log") for host in range(len(configs))]
-        self.processes: list[subprocess.Popen] = []
-        for host, (config, log) in enumerate(zip(configs, self._logs, strict=True)):
-            saved = log.with_suffix(".json")
+        address = f"localhost:{free_port()}"
+        self.processes: list[Process] = []
+        self._stack = contextlib.ExitStack()
+        for host, config in enumerate(configs):
+            saved = workdir.with_suffix(f".{host}.json")
             saved.write_text(json.dumps(presets.to_json(config)), encoding="utf-8")
             variables = environment(
                 XLA_FLAGS=XLA_FLAGS,
@@ -97,38 +95,27 @@ class Hosts:
                 JAX_COMPILATION_CACHE_DIR=str(cache),
                 JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
             )
-            with log.open("w") as file:
-                self.processes.append(
-                    subprocess.Popen(
-                        command("tpu_pod.py", "--config", saved),
-                        env=variables,
-                        stdout=file,
-                        stderr=subprocess.STDOUT,
-                    )
-                )
+            process = Process(command("tpu_pod.py", "--config", saved), variables)
+            self.processes.append(self._stack.enter_context(process))
 
     def __enter__(self) -> Hosts:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for process in self.processes:
-            process.kill()
-            process.wait()
+        self._stack.close()
 
     def wait_for(self, text: str) -> None:
-        """Until the first host has said this."""
-        while text not in self._logs[0].read_text(encoding="utf-8"):
-            assert self.processes[0].poll() is None, self.printed()
-            time.sleep(0.01)
+        """Until the first host has logged this."""
+        self.processes[0].until(lambda: text in self.processes[0].stderr)
 
-    def wait(self, seconds: float = 300) -> list[int]:
+    def wait(self, seconds: float = LIMIT_SECONDS) -> list[int]:
         """The exit statuses, at most `seconds` later."""
         deadline = time.monotonic() + seconds
         return [process.wait(deadline - time.monotonic()) for process in self.processes]
 
     def printed(self) -> list[str]:
-        """What each host said."""
-        return [log.read_text(encoding="utf-8") for log in self._logs]
+        """What each host logged and printed."""
+        return [process.stderr + process.stdout for process in self.processes]
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +175,7 @@ def test_two_hosts_train_as_one(together, alone):
 
 def test_one_host_writes_and_reports(printed_together):
     workdir, (first, second) = printed_together
-    assert "held-out pair loss" in first
+    assert "held out: " in first
     assert f"{workdir}: loss " in first.splitlines()[-1]
     assert "loss" not in second
     assert len(list((workdir / "tensorboard").iterdir())) == 1
@@ -225,10 +212,10 @@ def test_a_notice_to_one_of_four_hosts_stops_all_and_one_goes_on(config, cache, 
     with Hosts([config] * 4, cache) as hosts:
         hosts.wait_for("step 3: evaluating")
         # So that the run is not over before the notice has gone round.
-        hosts.processes[1].send_signal(signal.SIGSTOP)
-        hosts.processes[2].terminate()
+        hosts.processes[1].send(signal.SIGSTOP)
+        hosts.processes[2].send(signal.SIGTERM)
         time.sleep(2)
-        hosts.processes[1].send_signal(signal.SIGCONT)
+        hosts.processes[1].send(signal.SIGCONT)
         assert hosts.wait() == [RESUME] * 4, "\n".join(hosts.printed())
         assert all("stopping as asked" in printed for printed in hosts.printed())
     stopped = checkpoint_steps(tmp_path / "run")[-1]

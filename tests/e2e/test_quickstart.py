@@ -6,9 +6,7 @@ import json
 import math
 import pathlib
 import shutil
-import subprocess
 import sysconfig
-import time
 from typing import Any
 
 import jax
@@ -26,6 +24,7 @@ from codepmp_jax.config import DataConfig
 from codepmp_jax.conversion.export import load_run
 from codepmp_jax.records.schema import PreferencePair, SourceFile
 from codepmp_jax.records.shards import ShardedDataset
+from tests import processes
 from tests.e2e.launching import checkpoint_steps, command, environment, launch, metrics
 
 NUM_STEPS = 6
@@ -39,8 +38,13 @@ def quickstart(tmp_path_factory) -> pathlib.Path:
     shutil.copytree(package, root / "sources" / package.name)
     output = root / "output"
     launch(
-        *("quickstart.py", "--input", root / "sources", "--output", output),
-        *("--num-steps", NUM_STEPS),
+        "quickstart.py",
+        "--input",
+        root / "sources",
+        "--output",
+        output,
+        "--num-steps",
+        NUM_STEPS,
     )
     return output
 
@@ -62,8 +66,13 @@ def opened(model_class: Any, folder: str) -> Any:
 
 def test_summary_has_the_figures_of_the_run(quickstart, summary):
     assert {
-        *("seconds", "num_pairs", "accuracy", "length_baseline"),
-        *("best_of_n", "hf_folder", "plot"),
+        "seconds",
+        "num_pairs",
+        "accuracy",
+        "length_baseline",
+        "best_of_n",
+        "hf_folder",
+        "plot",
     } <= set(summary)
     pairs = [ShardedDataset(quickstart / "pairs", PreferencePair, s) for s in ("train", "heldout")]
     assert summary["num_pairs"] == sum(map(len, pairs))
@@ -168,22 +177,38 @@ def conversations(tmp_path_factory) -> pathlib.Path:
     return output
 
 
-def finetuning(workdir: pathlib.Path, summary, conversations) -> list[str]:
-    """The command of a run on the conversations in file order."""
-    return command(
-        *("tpu_pod.py", "--config", "rm_tiny", "--workdir", workdir),
-        *("--model.init-from", summary["hf_folder"], "--data.input", conversations),
-        *("--data.max-length", 96, "--data.no-shuffle", "--global-batch-rows", BATCH_PAIRS),
-        *("--num-steps", FINETUNING_STEPS, "--eval-pairs", 0),
-        *("--log-every-steps", 1, "--checkpoint.every-steps", 2),
-    )
+def finetuning(workdir: pathlib.Path, summary, conversations) -> list[object]:
+    """Options of launch/tpu_pod.py for a run on the conversations in file order."""
+    return [
+        "--config",
+        "rm_tiny",
+        "--workdir",
+        workdir,
+        "--model.init-from",
+        summary["hf_folder"],
+        "--data.input",
+        conversations,
+        "--data.max-length",
+        96,
+        "--data.no-shuffle",
+        "--global-batch-rows",
+        BATCH_PAIRS,
+        "--num-steps",
+        FINETUNING_STEPS,
+        "--eval-pairs",
+        0,
+        "--log-every-steps",
+        1,
+        "--checkpoint.every-steps",
+        2,
+    ]
 
 
 @pytest.fixture(scope="module")
 def finetuned(tmp_path_factory, summary, conversations) -> pathlib.Path:
     """A run that nothing disturbed."""
     workdir = tmp_path_factory.mktemp("finetuned")
-    subprocess.run(finetuning(workdir, summary, conversations), env=environment(), check=True)
+    launch("tpu_pod.py", *finetuning(workdir, summary, conversations))
     return workdir
 
 
@@ -227,14 +252,12 @@ def test_finetuning_starts_from_the_folder_with_its_score_head(finetuned, summar
 
 def test_killed_and_started_again_equals_undisturbed(finetuned, summary, conversations, tmp_path):
     """kill -9 between two checkpoints, then the same command: the same metrics and parameters."""
-    arguments = finetuning(tmp_path, summary, conversations)
-    with subprocess.Popen(arguments, env=environment()) as process:
-        while len(metrics(tmp_path)) < 5 or not checkpoint_steps(tmp_path):
-            assert process.poll() is None, "ended before it could be killed"
-            time.sleep(0.01)
+    options = finetuning(tmp_path, summary, conversations)
+    with processes.Process(command("tpu_pod.py", *options), environment()) as process:
+        process.until(lambda: len(metrics(tmp_path)) >= 5 and checkpoint_steps(tmp_path))
         process.kill()
     assert len(metrics(tmp_path)) < FINETUNING_STEPS
-    subprocess.run(arguments, env=environment(), check=True)
+    launch("tpu_pod.py", *options)
     assert metrics(tmp_path) == metrics(finetuned)
     assert [row["step"] for row in metrics(tmp_path)] == list(range(1, FINETUNING_STEPS + 1))
     (_, step, ours), (_, _, theirs) = (

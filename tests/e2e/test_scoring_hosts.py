@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import random
-import socket
 import subprocess
 
 import numpy as np
@@ -17,6 +17,7 @@ from codepmp_jax.files.journal import Journal
 from codepmp_jax.records.schema import Candidate, Problem
 from tests.e2e.launching import command, environment
 from tests.evaluation.scorers.test_jax_scorer import write_run
+from tests.processes import Process, free_port
 
 NUM_HOSTS = 2
 BATCH_TOKENS = 64
@@ -43,34 +44,24 @@ def write_candidates(path) -> None:
 
 def score_on_hosts(*arguments: object) -> list[subprocess.CompletedProcess[str]]:
     """Runs the command on every host to its end."""
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        address = f"localhost:{probe.getsockname()[1]}"
-    processes = [
-        subprocess.Popen(
-            command("evaluate.py", "score", *arguments),
-            env=environment(
-                XLA_FLAGS="--xla_force_host_platform_device_count=2",
-                JAX_CPU_COLLECTIVES_IMPLEMENTATION="gloo",
-                JAX_COORDINATOR_ADDRESS=address,
-                JAX_NUM_PROCESSES=str(NUM_HOSTS),
-                JAX_PROCESS_ID=str(host),
-            ),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for host in range(NUM_HOSTS)
-    ]
-    try:
-        printed = [process.communicate(timeout=300) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    return [
-        subprocess.CompletedProcess(process.args, process.returncode, *texts)
-        for process, texts in zip(processes, printed, strict=True)
-    ]
+    address = f"localhost:{free_port()}"
+    with contextlib.ExitStack() as stack:
+        hosts = [
+            stack.enter_context(
+                Process(
+                    command("evaluate.py", "score", *arguments),
+                    environment(
+                        XLA_FLAGS="--xla_force_host_platform_device_count=2",
+                        JAX_CPU_COLLECTIVES_IMPLEMENTATION="gloo",
+                        JAX_COORDINATOR_ADDRESS=address,
+                        JAX_NUM_PROCESSES=str(NUM_HOSTS),
+                        JAX_PROCESS_ID=str(host),
+                    ),
+                )
+            )
+            for host in range(NUM_HOSTS)
+        ]
+        return [host.finish() for host in hosts]
 
 
 def test_two_hosts_go_on_with_what_one_began(tmp_path, monkeypatch):
@@ -78,7 +69,8 @@ def test_two_hosts_go_on_with_what_one_began(tmp_path, monkeypatch):
     source, output = tmp_path / "candidates.jsonl", tmp_path / "scores.jsonl"
     write_candidates(source)
     config = ScoreConfig(
-        *(run, "jax"),
+        run,
+        "jax",
         input=str(source),
         output=str(tmp_path / "alone.jsonl"),
         scorer=ScorerConfig(batch_tokens=BATCH_TOKENS),
@@ -96,8 +88,20 @@ def test_two_hosts_go_on_with_what_one_began(tmp_path, monkeypatch):
         with pytest.raises(Killed):
             scoring.run(dataclasses.replace(config, output=str(output)))
     done = score_on_hosts(
-        *("--model", run, "--backend", "jax", "--input", source, "--output", output),
-        *("--scorer.batch-tokens", BATCH_TOKENS, "--mesh.fsdp", 2, "--mesh.tensor", 2),
+        "--model",
+        run,
+        "--backend",
+        "jax",
+        "--input",
+        source,
+        "--output",
+        output,
+        "--scorer.batch-tokens",
+        BATCH_TOKENS,
+        "--mesh.fsdp",
+        2,
+        "--mesh.tensor",
+        2,
     )
     assert [host.returncode for host in done] == [0] * NUM_HOSTS, done
     assert done[0].stdout.endswith(f"-> {output}\n")
@@ -120,8 +124,18 @@ def test_what_only_the_first_host_meets_ends_both(tmp_path):
     (tmp_path / "file").write_text("")
     output = tmp_path / "file" / "scores.jsonl"
     first, second = score_on_hosts(
-        *("--model", run, "--backend", "jax", "--input", source, "--output", output),
-        *("--mesh.fsdp", 2, "--mesh.tensor", 2),
+        "--model",
+        run,
+        "--backend",
+        "jax",
+        "--input",
+        source,
+        "--output",
+        output,
+        "--mesh.fsdp",
+        2,
+        "--mesh.tensor",
+        2,
     )
     assert first.returncode > 0
     assert f"error: {output}" in first.stderr

@@ -8,7 +8,6 @@ import os
 import pathlib
 import random
 import signal
-import subprocess
 import sys
 import time
 
@@ -17,6 +16,7 @@ import pytest
 from codepmp_jax.records.schema import PreferencePair, SourceFile, content_id
 from codepmp_jax.records.shards import ShardedDataset, write_manifest, write_split
 from tests.e2e.launching import environment
+from tests.processes import GRACE_SECONDS, Process, is_alive
 from tests.synthesis.writers.fakes import FAILS, FAILS_ONCE, RAISES, answered, fate
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -50,26 +50,18 @@ def corpus(tmp_path_factory) -> pathlib.Path:
     return folder
 
 
-def start(corpus, output, workers: int, seconds: float = 0.0) -> subprocess.Popen:
-    """The command, in a process group of its own. Two passes have the tests' sampler."""
+def start(corpus, output, workers: int = 1, seconds: float = 0.0) -> Process:
+    """The command. Two passes have the tests' sampler."""
     arguments = ["--input", corpus, "--output", output, "--chunk-size", CHUNK, "--workers", workers]
     for name in ("describe", "rejected"):
         arguments += [f"--{name}.sampler", "openai", f"--{name}.model", "none"]
     script = [sys.executable, "-m", "tests.e2e.synthesize_slowly", f"{output}.log", str(seconds)]
-    return subprocess.Popen(
-        [*script, *map(str, arguments)],
-        cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return Process([*script, *arguments], environment(), ROOT)
 
 
 def finish(corpus, output, workers: int = 1) -> None:
-    done = start(corpus, output, workers)
-    _, errors = done.communicate()
-    assert done.returncode == 0, errors
+    with start(corpus, output, workers) as process:
+        assert process.wait() == 0, process.stderr
 
 
 def pairs(output) -> dict[str, list[PreferencePair]]:
@@ -123,30 +115,15 @@ def test_an_undisturbed_run_loses_nothing(corpus, undisturbed):
 
 def test_two_commands_at_once_write_each_text_once(corpus, undisturbed, tmp_path):
     output = tmp_path / "pairs"
-    commands = [start(corpus, output, workers=1, seconds=0.001) for _ in range(2)]
-    for command in commands:
-        _, errors = command.communicate()
-        assert command.returncode == 0, errors
+    with (
+        start(corpus, output, seconds=0.001) as first,
+        start(corpus, output, seconds=0.001) as second,
+    ):
+        for process in (first, second):
+            assert process.wait() == 0, process.stderr
     assert pairs(output) == pairs(undisturbed)
     assert rejects(output) == rejects(undisturbed)
     assert set(answered(pathlib.Path(f"{output}.log")).values()) == {1}
-
-
-def children(pid: int) -> list[int]:
-    """The worker processes of a command."""
-    try:
-        text = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    except OSError:
-        return []
-    return [int(child) for child in text.split()]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -156,27 +133,28 @@ def test_killed_at_random_points(corpus, undisturbed, tmp_path, seed):
     workers = 2 if seed % 4 == 0 else 1
     num_kills = 0
     for _ in range(2):
-        process = start(corpus, output, workers, seconds=0.001)
-        time.sleep(rng.uniform(0.4, 2.2 if workers == 1 else 3.0))
-        family = [process.pid, *children(process.pid)]
-        victim = rng.choice(family)
-        if process.poll() is None:
-            os.kill(victim, signal.SIGKILL)
-            num_kills += 1
-        _, errors = process.communicate()
-        # A killed worker is told in one line; the kill may have come when all was done.
-        assert process.returncode in (0, 2, -signal.SIGKILL), errors
-        if process.returncode == 2:
-            assert "a worker process died" in errors
-            assert "Remedy: run the same command again" in errors
-        if process.returncode == 0:
+        with start(corpus, output, workers, seconds=0.001) as process:
+            time.sleep(rng.uniform(0.4, 2.2 if workers == 1 else 3.0))
+            family = [process.pid, *process.children()]
+            victim = rng.choice(family)
+            if process.poll() is None:
+                os.kill(victim, signal.SIGKILL)
+                num_kills += 1
+            status = process.wait()
+            # A killed worker is reported in one line; the kill may have come when all was done.
+            assert status in (0, 2, -signal.SIGKILL), process.stderr
+            if status == 2:
+                assert "a worker process died" in process.stderr
+                assert "Remedy: run the same command again" in process.stderr
+            # The workers end with their parent, before the context ends what is left.
+            deadline = time.monotonic() + GRACE_SECONDS
+            while any(map(is_alive, family)) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert not any(map(is_alive, family))
+        if status == 0:
             break
     finish(corpus, output, workers)
     assert pairs(output) == pairs(undisturbed)
     assert rejects(output) == rejects(undisturbed)
     texts = answered(pathlib.Path(f"{output}.log"))
     assert texts.total() - len(texts) <= num_kills * workers * CHUNK
-    deadline = time.monotonic() + 10
-    while any(is_alive(pid) for pid in family) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not any(is_alive(pid) for pid in family)

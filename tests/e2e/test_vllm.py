@@ -15,10 +15,8 @@ import signal
 import socket
 import subprocess
 import sysconfig
-import time
 import urllib.request
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -26,6 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from codepmp_jax.records.schema import PreferencePair, SourceFile
 from codepmp_jax.records.shards import ShardedDataset, write_manifest, write_split
+from tests import processes
 from tests.e2e.launching import LAUNCH, environment, launch, metrics
 
 VLLM_PYTHON = LAUNCH.parent / ".venv-vllm" / "bin" / "python"
@@ -37,9 +36,15 @@ TEMPLATE = "Instruction:{}\n\nResponse:"
 MAX_TOKENS = 32
 # On a CPU vLLM fails on requests with seeds where it chunks prompts; the offline sampler sees to it itself.
 SERVER = (
-    *("--dtype", "float32", "--max-model-len", 512, "--enforce-eager"),
+    "--dtype",
+    "float32",
+    "--max-model-len",
+    512,
+    "--enforce-eager",
     "--no-enable-chunked-prefill",
 )
+# The whole chain of a fixture, on a busy machine; each command has a limit of its own.
+pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +55,15 @@ def everything(tmp_path_factory) -> pathlib.Path:
     for package in ("asyncio", "concurrent", "email", "http", "json", "logging", "urllib", "xml"):
         shutil.copytree(stdlib / package, folder / "code" / package)
     launch(
-        *("corpus.py", "--config", "corpus_stdlib", "--input", folder / "code"),
-        *("--output", folder / "everything", "--max-chars", 200),
+        "corpus.py",
+        "--config",
+        "corpus_stdlib",
+        "--input",
+        folder / "code",
+        "--output",
+        folder / "everything",
+        "--max-chars",
+        200,
     )
     return folder / "everything"
 
@@ -61,13 +73,28 @@ def models(everything) -> dict[str, pathlib.Path]:
     """A strong and a weak LM: description -> code."""
     folder = everything.parent
     launch(
-        *("synthesize.py", "--config", "synth_ngram"),
-        *("--input", everything, "--output", folder / "ngram_pairs"),
+        "synthesize.py",
+        "--config",
+        "synth_ngram",
+        "--input",
+        everything,
+        "--output",
+        folder / "ngram_pairs",
     )
     common = (
-        *("--config", "pmp_tiny", "--data.input", folder / "ngram_pairs", "--data.append-eos"),
-        *("--data.max-length", 96, "--loss.rm-coef", 0),
-        *("--global-batch-rows", 8, "--eval-pairs", 0),
+        "--config",
+        "pmp_tiny",
+        "--data.input",
+        folder / "ngram_pairs",
+        "--data.append-eos",
+        "--data.max-length",
+        96,
+        "--loss.rm-coef",
+        0,
+        "--global-batch-rows",
+        8,
+        "--eval-pairs",
+        0,
     )
     weak = ("--model.num-layers", 1, "--model.embed-dim", 64, "--model.mlp-dim", 128)
     written = {}
@@ -98,8 +125,17 @@ def writer(name: str, sampler: str, model: object, *more: object) -> tuple[objec
     """Options of a pass."""
     subject = "{code}" if name == "describe" else "{description}"
     options = (
-        *("sampler", sampler, "model", model, "chat", "never"),
-        *("template", TEMPLATE.format(subject), "sampling.max-tokens", MAX_TOKENS, *more),
+        "sampler",
+        sampler,
+        "model",
+        model,
+        "chat",
+        "never",
+        "template",
+        TEMPLATE.format(subject),
+        "sampling.max-tokens",
+        MAX_TOKENS,
+        *more,
     )
     if sampler == "vllm":
         options += ("vllm.dtype", "float32", "vllm.max-model-len", 512)
@@ -117,7 +153,7 @@ def synthesis(corpus: pathlib.Path, output: pathlib.Path, *options: object) -> l
 
 def run(command: list[str]) -> str:
     """Runs a command to its good end; gives its stdout."""
-    done = subprocess.run(command, env=environment(**VARIABLES), capture_output=True, text=True)
+    done = processes.run(command, environment(**VARIABLES))
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -162,7 +198,9 @@ def engine_pairs(corpus, models) -> pathlib.Path:
     output = corpus.parent / "engine_pairs"
     printed = run(
         synthesis(
-            *(corpus, output, *writer("describe", "vllm", models["weak"])),
+            corpus,
+            output,
+            *writer("describe", "vllm", models["weak"]),
             *writer("chosen", "vllm", models["strong"], "sampling.temperature", 0),
             *writer("rejected", "vllm", models["weak"]),
         )
@@ -203,9 +241,23 @@ def test_the_engine_computes_what_transformers_computes(engine_pairs, models):
 
 def test_the_pairs_feed_the_trainer(engine_pairs, tmp_path):
     launch(
-        *("tpu_pod.py", "--config", "pmp_tiny", "--data.input", engine_pairs),
-        *("--data.max-length", 128, "--global-batch-rows", 8),
-        *("--workdir", tmp_path, "--num-steps", 3, "--eval-pairs", 16, "--model.num-layers", 1),
+        "tpu_pod.py",
+        "--config",
+        "pmp_tiny",
+        "--data.input",
+        engine_pairs,
+        "--data.max-length",
+        128,
+        "--global-batch-rows",
+        8,
+        "--workdir",
+        tmp_path,
+        "--num-steps",
+        3,
+        "--eval-pairs",
+        16,
+        "--model.num-layers",
+        1,
     )
     rows = metrics(tmp_path)
     assert len(rows) == 3
@@ -220,12 +272,7 @@ def test_a_reward_model_is_refused_in_one_line(corpus, models, tmp_path):
     config["architectures"] = ["Qwen2ForSequenceClassification"]
     (tmp_path / "reward" / "config.json").write_text(json.dumps(config))
     options = writer("rejected", "vllm", tmp_path / "reward")
-    done = subprocess.run(
-        synthesis(corpus, tmp_path / "pairs", *options),
-        env=environment(**VARIABLES),
-        capture_output=True,
-        text=True,
-    )
+    done = processes.run(synthesis(corpus, tmp_path / "pairs", *options), environment(**VARIABLES))
     assert done.returncode == 2
     assert "is a reward model" in done.stderr.splitlines()[-1]
     assert "--heads lm" in done.stderr.splitlines()[-1]
@@ -235,11 +282,20 @@ def test_the_engine_writes_candidates_that_are_judged(models, tmp_path):
     """A benchmark from its problems to judged candidates; a run that is cut short goes on where it was."""
     problems, candidates, judged = (tmp_path / f"{name}.jsonl" for name in ("p", "c", "j"))
     launch(
-        *("evaluate.py", "problems", "--task", "reasoning_gym", "--output", problems),
-        *("--puzzles.num-problems", 2, "--puzzles.num-candidates", 0),
+        "evaluate.py",
+        "problems",
+        "--task",
+        "reasoning_gym",
+        "--output",
+        problems,
+        "--puzzles.num-problems",
+        2,
+        "--puzzles.num-candidates",
+        0,
     )
     command = [
-        *(str(VLLM_PYTHON), str(LAUNCH / "candidates.py")),
+        str(VLLM_PYTHON),
+        str(LAUNCH / "candidates.py"),
         *map(str, ("--input", problems, "--output", candidates, "--num-candidates", 4)),
         *map(str, ("--chunk-size", 8, *writer("writer", "vllm", models["strong"])[:6])),
         *map(str, ("--writer.sampling.max-tokens", MAX_TOKENS, "--writer.vllm.dtype", "float32")),
@@ -265,72 +321,64 @@ def test_the_engine_writes_candidates_that_are_judged(models, tmp_path):
 # --- the server -----------------------------------------------------------------------------------
 
 
+class Served(NamedTuple):
+    """What a server's clients left: the pairs, and what a request for another model ended with."""
+
+    pairs: pathlib.Path
+    refused: subprocess.CompletedProcess[str]
+
+
 @pytest.fixture(scope="module")
-def server(models) -> Iterator[str]:
-    """The URL of vLLM's server with the weak model, which it calls `writer`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = models["weak"].parent / "server.log"
-    arguments = (
-        *("--model", models["weak"], "--served-model-name", "writer", *SERVER),
-        *("--host", "127.0.0.1", "--port", port),
+def served(corpus, models) -> Served:
+    """The author's code against a writer behind vLLM's server, which ends before other engines start."""
+    port = processes.free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = (
+        VLLM_PYTHON,
+        "-m",
+        "vllm.entrypoints.openai.api_server",
+        "--model",
+        models["weak"],
+        "--served-model-name",
+        "writer",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        port,
+        *SERVER,
     )
-    with open(log, "wb") as file:
-        process = subprocess.Popen(
-            [VLLM_PYTHON, "-m", "vllm.entrypoints.openai.api_server", *map(str, arguments)],
-            env=environment(**VARIABLES),
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        while not is_healthy(url):
-            assert process.poll() is None, log.read_text()[-4000:]
-            time.sleep(0.2)
-        yield f"{url}/v1"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    pairs = corpus.parent / "server_pairs"
+
+    def options(model: str) -> tuple[object, ...]:
+        return writer("rejected", "openai", model, "openai.endpoints", f"{url}/v1")
+
+    with processes.Process(command, environment(**VARIABLES)) as server:
+        server.until(lambda: is_healthy(url))
+        run(synthesis(corpus, pairs, *options("writer")))
+        other = synthesis(corpus, corpus.parent / "other", *options("other"))
+        return Served(pairs, processes.run(other, environment(**VARIABLES)))
 
 
 def is_healthy(url: str) -> bool:
     try:
-        return urllib.request.urlopen(f"{url}/health").status == 200
+        return urllib.request.urlopen(f"{url}/health", timeout=5).status == 200
     except OSError:
         return False
 
 
-@pytest.fixture(scope="module")
-def server_pairs(corpus, server) -> pathlib.Path:
-    """The author's code against a writer behind a server."""
-    output = corpus.parent / "server_pairs"
-    options = writer("rejected", "openai", "writer", "openai.endpoints", server)
-    run(synthesis(corpus, output, *options))
-    return output
-
-
-def test_the_server_writes(corpus, server_pairs):
-    require_all(corpus, server_pairs)
+def test_the_server_writes(corpus, served):
+    require_all(corpus, served.pairs)
     sources = sources_of(corpus)
-    for pair in pairs_of(server_pairs).values():
+    for pair in pairs_of(served.pairs).values():
         assert pair.chosen == sources[pair.source_id].content
         facts = pair.lineage["rejected"]
         assert (facts["sampler"], facts["model"]) == ("openai", "writer")
         assert 0 < facts["num_tokens"] <= MAX_TOKENS
 
 
-def test_a_model_that_the_server_lacks_is_one_error(corpus, server, tmp_path):
-    options = writer("rejected", "openai", "other", "openai.endpoints", server)
-    done = subprocess.run(
-        synthesis(corpus, tmp_path, *options),
-        env=environment(**VARIABLES),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2
-    assert "refuses model 'other'" in done.stderr.splitlines()[-1]
+def test_a_model_that_the_server_lacks_is_one_error(served):
+    assert served.refused.returncode == 2
+    assert "refuses model 'other'" in served.refused.stderr.splitlines()[-1]
 
 
 # --- Ray ------------------------------------------------------------------------------------------
@@ -341,22 +389,28 @@ def ray_pairs(corpus, models) -> pathlib.Path:
     """The same by engines in two Ray actors, one of which is killed after its first chunk."""
     output = corpus.parent / "ray_pairs"
     command = synthesis(
-        *(corpus, output, *writer("rejected", "vllm", models["weak"])),
-        *("--engine", "ray", "--workers", 2, "--chunk-size", 10),
+        corpus,
+        output,
+        *writer("rejected", "vllm", models["weak"]),
+        "--engine",
+        "ray",
+        "--workers",
+        2,
+        "--chunk-size",
+        10,
     )
+    chunks = output / "passes" / "rejected"
+
+    def written() -> list[pathlib.Path]:
+        return [*chunks.glob("*/0*.array_record.json")]
+
     variables = environment(**VARIABLES, RAY_USAGE_STATS_ENABLED="0")
-    with subprocess.Popen(
-        command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        chunks = output / "passes" / "rejected"
-        while not (written := list(chunks.glob("*/0*.array_record.json"))):
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.05)
-        host, _, pid = json.loads(written[0].read_text())["worker"].rpartition("-")
+    with processes.Process(command, variables) as process:
+        process.until(written)
+        host, _, pid = json.loads(written()[0].read_text())["worker"].rpartition("-")
         assert host == socket.gethostname()
         os.kill(int(pid), signal.SIGKILL)
-        printed, errors = process.communicate()
-        assert process.returncode == 0, f"{printed}\n{errors}"
+        assert process.wait() == 0, f"{process.stdout}\n{process.stderr}"
     workers = {
         json.loads(path.read_text())["worker"] for path in chunks.glob("*/[0-9]*.array_record.json")
     }
@@ -369,9 +423,9 @@ def test_a_killed_actor_loses_nothing(corpus, ray_pairs):
     assert not any("error" in reason for reason in rejects_of(ray_pairs).values())
 
 
-def test_server_and_actors_write_the_same(ray_pairs, server_pairs):
+def test_server_and_actors_write_the_same(ray_pairs, served):
     """The seeds of the requests are the same; only rounding, which depends on the batch, is not."""
-    ours, theirs = pairs_of(ray_pairs), pairs_of(server_pairs)
+    ours, theirs = pairs_of(ray_pairs), pairs_of(served.pairs)
     both = ours.keys() & theirs.keys()
     same = [source for source in both if ours[source].rejected == theirs[source].rejected]
     assert len(same) > 0.9 * len(both)

@@ -45,7 +45,8 @@ def files(tmp_path):
     write_manifest(tmp_path / "pairs", PreferencePair, {"heldout": shards}, {})
     problems = [
         Problem(
-            *(str(i), "a"),
+            str(i),
+            "a",
             tuple(Candidate("b", j < i % 4, "r" if j < i % 4 else f"w{j % 2}") for j in range(5)),
             task="gsm8k",
             subset=f"level {i % 2}",
@@ -106,7 +107,11 @@ def test_accuracy_best_of_n_and_report(files, evaluate):
         names = {path.name for path in output.iterdir()}
         if report["kind"] == "accuracy":
             assert names == {
-                *("report.json", "accuracy.csv", "reliability.csv", "pairs.csv", "accuracy.png"),
+                "report.json",
+                "accuracy.csv",
+                "reliability.csv",
+                "pairs.csv",
+                "accuracy.png",
             }
             wins = [float(row["win"]) for row in read_csv(output / "pairs.csv")]
             assert report["accuracy"] == pytest.approx(np.mean(wins))
@@ -127,8 +132,14 @@ def test_accuracy_best_of_n_and_report(files, evaluate):
     status, out, err = evaluate("report", "--inputs", *folders, "--output", output)
     assert status == 0, err
     assert {path.name for path in output.iterdir()} == {
-        *("report.json", "report.html", "accuracy.csv", "reliability.csv", "best_of_n.csv"),
-        *("differences.csv", "accuracy_pairs.png", "best_of_n_gsm8k.png"),
+        "report.json",
+        "report.html",
+        "accuracy.csv",
+        "reliability.csv",
+        "best_of_n.csv",
+        "differences.csv",
+        "accuracy_pairs.png",
+        "best_of_n_gsm8k.png",
     }
     accuracies = [json.loads((folder / "report.json").read_text()) for folder in folders[:2]]
     (difference, *_) = read_csv(output / "differences.csv")
@@ -145,7 +156,14 @@ def test_names_of_models_are_given_in_the_order_of_the_inputs(files, evaluate):
     inputs = [files / "pair" / model for model in MODELS]
     output = files / "report"
     status, _, err = evaluate(
-        *("report", "--inputs", *inputs, "--names", "PMP", "RM", "--output", output),
+        "report",
+        "--inputs",
+        *inputs,
+        "--names",
+        "PMP",
+        "RM",
+        "--output",
+        output,
     )
     assert status == 0, err
     (group,) = json.loads((output / "report.json").read_text())["groups"]
@@ -183,7 +201,7 @@ def without_judgement(files):
     [
         ("accuracy", without_last_score, "text 1 has no score"),
         ("best-of-n", with_nan, "strong_candidates.jsonl:1: reward is no finite number (nan)"),
-        ("best-of-n", with_duplicate_problem, "candidates.jsonl:13: problem_id '1' stands twice"),
+        ("best-of-n", with_duplicate_problem, "candidates.jsonl:13: problem_id '1' is not unique"),
         ("best-of-n", with_duplicate_score, "strong_candidates.jsonl:61: "),
         ("best-of-n", without_judgement, "is_correct of candidate 1 = None: must be true or false"),
     ],
@@ -194,8 +212,10 @@ def test_spoilt_files_are_one_error(files, evaluate, command, spoil, message):
         ("--pairs", files / "pairs", "--scores", files / "strong_pairs.jsonl")
         if command == "accuracy"
         else (
-            *("--candidates", files / "candidates.jsonl"),
-            *("--scores", files / "strong_candidates.jsonl"),
+            "--candidates",
+            files / "candidates.jsonl",
+            "--scores",
+            files / "strong_candidates.jsonl",
         )
     )
     output = files / "out"

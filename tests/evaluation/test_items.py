@@ -67,14 +67,14 @@ def test_rows_without_ids_are_named_by_their_content(tmp_path):
     [
         (
             [ROW | {"id": 1}, ROW, ROW | {"id": "1"}],
-            r"a\.jsonl:3: the id '1' stands twice, first at .*:1",
+            r"a\.jsonl:3: the id '1' is not unique, first at .*:1",
         ),
         ([ROW | {"id": ""}], r"a\.jsonl:1: id is neither a string nor an integer \(''\)"),
         ([ROW | {"id": True}], "id is neither a string nor an integer"),
         ([ROW, {"prompt": "p", "chosen": "c"}], r"a\.jsonl:2: rejected is missing"),
         ([ROW, 3], r"a\.jsonl:2: row is no object"),
         ([], r"entries of the first row"),
-        ([PROBLEM, PROBLEM], r"a\.jsonl:2: problem_id 'a' stands twice"),
+        ([PROBLEM, PROBLEM], r"a\.jsonl:2: problem_id 'a' is not unique"),
         ([PROBLEM | {"candidates": []}], r"a\.jsonl:1: .* at least one candidate"),
         ([PROBLEM | {"candidates": [3]}], r"a\.jsonl:1: not a problem"),
         ([PROBLEM, {"prompt": "p", "candidates": ["x"]}], r"a\.jsonl:2: not a problem"),

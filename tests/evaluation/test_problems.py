@@ -9,10 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from codepmp_jax.cli.errors import UserError
-from codepmp_jax.config import ProblemsConfig, PuzzlesConfig
+from codepmp_jax.config import DecontaminationConfig, ProblemsConfig, PuzzlesConfig
+from codepmp_jax.config.tasks import TASKS
 from codepmp_jax.evaluation import problems as module
 from codepmp_jax.evaluation.problems import read_benchmark, run
 from codepmp_jax.records.schema import Candidate, Problem, read_problems
+from codepmp_jax.tasks.common.registry import find_task
+from codepmp_jax.text.decontamination import Decontaminator
 
 ROWS: dict[str, list[dict[str, Any]]] = {
     "gsm8k": [
@@ -161,6 +164,11 @@ def read(task: str, input: object = None, **settings: Any) -> list[Problem]:
     return list(read_benchmark(ProblemsConfig(task=task, input=given, **settings)))  # pyright: ignore[reportArgumentType]
 
 
+def test_every_benchmark_of_rows_is_tested():
+    of_rows = {task for task in TASKS if find_task(task, "task").make_problem is not None}
+    assert set(ROWS) == set(EXPECTED) == of_rows
+
+
 @pytest.mark.parametrize("task", ROWS)
 def test_rows_of_a_file_become_problems(tmp_path, task):
     found = read(task, write_jsonl(tmp_path / "rows.jsonl", ROWS[task]))
@@ -183,6 +191,16 @@ def test_parquet_and_the_folder_of_a_data_set_give_the_same(tmp_path, task, monk
     assert read(task, folder, configurations=("default",), split="test") == expected
 
 
+@pytest.mark.parametrize("task", ROWS)
+def test_what_must_not_leak_is_found_in_a_corpus(tmp_path, task):
+    path = write_jsonl(tmp_path / "rows.jsonl", ROWS[task])
+    searched = Decontaminator(DecontaminationConfig(files=(path,), ngram=3))
+    (benchmark,) = {one.benchmark for one in find_task(task, "task").passages}
+    found = searched.match(read(task, path)[0].prompt)
+    assert found is not None
+    assert found.benchmark == benchmark
+
+
 def test_humaneval_comes_with_its_package():
     found = read("humaneval")
     assert len(found) == 164
@@ -198,8 +216,13 @@ def test_humaneval_comes_with_its_package():
             [
                 ("EleutherAI/hendrycks_math", subject, "test")
                 for subject in (
-                    *("algebra", "counting_and_probability", "geometry", "intermediate_algebra"),
-                    *("number_theory", "prealgebra", "precalculus"),
+                    "algebra",
+                    "counting_and_probability",
+                    "geometry",
+                    "intermediate_algebra",
+                    "number_theory",
+                    "prealgebra",
+                    "precalculus",
                 )
             ],
         ),
@@ -305,14 +328,14 @@ def test_the_command_writes_all_or_none(tmp_path, capsys):
     assert not (tmp_path / "other.jsonl").exists()
 
 
-def test_puzzles_are_made_not_read(tmp_path, capsys):
+def test_puzzles_are_generated_not_read(tmp_path, capsys):
     output = str(tmp_path / "p.jsonl")
     puzzles = PuzzlesConfig(("propositional_logic", "chain_sum"), 30)
     run(ProblemsConfig(task="reasoning_gym", puzzles=puzzles, output=output))
     assert len(list(read_problems(output))) == 60
     out = capsys.readouterr().out
     assert "chain_sum                  30               30" in out
-    assert "passed over, for want of a right or of wrong answers: propositional_logic " in out
+    assert "skipped, without a right answer or enough wrong ones: propositional_logic " in out
 
 
 def test_a_missing_package_is_named(monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.files import resume
+from tests.processes import LIMIT_SECONDS
 
 
 def test_the_first_to_come_writes_the_settings_and_equal_ones_pass(tmp_path):
@@ -31,7 +32,7 @@ def test_the_difference_is_shown_and_nothing_is_changed(tmp_path):
 def hold_forever(path, held):
     with resume.hold(path):
         held.set()
-        time.sleep(60)
+        time.sleep(LIMIT_SECONDS)
 
 
 def test_a_lock_keeps_others_out_until_its_process_dies(tmp_path, capfd):
@@ -40,7 +41,7 @@ def test_a_lock_keeps_others_out_until_its_process_dies(tmp_path, capfd):
     path = tmp_path / "folder" / ".lock"
     owner = context.Process(target=hold_forever, args=(path, held))
     owner.start()
-    assert held.wait(30)
+    assert held.wait(LIMIT_SECONDS)
     started = time.monotonic()
     threading.Timer(3.0, owner.kill).start()
     with resume.hold(path):

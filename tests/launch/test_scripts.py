@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import runpy
-import subprocess
 
 import pytest
 
 from codepmp_jax.records.schema import PreferencePair
 from codepmp_jax.records.shards import write_manifest, write_split
 from tests.e2e.launching import command, environment
+from tests.processes import Process
 
 LAUNCH = pathlib.Path(__file__).parents[2] / "launch"
 SCRIPTS = sorted(path.name for path in LAUNCH.glob("*.py"))
@@ -142,18 +143,15 @@ def test_training_refuses_before_it_compiles(tmp_path):
         ("--data.input", pairs, "--model.init-from", tmp_path): "config.json: no such file",
     }
     workdir = tmp_path / "workdir"
-    runs = [
-        subprocess.Popen(
-            command("tpu_pod.py", "--config", "pmp_tiny", "--workdir", workdir, *arguments),
-            env=environment(JAX_LOG_COMPILES="1"),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for arguments in mistakes
-    ]
-    for run, named in zip(runs, mistakes.values(), strict=True):
-        out, err = run.communicate()
-        assert (run.returncode, out) == (2, "")
-        assert_one_line(err, named, "Remedy: ")
+    base = ("tpu_pod.py", "--config", "pmp_tiny", "--workdir", workdir)
+    with contextlib.ExitStack() as stack:
+        runs = [
+            stack.enter_context(
+                Process(command(*base, *arguments), environment(JAX_LOG_COMPILES="1"))
+            )
+            for arguments in mistakes
+        ]
+        for run, named in zip(runs, mistakes.values(), strict=True):
+            assert (run.wait(), run.stdout) == (2, "")
+            assert_one_line(run.stderr, named, "Remedy: ")
     assert not workdir.exists()

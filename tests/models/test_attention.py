@@ -17,7 +17,7 @@ from codepmp_jax.config import ModelConfig
 from codepmp_jax.devices.sharding import MESH_AXES, make_mesh, partition_spec
 from codepmp_jax.models.attention import attend
 from codepmp_jax.models.segments import Segments, needed_blocks, visible
-from codepmp_jax.models.splash import PlaceMask, TokenMask, WindowMask
+from codepmp_jax.models.splash import CausalMask, TokenMask, WindowMask
 
 # Tokens of a row, query heads, kv heads, head dim. Not a multiple of any block below.
 LENGTH, HEADS, KV_HEADS, HEAD_DIM = 200, 4, 2, 16
@@ -315,10 +315,10 @@ def test_windows_in_texts_too_long_for_32_bits_are_refused() -> None:
         WindowMask.of_texts(32769, 512, 4096)
 
 
-def test_a_place_mask_keeps_to_its_window() -> None:
+def test_the_causal_mask_keeps_to_its_window() -> None:
     places = jnp.arange(9)
     distances = places[:, None] - places[None, :]
-    seen = PlaceMask(4)(places[:, None], places[None, :])
+    seen = CausalMask(4)(places[:, None], places[None, :])
     np.testing.assert_array_equal(seen, (distances >= 0) & (distances < 4))
 
 

@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from codepmp_jax.config import ModelConfig
 from codepmp_jax.config.presets import load_preset
+from codepmp_jax.families import FAMILIES
 from codepmp_jax.models.preference import (
     abstract_params,
     init_params,
@@ -90,12 +91,11 @@ def test_presets_are_the_published_models_exactly(preset):
     the score."""
     import torch
 
-    from codepmp_jax.conversion.families import FAMILIES
-    from codepmp_jax.conversion.weights import leaf
+    from codepmp_jax.conversion.hf_config import model_config
+    from codepmp_jax.conversion.weights import hf_shape, leaf
 
     config = load_preset(preset).model
-    family = FAMILIES[config.family]
-    read = family.model_config(PUBLISHED[preset], ModelConfig(init_from=config.init_from), preset)
+    read = model_config(PUBLISHED[preset], ModelConfig(init_from=config.init_from), preset)
     assert read == config
     published = AutoConfig.for_model(**PUBLISHED[preset])
     with torch.device("meta"):
@@ -103,13 +103,13 @@ def test_presets_are_the_published_models_exactly(preset):
         theirs = {name: tuple(p.shape) for name, p in model.named_parameters()}
     ours = {}
     _, shapes, _ = abstract_params(config)
-    for weight in family.WEIGHTS:
+    for weight in FAMILIES[config.family].weights:
         shape = leaf(shapes, weight.path).shape
         if weight.is_stacked:
             names = [weight.name.format(layer=layer) for layer in range(shape[0])]
-            ours |= dict.fromkeys(names, weight.hf_shape(shape[1:]))
+            ours |= dict.fromkeys(names, hf_shape(weight, shape[1:]))
         else:
-            ours[weight.name] = weight.hf_shape(shape)
+            ours[weight.name] = hf_shape(weight, shape)
     assert ours.pop("score.weight") == (1, published.hidden_size)
     head = ours.pop("lm_head.weight")
     assert head == (published.vocab_size, published.hidden_size)

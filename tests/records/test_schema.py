@@ -24,7 +24,10 @@ json_values = st.recursive(
 )
 pairs = st.builds(
     PreferencePair,
-    *(texts, texts, texts, texts),
+    texts,
+    texts,
+    texts,
+    texts,
     is_conversation=st.booleans(),
     margin=st.floats(width=32, allow_nan=False),
     subset=texts,
@@ -121,9 +124,9 @@ def test_malformed_lines_name_file_and_line(tmp_path, line):
         list(read_problems(path))
 
 
-def test_a_problem_that_stands_twice_is_refused(tmp_path):
+def test_an_id_that_is_not_unique_is_refused(tmp_path):
     line = Problem("a", "p", ()).to_json()
-    with pytest.raises(UserError, match=r"c\.jsonl:2: problem_id 'a' stands twice"):
+    with pytest.raises(UserError, match=r"c\.jsonl:2: problem_id 'a' is not unique"):
         list(read_problems(lines_of(tmp_path / "c.jsonl", line, line)))
 
 

@@ -2,23 +2,21 @@
 
 import ast
 import json
-import os
 import pathlib
-import signal
-import subprocess
 import sys
-import time
 
 import pytest
 
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import CandidatesConfig, MutantConfig, WriterConfig
-from codepmp_jax.config.tasks import SAMPLING_TEMPLATES, TASKS
+from codepmp_jax.config.tasks import TASKS
 from codepmp_jax.records.schema import Completion, Problem, read_problems
 from codepmp_jax.synthesis import candidates
 from codepmp_jax.synthesis.candidates import write_candidates
 from codepmp_jax.synthesis.writers.mutants import normal_form
 from codepmp_jax.synthesis.writers.sampler import Sampler
+from codepmp_jax.tasks.common.registry import find_task
+from tests.processes import Process, run
 
 ROOT = pathlib.Path(__file__).parents[2]
 MODEL = WriterConfig(sampler="vllm", model="m")
@@ -114,13 +112,14 @@ def test_a_chunk_holds_whole_problems(tmp_path, model):
     assert write(tmp_path, problems(), "other.jsonl", chunk_size=1) == whole
 
 
-def test_each_task_asks_in_its_own_way_and_all_can_be_told_another(tmp_path, model):
-    assert set(SAMPLING_TEMPLATES) == set(TASKS)
+def test_each_task_has_a_template_that_the_setting_overrides(tmp_path, model):
     for task in TASKS:
         made = model()
         write(tmp_path, problems(1, task), f"{task}.jsonl")
-        assert made.prompts[f"{task}/0/0"] == SAMPLING_TEMPLATES[task].replace("{prompt}", "How 0?")
-    assert "\\boxed{}" in SAMPLING_TEMPLATES["math"]
+        template = find_task(task, "task").template
+        assert "{prompt}" in template
+        assert made.prompts[f"{task}/0/0"] == template.replace("{prompt}", "How 0?")
+    assert "\\boxed{}" in find_task("math", "task").template
     made = model()
     write(tmp_path, problems(1, "of my own"), template="Q: {prompt} {x}\nA:")
     assert made.prompts["of my own/0/0"] == "Q: How 0? {x}\nA:"
@@ -196,7 +195,7 @@ def test_the_authors_code_stands_once_among_its_mutants(tmp_path):
         ),
         (problems(1, "mine"), {}, "problem 'mine/0': task = 'mine': must be one of gsm8k"),
         ([], {}, r"p\.jsonl = 0: holds no problem"),
-        (problems(1) * 2, {}, "problem_id 'gsm8k/0' stands twice"),
+        (problems(1) * 2, {}, "problem_id 'gsm8k/0' is not unique"),
     ],
 )
 def test_mistakes_are_one_error(tmp_path, model, asked, settings, message):
@@ -218,19 +217,25 @@ def test_killed_and_started_again_equals_undisturbed(tmp_path):
     """SIGKILL in the middle, by the command itself."""
     write(tmp_path, problems(1500, "humaneval", solution=SOLUTION), "whole.jsonl", writer=MUTANTS)
     command = [
-        *(sys.executable, str(ROOT / "launch" / "candidates.py"), "--chunk-size", "1"),
-        *("--input", str(tmp_path / "p.jsonl"), "--output", str(tmp_path / "c.jsonl")),
-        *("--num-candidates", "5", "--writer.sampler", "mutant"),
+        sys.executable,
+        str(ROOT / "launch" / "candidates.py"),
+        "--chunk-size",
+        "1",
+        "--input",
+        str(tmp_path / "p.jsonl"),
+        "--output",
+        str(tmp_path / "c.jsonl"),
+        "--num-candidates",
+        "5",
+        "--writer.sampler",
+        "mutant",
     ]
     lines = tmp_path / "c.jsonl.partial" / "lines.jsonl"
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (lines.exists() and lines.stat().st_size):
-        assert process.poll() is None
-        time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    with Process(command) as process:
+        process.until(lambda: lines.exists() and lines.stat().st_size)
+        process.kill()
     assert 0 < lines.read_bytes().count(b"\n") < 1500
-    again = subprocess.run(command, capture_output=True, text=True)
+    again = run(command)
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "c.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert "1500 problems with 7500 candidates" in again.stdout

@@ -71,7 +71,13 @@ def write(path, *rows):
 
 def test_tokens_are_the_same_in_any_layout_and_comment():
     assert tokens("x_1 = Foo(a, 2.50)  # Sum of\n// it") == [
-        *("x_1", "foo", "a", "2.50", "sum", "of", "it")
+        "x_1",
+        "foo",
+        "a",
+        "2.50",
+        "sum",
+        "of",
+        "it",
     ]
 
 

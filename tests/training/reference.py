@@ -13,12 +13,14 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoConfig, AutoModelForCausalLM, get_cosine_schedule_with_warmup
 
-from codepmp_jax.config import DataConfig, LossConfig, ModelConfig, OptimizerConfig, TrainConfig
+from codepmp_jax.config import DataConfig, ModelConfig, OptimizerConfig, PmpConfig, TrainConfig
+from codepmp_jax.config.objective import ObjectiveConfig
 from codepmp_jax.conversion.export import hf_tensors
-from codepmp_jax.conversion.families import FAMILIES
-from codepmp_jax.data.batch import Batch, empty_batch
+from codepmp_jax.conversion.hf_config import hf_config
+from codepmp_jax.data.batch import Batch, concatenate
+from codepmp_jax.data.layouts import layout_of
 from codepmp_jax.data.packing import new_state, pack
-from codepmp_jax.data.transforms import TokenizedPair, common_length
+from codepmp_jax.data.tokenized_pair import TokenizedPair, common_length
 
 
 def tiny_config(**changes) -> TrainConfig:
@@ -39,7 +41,7 @@ def tiny_config(**changes) -> TrainConfig:
             score_init_std=0.3,
         ),
         data=DataConfig(max_length=24),
-        loss=LossConfig(lm_chunk_tokens=56),
+        loss=PmpConfig(lm_chunk_tokens=56),
         optimizer=OptimizerConfig(learning_rate=1e-2, warmup_fraction=0.2),
         global_batch_rows=8,
     )
@@ -69,18 +71,21 @@ def random_pairs(
         ]
         margin = float(np.float32(rng.uniform(0, 0.5)))
         common = common_length(texts[0], texts[1])
-        pair = TokenizedPair(str(number), margin, texts[0], texts[1], len(prompt), common)
+        pair = TokenizedPair(
+            str(number), margin, texts[0], texts[1], (len(prompt), len(prompt)), common
+        )
         pairs.append(pair)
     return pairs
 
 
 def batch_of(pairs: Sequence[TokenizedPair], config: TrainConfig) -> Batch:
     """All pairs as a batch of global_batch_rows rows in the layout that is set."""
-    rows = [row.row for row in pack(iter(pairs), config.data, 0, new_state())]
+    layout = layout_of(config.data)
+    rows = [row.row for row in pack(iter(pairs), layout, 0, new_state())]
     missing = config.global_batch_rows - len(rows)
     assert missing >= 0
-    rows.append(empty_batch(missing, config.data, 0))
-    return jax.tree.map(lambda *arrays: jnp.asarray(np.concatenate(arrays)), *rows)
+    rows.append(layout.empty(missing, 0))
+    return jax.tree.map(jnp.asarray, concatenate(rows))
 
 
 class Padded(NamedTuple):
@@ -106,7 +111,7 @@ def padded(pairs: Sequence[TokenizedPair], side: str = "right", length: int = 24
             start = 0 if side == "right" else length - len(text)
             rows.tokens[i, j, start : start + len(text)] = text
             rows.token_mask[i, j, start : start + len(text)] = True
-            rows.response_mask[i, j, start + pair.label_start : start + len(text)] = True
+            rows.response_mask[i, j, start + pair.label_starts[0] : start + len(text)] = True
     return rows
 
 
@@ -115,7 +120,7 @@ class TorchPreferenceModel(torch.nn.Module):
 
     def __init__(self, config: TrainConfig, params) -> None:
         super().__init__()
-        settings: dict[str, Any] = FAMILIES[config.model.family].hf_config(config.model, 32)
+        settings = hf_config(config.model, 32)
         hf = AutoConfig.for_model(**settings, attn_implementation="eager")
         self.lm: Any = AutoModelForCausalLM.from_config(hf)
         self.score = torch.nn.Linear(config.model.embed_dim, 1, bias=False)
@@ -151,8 +156,9 @@ class TorchPreferenceModel(torch.nn.Module):
             logits = cap * torch.tanh(logits / cap)
         return rewards.reshape(num_pairs, 2), logits.reshape(num_pairs, 2, length, -1)
 
-    def losses(self, batch: Padded, config: LossConfig):
+    def losses(self, batch: Padded, config: ObjectiveConfig):
         """(pair loss, LM loss), as scalars."""
+        assert isinstance(config, PmpConfig)
         rewards, logits = self(batch)
         margin = torch.tensor(batch.margin)
         pair_loss = -F.logsigmoid(rewards[:, 0] - rewards[:, 1] - margin).mean()

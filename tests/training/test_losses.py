@@ -7,12 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from codepmp_jax.config import LossConfig
+from codepmp_jax.config import PmpConfig
 from codepmp_jax.training.losses import (
     centering_losses,
     lm_loss,
     pair_losses,
-    pair_weights,
     token_nll,
     token_weights,
 )
@@ -43,23 +42,17 @@ def test_centering_sees_the_sum_only():
     np.testing.assert_allclose(centering_losses(jnp.array([2.0]), jnp.array([1.0])), 9)
 
 
-def test_filler_pairs_weigh_nothing():
-    mask = jnp.array([[True, False], [True, False]])
-    np.testing.assert_allclose(pair_weights(mask), [[0.5, 0], [0.5, 0]])
-    np.testing.assert_allclose(pair_weights(jnp.zeros((1, 2), bool)), [[0, 0]])
-
-
 def test_token_weights_sum_to_one_over_labels():
     labels = jnp.asarray(np.random.default_rng(0).random((8, 16)) < 0.4)
     for reduction in ("token_mean", "micro_batch_mean"):
-        weights = token_weights(labels, LossConfig(lm_reduction=reduction))
+        weights = token_weights(labels, PmpConfig(lm_reduction=reduction))
         assert not np.any(weights[~labels])
         assert float(jnp.sum(weights)) == pytest.approx(1)
 
 
 def test_a_micro_batch_without_labels_counts_as_zero():
     labels = jnp.zeros((8, 4), bool).at[0].set(True)
-    config = LossConfig(lm_reduction="micro_batch_mean", lm_micro_batch_pairs=4)
+    config = PmpConfig(lm_reduction="micro_batch_mean", lm_micro_batch_pairs=4)
     weights = token_weights(labels, config)
     assert float(jnp.sum(weights)) == pytest.approx(0.5)
 

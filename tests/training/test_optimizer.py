@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -18,11 +17,15 @@ def rates(config: OptimizerConfig, num_steps: int) -> list[float]:
     return [float(jnp.asarray(schedule(config, num_steps)(step))) for step in range(num_steps + 1)]
 
 
+def half_cosine(num_steps: int) -> np.ndarray:
+    """The fall from 1 to 0 in so many steps, as a fraction of the peak."""
+    return 0.5 * (1 + np.cos(np.pi * np.arange(num_steps + 1) / num_steps))
+
+
 def test_cosine_warms_up_and_ends_at_zero():
     found = rates(OptimizerConfig(learning_rate=1.0, warmup_fraction=0.1), 100)
     np.testing.assert_allclose(found[:11], np.arange(11) / 10, atol=1e-6)
-    expected = [0.5 * (1 + math.cos(math.pi * (step - 10) / 90)) for step in range(10, 101)]
-    np.testing.assert_allclose(found[10:], expected, atol=1e-6)
+    np.testing.assert_allclose(found[10:], half_cosine(90), atol=1e-6)
 
 
 def test_wsd_stays_and_decays_at_the_end():
@@ -32,8 +35,7 @@ def test_wsd_stays_and_decays_at_the_end():
     found = rates(config, 100)
     np.testing.assert_allclose(found[:6], np.arange(6) / 5, atol=1e-6)
     np.testing.assert_array_equal(found[5:91], 1.0)
-    expected = [0.5 * (1 + math.cos(math.pi * step / 10)) for step in range(11)]
-    np.testing.assert_allclose(found[90:], expected, atol=1e-6)
+    np.testing.assert_allclose(found[90:], half_cosine(10), atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["cosine", "wsd"])

@@ -11,18 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codepmp_jax.config import DataConfig, MeshConfig
-from codepmp_jax.data.transforms import TokenizedPair, common_length
+from codepmp_jax.data.tokenized_pair import TokenizedPair, common_length
 from codepmp_jax.devices.sharding import batch_sharding, check_mesh, make_mesh
 from codepmp_jax.models.preference import init_params
 from codepmp_jax.training import optimizer as optimizers
+from codepmp_jax.training.objectives.objective import label_chunk
 from codepmp_jax.training.state import abstract_state, init_state
-from codepmp_jax.training.step import eval_step, gradients, jit_train_step, label_chunk
+from codepmp_jax.training.step import eval_step, gradients, jit_train_step
 from tests.training.reference import batch_of, random_pairs, tiny_config
 
 
 def run(config, num_devices: int, num_steps: int = 4):
     """(metrics of each step, final parameters) on the first num_devices devices."""
-    mesh = make_mesh(check_mesh(config, num_devices), jax.devices()[:num_devices])
+    mesh = make_mesh(
+        check_mesh(config.mesh, config.model, num_devices), jax.devices()[:num_devices]
+    )
     optimizer = optimizers.build(config.optimizer, num_steps)
     state = init_state(config.model, optimizer, mesh, config.seed)
     shardings = jax.tree.map(
@@ -87,7 +90,7 @@ def test_eight_devices_in_any_layout_equal_one_with_padded_rows(
 
 def test_sharded_parameters_lie_on_all_devices():
     config = tiny_config(mesh=MeshConfig(fsdp=4, tensor=2))
-    mesh = make_mesh(check_mesh(config, 8))
+    mesh = make_mesh(check_mesh(config.mesh, config.model, 8))
     state = init_state(config.model, optimizers.build(config.optimizer, 1), mesh, 0)
     layers = state.params["decoder"]["layers"]
     for kernel, shard in (
@@ -135,11 +138,10 @@ def test_first_pair_loss_of_a_zero_score_head_is_ln_2(layout):
     batch = batch_of(random_pairs(0), config)
     batch = batch._replace(margin=jnp.zeros_like(batch.margin))
     metrics = eval_step(init_params(config.model, 0), batch, config)
-    assert float(metrics["num_pairs"]) == 8
-    assert float(metrics["pair_loss"] / metrics["num_pairs"]) == pytest.approx(
-        math.log(2), rel=1e-6
-    )
-    assert float(metrics["accuracy"] / metrics["num_pairs"]) == 0.5
+    total, count = metrics["pair_loss"]
+    assert float(count) == 8
+    assert float(total / count) == pytest.approx(math.log(2), rel=1e-6)
+    assert float(metrics["accuracy"].total / count) == 0.5
 
 
 EOS = 5
@@ -165,8 +167,9 @@ def pairs_of_every_kind(draw) -> list[TokenizedPair]:
         chosen, rejected = (text.astype(np.int32) for text in tokens)
         common = common_length(chosen, rejected)
         if common < max(len(chosen), len(rejected)):
-            start = min(max(1, prompt), len(chosen))
-            pairs.append(TokenizedPair(str(number), 0.1, chosen, rejected, start, common))
+            start = max(1, prompt)
+            starts = min(start, len(chosen)), min(start, len(rejected))
+            pairs.append(TokenizedPair(str(number), 0.1, chosen, rejected, starts, common))
     return pairs
 
 
@@ -190,7 +193,10 @@ def test_layouts_have_the_same_losses_and_gradients(pairs):
     params = init_params(tiny_config().model, 0)
     expected = None
     for key, config in _ALL_LAYOUTS.items():
-        found = _ALL_GRADIENTS[key](params, batch_of(pairs, config))
+        grads, metrics = _ALL_GRADIENTS[key](params, batch_of(pairs, config))
+        # Rewards that are equal in exact arithmetic, of repeated tokens, may fall to either side.
+        del metrics["accuracy"]
+        found = grads, metrics
         expected = expected or found
         for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
             scale = max(1.0, float(np.max(np.abs(b))))
@@ -200,8 +206,12 @@ def test_layouts_have_the_same_losses_and_gradients(pairs):
 @pytest.mark.parametrize(
     "remat",
     [
-        *("none", "save_attention", "save_qkv_attention", "save_mlp_attention"),
-        *("dots_with_no_batch_dims", "offload_qkv_attention"),
+        "none",
+        "save_attention",
+        "save_qkv_attention",
+        "save_mlp_attention",
+        "dots_with_no_batch_dims",
+        "offload_qkv_attention",
     ],
 )
 @pytest.mark.parametrize("attention", ["xla", "blocked"])
@@ -224,7 +234,9 @@ def test_empty_rows_change_nothing():
     expected = eval_step(params, batch, config)
     found = eval_step(params, filled, config)
     for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(
+            np.array(found[name]), np.array(value), rtol=1e-5, atol=1e-6, err_msg=name
+        )
 
 
 def test_the_lm_loss_ignores_rejected_texts():
@@ -232,9 +244,11 @@ def test_the_lm_loss_ignores_rejected_texts():
     params = init_params(config.model, 0)
     batch = batch_of(random_pairs(6), config)
     other = batch._replace(tokens=batch.tokens.at[:, 24:].set((batch.tokens[:, 24:] + 1) % 96))
-    losses = [eval_step(params, each, config) for each in (batch, other)]
-    assert float(losses[0]["lm_loss"]) == pytest.approx(float(losses[1]["lm_loss"]), rel=1e-6)
-    assert float(losses[0]["pair_loss"]) != pytest.approx(float(losses[1]["pair_loss"]), rel=1e-3)
+    ours, others = (eval_step(params, each, config) for each in (batch, other))
+    assert float(ours["lm_loss"].total) == pytest.approx(float(others["lm_loss"].total), rel=1e-6)
+    assert float(ours["pair_loss"].total) != pytest.approx(
+        float(others["pair_loss"].total), rel=1e-3
+    )
 
 
 def test_bfloat16_is_close_to_float32():
@@ -242,7 +256,7 @@ def test_bfloat16_is_close_to_float32():
     params = init_params(tiny_config().model, 0)
     exact = eval_step(params, batch, tiny_config())
     rough = eval_step(params, batch, tiny_config(model__compute_dtype="bfloat16"))
-    assert float(rough["lm_loss"]) == pytest.approx(float(exact["lm_loss"]), rel=0.02)
+    assert float(rough["lm_loss"].total) == pytest.approx(float(exact["lm_loss"].total), rel=0.02)
 
 
 def test_bfloat16_gradients_survive_a_token_that_repeats():
@@ -265,10 +279,9 @@ def test_bfloat16_gradients_survive_a_token_that_repeats():
 
 def test_logits_of_a_chunk_are_of_one_device():
     """lm_chunk_tokens counts a device's tokens: 8 rows on 8 devices are one row on each."""
-    config = layout_config("packed")
-    assert label_chunk(config, 8) == 7
+    assert label_chunk(num_rows=8, row_labels=32, chunk_tokens=56) == 7
     with jax.set_mesh(make_mesh((2, 4, 1))):
-        assert label_chunk(config, 8) == config.data.row_labels
+        assert label_chunk(num_rows=8, row_labels=32, chunk_tokens=56) == 32
 
 
 def test_a_skipped_step_leaves_the_state_and_a_good_one_is_as_ever():

@@ -1,4 +1,4 @@
-"""Judges: whether a response solves its problem. They run in processes of their own.
+"""Processes in which the judges of `codepmp_jax.tasks` run.
 
 Enters: no jax, no torch.
 """

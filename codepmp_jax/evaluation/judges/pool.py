@@ -15,14 +15,15 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any
 
-from codepmp_jax.evaluation.judges.execution import TIMED_OUT
-from codepmp_jax.evaluation.judges.judgement import Judgement
 from codepmp_jax.records.schema import Problem
+from codepmp_jax.tasks.common.registry import find_task
+from codepmp_jax.tasks.judges.execution import TIMED_OUT
+from codepmp_jax.tasks.judges.judge import Judgement
 
 JUDGE_DIED = "judge died"
-# Longest start of a process; and what the end of a program may take beyond its own time.
+# Longest start of a process; and the time that a judge which keeps its timeout itself may take beyond it.
 _START_SECONDS, _GRACE_SECONDS = 120.0, 20.0
-# All that the workers see of the environment. numpy needs no threads to judge.
+# The workers' environment. numpy needs no threads to judge.
 _ENVIRONMENT = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 _INHERITED = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
 
@@ -30,8 +31,8 @@ _INHERITED = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "
 class _Worker:
     """One process, started when it is first needed."""
 
-    def __init__(self, memory: int, judges: Sequence[str]):
-        self._arguments = (str(memory), *judges)
+    def __init__(self, memory: int, tasks: Sequence[str]):
+        self._arguments = (str(memory), *tasks)
         self._process: subprocess.Popen[bytes] | None = None
 
     def judge(self, job: dict[str, Any]) -> Judgement:
@@ -54,7 +55,7 @@ class _Worker:
             return Judgement(False, None, TIMED_OUT if line is None else JUDGE_DIED)
         reply = json.loads(line)
         if isinstance(reply, dict):
-            raise RuntimeError(f"the judge {job['judge']} failed:\n{reply['error']}")
+            raise RuntimeError(f"the judge of {job['task']} failed:\n{reply['error']}")
         return Judgement(*reply)
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -94,10 +95,10 @@ class _Worker:
 class JudgePool:
     """Judges responses, `num_workers` at a time. A context manager."""
 
-    def __init__(self, judges: Sequence[str], num_workers: int, timeout: float, memory: int):
-        """Processes for the modules `judges` of this package, with `timeout` seconds for a response and `memory`
-        bytes of address space each."""
-        self._judges = judges
+    def __init__(self, tasks: Sequence[str], num_workers: int, timeout: float, memory: int):
+        """Processes for responses to problems of `tasks`, with `timeout` seconds for a response and `memory` bytes of
+        address space each."""
+        self._tasks = tasks
         self._timeout = timeout
         self._memory = memory
         self._workers: list[_Worker] = []
@@ -107,21 +108,19 @@ class JudgePool:
         )
 
     def _add_worker(self) -> None:
-        self._own.worker = _Worker(self._memory, self._judges)
+        self._own.worker = _Worker(self._memory, self._tasks)
         self._workers.append(self._own.worker)
 
-    def submit(self, judge: str, problem: Problem, response: str) -> Future[Judgement]:
-        """The judgement to be of a response by one of the modules."""
-        # Programs have their deadline themselves; for the others the process's is theirs.
-        deadline = self._timeout + (_GRACE_SECONDS if judge == "programs" else 0)
+    def submit(self, problem: Problem, response: str) -> Future[Judgement]:
+        """The future judgement of a response to a problem."""
+        keeps_timeout = find_task(problem.task, problem.problem_id).judge.keeps_timeout
         job = {
-            "judge": judge,
             "task": problem.task,
             "prompt": problem.prompt,
             "reference": problem.reference,
             "response": response,
             "timeout": self._timeout,
-            "deadline": deadline,
+            "deadline": self._timeout + (_GRACE_SECONDS if keeps_timeout else 0),
         }
         return self._threads.submit(lambda: self._own.worker.judge(job))
 

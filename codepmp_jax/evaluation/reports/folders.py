@@ -37,7 +37,7 @@ class Evaluation:
 
 
 def model_of(scores: str | pathlib.Path, output: str | pathlib.Path) -> str:
-    """The name of the model that gave the scores: as they say themselves, or that of the output's folder."""
+    """The name of the model that gave the scores: from their meta file, or that of the output's folder."""
     return str(read_meta(scores).get("model") or pathlib.Path(output).resolve().name)
 
 
@@ -54,7 +54,7 @@ def write_folder(
     page: str | None = None,
 ) -> None:
     """Writes tables and plots by their file names, `page` as report.html, and report.json last: where it
-    lies, the rest does."""
+    exists, the rest does."""
     folder = pathlib.Path(folder)
     (folder / REPORT).unlink(missing_ok=True)
     for name, (header, rows) in tables.items():

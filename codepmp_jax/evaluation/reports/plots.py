@@ -23,7 +23,7 @@ Grid = Literal["x", "y", "both"]
 Panel = tuple[Callable[[Axes], None], float]
 """What draws it, and its height in inches."""
 
-# Okabe and Ito's colours, which the colour-blind can tell apart; markers go on where they end.
+# Okabe and Ito's colours, which the colour-blind can distinguish; markers tell more models apart.
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _GREY = "#7a7a7a"
@@ -63,8 +63,8 @@ def percent_axis(axis: Any) -> None:
 
 def _looks(reports: Reports) -> Iterator[tuple[str, dict[str, Any], str, str]]:
     """Name, report, colour and marker of each model."""
-    for place, (name, report) in enumerate(reports.items()):
-        color, marker = _COLORS[place % len(_COLORS)], _MARKERS[place % len(_MARKERS)]
+    for index, (name, report) in enumerate(reports.items()):
+        color, marker = _COLORS[index % len(_COLORS)], _MARKERS[index % len(_MARKERS)]
         yield short(name), report, color, marker
 
 
@@ -82,19 +82,19 @@ def draw_accuracy(axes: Axes, reports: Reports, grouping: str = "subset") -> Non
     """Accuracy of each group, then of all pairs, with intervals, the length baseline and chance."""
     first = next(iter(reports.values()))
     groups = [*groups_of(first, grouping).items(), ("all", first)]
-    places = np.arange(len(groups))
-    for place in places[1::2]:
-        axes.axhspan(place - 0.5, place + 0.5, color="#f6f6f6", zorder=0)
+    rows = np.arange(len(groups))
+    for row in rows[1::2]:
+        axes.axhspan(row - 0.5, row + 0.5, color="#f6f6f6", zorder=0)
     offsets = np.linspace(-0.28, 0.28, len(reports)) if len(reports) > 1 else [0.0]
     lowest = 0.5
     for offset, (name, report, color, marker) in zip(offsets, _looks(reports), strict=True):
-        rows = [*groups_of(report, grouping).values(), report]
-        values = np.array([row["accuracy"] for row in rows])
-        intervals = np.array([row["accuracy_interval"] for row in rows])
+        figures = [*groups_of(report, grouping).values(), report]
+        values = np.array([group["accuracy"] for group in figures])
+        intervals = np.array([group["accuracy_interval"] for group in figures])
         lowest = min(lowest, intervals.min())
         axes.errorbar(
             values,
-            places + offset,
+            rows + offset,
             xerr=np.abs(intervals.T - values),
             fmt=marker,
             color=color,
@@ -104,12 +104,14 @@ def draw_accuracy(axes: Axes, reports: Reports, grouping: str = "subset") -> Non
             label=name,
         )
         if len(reports) == 1:
-            for place, value in enumerate(values):
-                axes.text(value, place - 0.16, f"{value:.1%}", ha="center", va="bottom", fontsize=8)
-    baselines = [row["length_baseline"] for _, row in groups]
+            for row, value in enumerate(values):
+                axes.text(value, row - 0.16, f"{value:.1%}", ha="center", va="bottom", fontsize=8)
+    baselines = [group["length_baseline"] for _, group in groups]
     if grouping != "length_difference":
         axes.plot(
-            *(baselines, places, "|"),
+            baselines,
+            rows,
+            "|",
             color=_LENGTH,
             markersize=13,
             markeredgewidth=2.4,
@@ -117,8 +119,8 @@ def draw_accuracy(axes: Axes, reports: Reports, grouping: str = "subset") -> Non
         )
         lowest = min(lowest, *baselines)
     axes.axvline(0.5, color=_BLACK, linestyle="--", linewidth=1, label="chance")
-    labels = [f"{short(group)} ({row['num_pairs']:,})" for group, row in groups]
-    axes.set_yticks(places, labels, fontsize=9)
+    labels = [f"{short(name)} ({group['num_pairs']:,})" for name, group in groups]
+    axes.set_yticks(rows, labels, fontsize=9)
     axes.set_ylim(len(groups) - 0.5, -0.5)
     axes.set_xlim(max(0.0, lowest - 0.03), 1.02)
     unit = f" ({first['length_unit']})" if grouping == "length_difference" else ""
@@ -194,7 +196,7 @@ def _n_axis(axes: Axes, reports: Reports) -> list[int]:
 
 
 def draw_best_of_n(axes: Axes, reports: Reports) -> None:
-    """Share of problems answered rightly against N, between the oracle and a random pick, beside the votes.
+    """Share of problems answered rightly against N, with the votes, the oracle and a random pick.
 
     What does not depend on the model is drawn once; first N and the weighted vote for a single model.
     """

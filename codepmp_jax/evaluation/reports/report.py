@@ -49,9 +49,9 @@ def group_evaluations(evaluations: Sequence[Evaluation], names: Sequence[str] = 
     benchmark have the same name.
     """
     groups: dict[tuple[str, str], Group] = {}
-    for place, evaluation in enumerate(evaluations):
+    for index, evaluation in enumerate(evaluations):
         report = evaluation.report
-        name = names[place] if names else report["model"]
+        name = names[index] if names else report["model"]
         key = (report["kind"], report["benchmark"])
         group = groups.setdefault(key, Group(*key, {}))
         if name in group.models:
@@ -110,8 +110,17 @@ def _values_of(evaluation: Evaluation, n: int | None) -> _Values:
 
 
 DIFFERENCE = (
-    *("kind", "benchmark", "subset", "n", "figure", "model", "first_model"),
-    *("difference", "low", "high", "p_value"),
+    "kind",
+    "benchmark",
+    "subset",
+    "n",
+    "figure",
+    "model",
+    "first_model",
+    "difference",
+    "low",
+    "high",
+    "p_value",
 )
 
 
@@ -125,10 +134,13 @@ def find_differences(group: Group, resampling: ResamplingConfig) -> Iterator[dic
         for n in [row["n"] for row in first.report.get("rows", [])] or [None]:
             ours, theirs = _values_of(first, n), _values_of(evaluation, n)
             assert np.array_equal(ours.ids, theirs.ids), (first.path, evaluation.path, n)
-            pair = [np.stack(list(side.columns.values()), 1) for side in (ours, theirs)]
+            first_values, values = (
+                np.stack(list(side.columns.values()), 1) for side in (ours, theirs)
+            )
             for subset, held in _subset_masks(ours.subsets):
                 differences = paired_differences(
-                    *(side[held] for side in pair),
+                    first_values[held],
+                    values[held],
                     num_resamples=resampling.num_resamples,
                     seed=resampling.seed,
                 )

@@ -1,4 +1,4 @@
-"""The report of several models as one HTML page that needs nothing beside it."""
+"""The report of several models as one self-contained HTML page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of a whole run, gathered from what its stages left on disk."""
+"""The figures of a whole run, read from the files of its stages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from codepmp_jax.evaluation.reports.tables import format_table
 
 
 def summarize(folder: pathlib.Path) -> dict[str, Any]:
-    """Draws quickstart.png in `folder`, and gives the figures of the run that lies there.
+    """Draws quickstart.png in `folder`, and returns the figures of the run in it.
 
     The folder holds pairs/, train/, accuracy/ and best_of_n/ as the stages write them, and hf/.
     `best_of_n` maps N to the selection accuracy: how often the correct one among N candidates is picked.

@@ -17,8 +17,8 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     def line(cells: Sequence[str]) -> str:
         first, *others = (
-            cell.rjust(width) if place else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
         )
         return "  ".join([first, *others]).rstrip()
 
@@ -69,4 +69,4 @@ def read_csv(path: str | os.PathLike[str]) -> dict[str, list[str]]:
                 f"{path}: row {number} has {len(row)} cells, the header {len(header)}. "
                 "Remedy: write the file again."
             )
-    return {name: [row[place] for row in rows] for place, name in enumerate(header)}
+    return {name: [row[column] for row in rows] for column, name in enumerate(header)}

@@ -1,8 +1,8 @@
 """Rewards by JAX on all devices of a pod, from a training run's checkpoint.
 
 A row of the batch holds a text, padded to one of a few lengths, and there are equally many rows of a length in every
-batch, empty ones included. So each length is compiled once, and a text meets the same program whatever else is
-scored.
+batch, empty ones included. So each length is compiled once, and the program that scores a text does not depend on
+the other texts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,14 @@ from jaxtyping import Array, Float, Int
 
 from codepmp_jax.checkpoint.checkpointer import Checkpointer
 from codepmp_jax.cli.errors import require
-from codepmp_jax.config import MeshConfig, ScoreConfig, ScorerConfig, TrainConfig, presets
+from codepmp_jax.config import (
+    DataConfig,
+    ModelConfig,
+    ScoreConfig,
+    ScorerConfig,
+    TrainConfig,
+    presets,
+)
 from codepmp_jax.devices import chips, sharding
 from codepmp_jax.evaluation.scorers.scorer import Scored
 from codepmp_jax.models.preference import Params, abstract_params, one_text_rows
@@ -37,7 +44,7 @@ def padded_length(num_tokens: int) -> int:
     """Length of a row for a text: 64, 96, 128, 192, 256, 384, ... by what it holds."""
     length = _SHORTEST
     while length < num_tokens:
-        # Powers of two, and what lies in the middle between them.
+        # Powers of two, and the means of two in a row.
         length = length * 3 // 2 if length & (length - 1) == 0 else length * 4 // 3
     return length
 
@@ -61,15 +68,16 @@ class JaxScorer:
 
     def __init__(
         self,
-        run: TrainConfig,
+        model: ModelConfig,
+        data: DataConfig,
         params: Params,
         tokenizer: Tokenizer,
         mesh: jax.sharding.Mesh,
         config: ScorerConfig,
     ):
-        """`run` says how texts were made and, with its model's dtype and attention, how to compute."""
+        """`model` is the run's with the dtype and attention to compute with; `data` says how its texts were formed."""
         self.tokenizer = tokenizer
-        self.data = run.data
+        self.data = data
         self.num_computed = 0
         self.is_main = jax.process_index() == 0
         self._params = params
@@ -77,16 +85,16 @@ class JaxScorer:
         on_cpu = jax.devices()[0].platform == "cpu"
         self._batch_tokens = config.batch_tokens or (1024 if on_cpu else 16384)
         self._num_rows = mesh.shape["data"] * mesh.shape["fsdp"]
-        graph, _, _ = abstract_params(run.model)
-        # TPUs multiply float32 as bfloat16 unless told otherwise.
-        self._precision = "highest" if run.model.compute_dtype == "float32" else None
+        graph, _, _ = abstract_params(model)
+        # TPUs multiply float32 as bfloat16 by default.
+        self._precision = "highest" if model.compute_dtype == "float32" else None
         replicated = NamedSharding(mesh, PartitionSpec())
 
         def rewards(params: Params, tokens: Int[Array, "B L"], lengths: Int[Array, " B"]) -> Array:
-            model = nnx.merge(graph, params)
+            network = nnx.merge(graph, params)
             mask = jnp.arange(tokens.shape[1]) < lengths[:, None]
-            hidden = model(tokens, *one_text_rows(mask))
-            return model.rewards(hidden, jnp.maximum(lengths - 1, 0)[:, None])[:, 0]
+            hidden = network(tokens, *one_text_rows(mask))
+            return network.rewards(hidden, jnp.maximum(lengths - 1, 0)[:, None])[:, 0]
 
         self._rewards = jax.jit(rewards, out_shardings=replicated)
         head = jax.jit(lambda x: x, out_shardings=replicated)(params["score"]["kernel"])
@@ -107,25 +115,27 @@ class JaxScorer:
         step = checkpointer.latest_step() if config.step is None else config.step
         saved = presets.from_json(TrainConfig, checkpointer.restore_config(step), config.model)
         require(
-            saved.loss.rm_coef > 0,
-            f"{config.model}: loss.rm_coef",
-            saved.loss.rm_coef,
-            "must be above 0, else the run trained no rewards",
+            saved.loss.trains_rewards,
+            f"{config.model}: loss",
+            saved.loss.summary,
+            "must have a term of the rewards, else the run trained none",
             "give the run of a reward model",
         )
-        run = _for_scoring(saved, config.mesh, config.scorer.dtype)
+        model = _for_scoring(saved.model, saved.data.max_length, config.scorer.dtype)
+        devices = jax.devices()
         mesh = sharding.make_mesh(
-            sharding.check_mesh(run, jax.device_count(), sharding.count_slices(jax.devices()))
+            sharding.check_mesh(config.mesh, model, len(devices), sharding.count_slices(devices))
         )
-        _, shapes, axes = abstract_params(run.model)
+        _, shapes, axes = abstract_params(model)
         abstract = jax.tree.map(
             lambda shape, layout: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=layout),
-            *(shapes, sharding.param_shardings(axes, mesh)),
+            shapes,
+            sharding.param_shardings(axes, mesh),
         )
         params = checkpointer.restore_params(abstract, step)
         checkpointer.close()
         tokenizer = Tokenizer.load(str(pathlib.Path(config.model) / "tokenizer"))
-        scorer = cls(run, params, tokenizer, mesh, config.scorer)
+        scorer = cls(model, saved.data, params, tokenizer, mesh, config.scorer)
         scorer.facts["step"] = step
         return scorer
 
@@ -147,31 +157,28 @@ class JaxScorer:
             yield before[0], np.asarray(before[1])[: len(before[0])]
 
     def _start(self, texts: Sequence[np.ndarray]) -> Float[Array, " B"]:
-        """Rewards of the texts, then of empty rows; on their way."""
+        """Starts a batch of the texts and empty rows; their rewards, without waiting for them."""
         length = padded_length(max(map(len, texts)))
         num_rows = self._num_rows * max(1, self._batch_tokens // length)
         lengths = np.zeros(num_rows, np.int32)
         tokens = np.zeros((num_rows, length), np.int32)
-        for place, text in enumerate(texts):
-            lengths[place] = len(text)
-            tokens[place, : len(text)] = text
+        for row, text in enumerate(texts):
+            lengths[row] = len(text)
+            tokens[row, : len(text)] = text
         self.num_computed += tokens.size
         layout = sharding.batch_sharding(self._mesh)
-        place = functools.partial(jax.make_array_from_callback, sharding=layout)
+        to_devices = functools.partial(jax.make_array_from_callback, sharding=layout)
         with jax.set_mesh(self._mesh), jax.default_matmul_precision(self._precision):
             return self._rewards(
                 self._params,
-                place(tokens.shape, data_callback=lambda index: tokens[index]),
-                place(lengths.shape, data_callback=lambda index: lengths[index]),
+                to_devices(tokens.shape, data_callback=lambda index: tokens[index]),
+                to_devices(lengths.shape, data_callback=lambda index: lengths[index]),
             )
 
 
-def _for_scoring(run: TrainConfig, mesh: MeshConfig, dtype: str) -> TrainConfig:
-    """The run's config with the attention of the devices at hand, and a batch that any mesh divides."""
+def _for_scoring(model: ModelConfig, max_length: int, dtype: str) -> ModelConfig:
+    """The run's model with the compute dtype `dtype` and this machine's choice of attention."""
     model = dataclasses.replace(
-        run.model, compute_dtype=dtype, attention="auto", attention_block=None, remat="none"
+        model, compute_dtype=dtype, attention="auto", attention_block=None, remat="none"
     )
-    run = dataclasses.replace(
-        run, model=model, mesh=mesh, global_batch_rows=jax.device_count(), accumulation_steps=1
-    )
-    return chips.resolve(run, chips.chip_of(jax.devices()[0].device_kind))
+    return chips.resolve(model, max_length, chips.chip_of(jax.devices()[0].device_kind))

@@ -1,11 +1,11 @@
 """Rows of tokens without padding and without what they have in common, for scoring in PyTorch.
 
 In the order of their tokens, a row has more in common with the one before it than with any other: the prompt, if
-both answer it, and as far into the response as they agree. A row goes on from there with the keys and values of the
-one before. What rows add is one stream of tokens, cut into chunks of one length, which the model computes one by
+both answer it, and as far into the response as they agree. A row continues from there with the keys and values of
+the one before. What rows add is one stream of tokens, cut into chunks of one length, which the model computes one by
 one; a chunk holds pieces of rows, and a row may end in a later chunk.
 
-The reward of a row is the same, to the bit where the kernels allow it, whatever else is scored: every matmul is over
+The reward of a row does not depend on the other rows, to the bit where the kernels allow it: every matmul is over
 a whole chunk, and queries attend in blocks that begin at multiples of the block in the text.
 """
 
@@ -27,25 +27,25 @@ ATTENTION = "pieces"
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """Tokens of a row, from `start` up to `stop`, that lie in a chunk from `offset` on."""
+    """Tokens `start` to `stop` of a row, which are in a chunk from `offset` on."""
 
     row: int
     start: int
     stop: int
     offset: int
     is_end: bool
-    """Whether the row ends with it."""
+    """Whether it is the row's last piece."""
 
     @property
-    def place(self) -> slice:
-        """Its tokens in the chunk."""
+    def in_chunk(self) -> slice:
+        """Indices of its tokens in the chunk."""
         return slice(self.offset, self.offset + self.stop - self.start)
 
 
 def plan_chunks(rows: Sequence[np.ndarray], chunk_tokens: int) -> Iterator[list[Piece]]:
     """The pieces of each chunk of at most `chunk_tokens` tokens. No two rows are equal, and none is empty.
 
-    Pieces follow one another in the order in which each goes on from what the one before left.
+    Each piece continues from the keys and values that the one before left.
     """
     # Big-endian, so that bytes are in the order of tokens.
     order = sorted(range(len(rows)), key=lambda row: rows[row].astype(">u4").tobytes())
@@ -75,14 +75,14 @@ def _common_length(first: np.ndarray, second: np.ndarray) -> int:
 
 
 class _Blocks(NamedTuple):
-    """Blocks of queries that begin at one place in their texts, and so have equally many keys."""
+    """Blocks of queries that begin at the same position in their texts, and so have equally many keys."""
 
     first: int
-    """That place."""
+    """That position."""
     queries: Int[Tensor, "N B"]
-    """Places in the chunk; 0 for what is not the piece's."""
+    """Indices into the chunk; 0 for what is not the piece's."""
     keys: Int[Tensor, "N C"]
-    """Places in the cache with the chunk behind it."""
+    """Indices into the cache followed by the chunk."""
 
 
 class TextCache:
@@ -102,15 +102,15 @@ class TextCache:
         self.blocks: list[_Blocks] = []
         """Those of the chunk."""
         self.answers = self.kept = self._indices(np.zeros(0))
-        """Places of the chunk's tokens in what all blocks give; and of the text's tokens, in the cache with the
-        chunk behind it, after the chunk."""
+        """Index of each of the chunk's tokens in the outputs of all blocks; and of each of the text's tokens, after
+        the chunk, in the cache followed by the chunk."""
 
     def enter(self, chunk: Sequence[Piece]) -> None:
         """Finds what attends to what in the next chunk, which is the same in all layers."""
         source = np.arange(self.capacity)
         members: dict[int, list[tuple[Piece, np.ndarray]]] = {}
         for piece in chunk:
-            source[piece.start : piece.stop] = self.capacity + np.r_[piece.place]
+            source[piece.start : piece.stop] = self.capacity + np.r_[piece.in_chunk]
             for first in range(piece.start // self._block * self._block, piece.stop, self._block):
                 keys = source[: first + self._block].copy()
                 members.setdefault(first, []).append((piece, keys))
@@ -124,17 +124,17 @@ class TextCache:
                 before = len(self.blocks) * self._num_blocks
                 for n, (piece, seen) in enumerate(equal[start : start + self._num_blocks]):
                     own = np.r_[max(piece.start - first, 0) : min(piece.stop - first, self._block)]
-                    places = own + first - piece.start + piece.offset
-                    queries[n, own] = places
+                    indices = own + first - piece.start + piece.offset
+                    queries[n, own] = indices
                     keys[n] = seen
-                    answers[places] = (before + n) * self._block + own
+                    answers[indices] = (before + n) * self._block + own
                 self.blocks.append(_Blocks(first, self._indices(queries), self._indices(keys)))
         self.answers, self.kept = self._indices(answers), self._indices(source)
 
     def extend(
         self, index: int, key: Float[Tensor, "K T E"], value: Float[Tensor, "K T E"]
     ) -> tuple[Tensor, Tensor]:
-        """(keys, values) of a layer, the cache's with the chunk's behind them; the cache is then of its end."""
+        """(keys, values) of a layer: the cache's, then the chunk's. The cache then holds the text at the chunk's end."""
         if index not in self._layers:
             empty = key.new_zeros(len(key), self.capacity, key.shape[-1])
             self._layers[index] = empty, empty
@@ -144,14 +144,14 @@ class TextCache:
         return keys, values
 
     def hidden(self, first: int, window: int | None) -> Bool[Tensor, "B M"]:
-        """True where a query of a block (row) does not see a key (column): one behind itself, or out of the window.
+        """True where a query of a block (row) does not see a key (column): a later one, or one out of the window.
 
         The columns are the last M keys that the block has; it sees all the others.
         """
         window = min(window or self.capacity, self.capacity)
         if window not in self._hidden:
-            places = torch.arange(self.capacity, device=self._device)
-            distance = places[:, None] - places[None, :]
+            positions = torch.arange(self.capacity, device=self._device)
+            distance = positions[:, None] - positions[None, :]
             self._hidden[window] = (distance < 0) | (distance >= window)
         end = first + self._block
         # Where all of them are in the window, only keys of the block itself can be hidden.
@@ -198,8 +198,12 @@ def attend_pieces(
     for first, own, seen in cache.blocks:
         queries = query[0][:, own].unflatten(0, (num_kv_heads, -1)).transpose(1, 2)
         answer = _attend(
-            *(queries.flatten(2, 3), keys[:, seen], values[:, seen]),
-            *(cache.hidden(first, sliding_window), scaling, softcap),
+            queries.flatten(2, 3),
+            keys[:, seen],
+            values[:, seen],
+            cache.hidden(first, sliding_window),
+            scaling,
+            softcap,
         )
         attended.append(answer.view_as(queries).transpose(1, 2).flatten(0, 1).flatten(1, 2))
     return torch.cat(attended, 1)[:, cache.answers].transpose(0, 1)[None], None

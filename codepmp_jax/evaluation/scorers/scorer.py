@@ -1,4 +1,4 @@
-"""What scores rows of tokens, whatever computes it."""
+"""The interface of what scores rows of tokens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from codepmp_jax.config import DataConfig
 from codepmp_jax.text.tokenization import Tokenizer
 
 Scored = Iterator[tuple[list[int], np.ndarray]]
-"""(places of some rows, their rewards in float32), as they come."""
+"""(indices of some rows, their rewards in float32), in the order in which they are computed."""
 
 
 @runtime_checkable
@@ -21,14 +21,14 @@ class Scorer(Protocol):
     tokenizer: Tokenizer
     data: DataConfig
     facts: dict[str, Any]
-    """What rewards depend on beside the texts, as JSON values."""
+    """Everything but the texts that rewards depend on, as JSON values."""
     num_computed: int
     """Tokens computed so far, padding included."""
     is_main: bool
     """Whether this process writes; of several hosts one does."""
 
     def rewards(self, rows: Sequence[np.ndarray]) -> Scored:
-        """The reward of each row of tokens (int [L]), whatever rows stand beside it.
+        """The reward of each row of tokens (int [L]), which does not depend on the other rows.
 
         No two rows are equal, and none is empty. Every host gives the same rows and gets all rewards.
         """

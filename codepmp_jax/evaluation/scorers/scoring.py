@@ -1,11 +1,11 @@
 """Candidates or pairs -> scores.
 
     OUTPUT              a score a line, in the order of the input
-    OUTPUT.meta.json    what gave them (scores.meta.json beside scores.jsonl)
-    OUTPUT.partial/     the rewards so far; the same command goes on from them after a kill
+    OUTPUT.meta.json    how they were made (scores.meta.json next to scores.jsonl)
+    OUTPUT.partial/     the rewards so far, from which the same command resumes after a kill
 
-Equal texts are scored once. A reward does not depend on what else is scored, so that a run that was killed and goes
-on with the texts that are left gives the same scores.
+Equal texts are scored once. A reward does not depend on the other texts, so that a run that was killed and resumes with
+the texts that are left gives the same scores.
 """
 
 from __future__ import annotations
@@ -191,8 +191,8 @@ def _score(
     total = int(sizes.sum())
     labels = {"desc": "scoring", "unit": "tok", "unit_scale": True, "disable": not scorer.is_main}
     with progress(total=total, initial=total - int(sizes[pending].sum()), **labels) as bar:
-        for places, values in scorer.rewards([texts.rows[row] for row in pending]):
-            done = pending[places]
+        for indices, values in scorer.rewards([texts.rows[row] for row in pending]):
+            done = pending[indices]
             for row, value in zip(done, values, strict=True):
                 require(
                     math.isfinite(value),

@@ -1,7 +1,7 @@
 """Rewards by PyTorch, from a Hugging Face folder that conversion wrote.
 
 The reward is the score head on the hidden state of a row's last token, found by the row's own length, not by
-looking for pad tokens: whether pad is eos, or eos stands inside a text, changes nothing.
+looking for pad tokens: it does not matter whether pad is eos, or a text contains eos.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ class _AtEnds(torch.nn.Module):
         super().__init__()
         self.mlp = mlp
         self.ends: list[int] = []
-        """Places in the chunk."""
+        """Indices of the rows' last tokens in the chunk."""
 
     def forward(self, x: Float[Tensor, "1 T D"]) -> Float[Tensor, "1 T D"]:
         """Equally many rows at a time, so that what a row gets does not depend on how many end."""
         output = torch.zeros_like(x)
         for start in range(0, len(self.ends), _ENDS):
-            places = self.ends[start : start + _ENDS]
+            ends = self.ends[start : start + _ENDS]
             rows = x.new_zeros(_ENDS, x.shape[-1])
-            rows[: len(places)] = x[0, places]
-            output[0, places] = self.mlp(rows)[: len(places)]
+            rows[: len(ends)] = x[0, ends]
+            output[0, ends] = self.mlp(rows)[: len(ends)]
         return output
 
 
@@ -151,7 +151,7 @@ class TorchScorer:
         for chunk in plan_chunks(rows, self._chunk_tokens):
             ended = [piece for piece in chunk if piece.is_end]
             rewards = self._chunk_rewards(
-                rows, chunk, [piece.place.stop - 1 for piece in ended], cache
+                rows, chunk, [piece.in_chunk.stop - 1 for piece in ended], cache
             )
             self.num_computed += self._chunk_tokens
             if ended:
@@ -161,12 +161,12 @@ class TorchScorer:
     def _chunk_rewards(
         self, rows: Sequence[np.ndarray], chunk: Sequence[Piece], ends: list[int], cache: TextCache
     ) -> Float[Tensor, " N"]:
-        """Rewards at `ends`, places in the chunk. Behind its last piece the chunk holds token 0, which nobody
-        attends to."""
+        """Rewards at `ends`, indices into the chunk. After its last piece the chunk holds token 0, to which no row
+        attends."""
         tokens, positions = np.zeros((2, 1, self._chunk_tokens), np.int64)
         for piece in chunk:
-            tokens[0, piece.place] = rows[piece.row][piece.start : piece.stop]
-            positions[0, piece.place] = np.arange(piece.start, piece.stop)
+            tokens[0, piece.in_chunk] = rows[piece.row][piece.start : piece.stop]
+            positions[0, piece.in_chunk] = np.arange(piece.start, piece.stop)
         self._ends.ends = ends
         cache.enter(chunk)
         hidden = self._backbone(

@@ -32,7 +32,7 @@ def brier_score(gaps: Float[np.ndarray, "P"]) -> float:
     return float((expit(-gaps) ** 2).mean())
 
 
-def _bin_places(confidence: np.ndarray) -> np.ndarray:
+def _bin_indices(confidence: np.ndarray) -> np.ndarray:
     """The bin of each confidence, of NUM_BINS of equal width over 0.5..1."""
     return np.minimum((2 * NUM_BINS * (confidence - 0.5)).astype(int), NUM_BINS - 1)
 
@@ -41,7 +41,7 @@ def expected_calibration_error(gaps: Float[np.ndarray, "P"]) -> float:
     """Mean over pairs of |accuracy - mean confidence| of their bin (Naeini et al., 2015)."""
     confidence = expit(np.abs(gaps))
     excess = pair_wins(gaps, np.zeros_like(gaps)) - confidence
-    return float(np.abs(np.bincount(_bin_places(confidence), weights=excess)).sum() / len(gaps))
+    return float(np.abs(np.bincount(_bin_indices(confidence), weights=excess)).sum() / len(gaps))
 
 
 def reliability(
@@ -51,14 +51,14 @@ def reliability(
     text, a tie counting half, with its 95 % bootstrap interval."""
     confidence = expit(np.abs(gaps))
     wins = pair_wins(gaps, np.zeros_like(gaps))
-    places = _bin_places(confidence)
+    indices = _bin_indices(confidence)
     bins = []
-    for place in np.unique(places).tolist():
-        held = places == place
+    for index in np.unique(indices).tolist():
+        held = indices == index
         bins.append(
             {
-                "low": 0.5 + place / (2 * NUM_BINS),
-                "high": 0.5 + (place + 1) / (2 * NUM_BINS),
+                "low": 0.5 + index / (2 * NUM_BINS),
+                "high": 0.5 + (index + 1) / (2 * NUM_BINS),
                 "num_pairs": int(held.sum()),
                 "confidence": float(confidence[held].mean()),
                 "accuracy": float(wins[held].mean()),

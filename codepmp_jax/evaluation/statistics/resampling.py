@@ -26,7 +26,7 @@ class Interval(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """How far one figure lies above another on the same problems."""
+    """How much one figure exceeds another on the same problems."""
 
     mean: float
     interval: Interval

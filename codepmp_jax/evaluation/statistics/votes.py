@@ -15,14 +15,14 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
-# Sums of weights in another order differ in their last bits: what lies so close to the top ties with it.
+# Sums of weights in another order differ in their last bits: what is so close to the top ties with it.
 _TIE = 1e-9
 
 
 class Subsets(NamedTuple):
     """Subsets of a problem's candidates."""
 
-    places: Int[np.ndarray, "S N"]
+    indices: Int[np.ndarray, "S N"]
     is_every: bool
     """Whether these are all subsets of that size, each once."""
 
@@ -54,8 +54,8 @@ def random_orders(
 
 @functools.lru_cache(maxsize=64)
 def _every_subset(num_candidates: int, n: int) -> np.ndarray:
-    places = itertools.chain.from_iterable(itertools.combinations(range(num_candidates), n))
-    return np.fromiter(places, np.int64).reshape(-1, n)
+    indices = itertools.chain.from_iterable(itertools.combinations(range(num_candidates), n))
+    return np.fromiter(indices, np.int64).reshape(-1, n)
 
 
 def draw_subsets(orders: Int[np.ndarray, "D M"], n: int) -> Subsets:
@@ -78,18 +78,18 @@ def vote(
     A candidate votes with the softmax of rewards / temperature over its subset, so that rewards may be of
     either sign; an infinite temperature makes them equal: the majority vote. Answers of equal weight are
     as likely to be taken as one another. An answer is as correct as its candidates are on average. A
-    subset in which nobody votes is wrong.
+    subset without votes is wrong.
     """
-    num_subsets = len(subsets.places)
+    num_subsets = len(subsets.indices)
     num_answers = int(answers.max()) + 1
     if num_answers == 0:
         return Expectation(0.0, 0.0)
     known = answers[answers >= 0]
     sizes = np.bincount(known)
     correctness = np.bincount(known, weights=correct[answers >= 0]) / np.maximum(sizes, 1)
-    drawn = answers[subsets.places]
+    drawn = answers[subsets.indices]
     voting = drawn >= 0
-    scores = rewards[subsets.places]
+    scores = rewards[subsets.indices]
     # Below the top voter's of each subset, so that no subset's weights all vanish.
     below_top = scores - np.where(voting, scores, -np.inf).max(1, keepdims=True)
     weights = np.exp(below_top[voting] / temperature)

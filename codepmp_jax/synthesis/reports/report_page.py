@@ -123,7 +123,8 @@ def _origins(splits: Mapping[str, Any]) -> str:
     }
     rows = [
         (
-            *(name, reason),
+            name,
+            reason,
             *(part["finish_reasons"].get(name, {}).get(reason, 0) for part in splits.values()),
         )
         for name, reason in ends

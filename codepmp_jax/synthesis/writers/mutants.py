@@ -55,8 +55,15 @@ _OPERATORS: dict[type[ast.operator], tuple[type[ast.operator], ...]] = {
 _CONFUSED = {
     name: other
     for pair in (
-        *(("min", "max"), ("any", "all"), ("sum", "len"), ("sorted", "list"), ("abs", "int")),
-        *(("lower", "upper"), ("append", "extend"), ("find", "rfind"), ("floor", "ceil")),
+        ("min", "max"),
+        ("any", "all"),
+        ("sum", "len"),
+        ("sorted", "list"),
+        ("abs", "int"),
+        ("lower", "upper"),
+        ("append", "extend"),
+        ("find", "rfind"),
+        ("floor", "ceil"),
         *(
             ("startswith", "endswith"),
             ("isupper", "islower"),

@@ -28,7 +28,7 @@ from codepmp_jax.text.tokenization import Tokenizer
 
 # Part of the settings that a resumed run compares: raise it with any change of what is written.
 _VERSION = 1
-# An n-gram of a single file is not learned: else the writer would know by heart the very snippets of
+# An n-gram of a single file is not learned: else the writer would know by heart the snippets of
 # the train split that it rewrites, but not those of the held-out split.
 _MIN_FILES = 2
 # Draws from one distribution before the next shorter context is asked.

@@ -25,9 +25,17 @@ from codepmp_jax.synthesis.writers.sampler import Request, Sampler
 
 # Files of a model folder that are read whole for its fingerprint.
 _SMALL = (
-    *("config.json", "generation_config.json", "codepmp_jax.json"),
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model"),
-    *("vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json"),
+    "config.json",
+    "generation_config.json",
+    "codepmp_jax.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
 )
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
 # Bytes read at both ends of a file of weights.

@@ -1,15 +1,18 @@
 """Programs that try to pass without passing: each is held, judged wrong, and leaves nothing behind."""
 
+import contextlib
 import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from codepmp_jax.evaluation.judges import execution, pool
+from codepmp_jax.evaluation.judges import pool
 from codepmp_jax.evaluation.judges.pool import JudgePool
 from codepmp_jax.records.schema import Problem
+from codepmp_jax.tasks.judges import execution
 
 PROBLEM = Problem(
     "add",
@@ -120,15 +123,39 @@ OTHER = {
 }
 
 
+# For programs that end by themselves; no machine is so busy that it comes first.
+LIMIT_SECONDS = 120.0
+
+
 @pytest.fixture(scope="module")
 def judges():
-    with JudgePool(["programs"], 1, timeout=3.0, memory=512 << 20) as judges:
+    with JudgePool(["humaneval"], 1, timeout=LIMIT_SECONDS, memory=512 << 20) as judges:
+        yield judges
+
+
+@pytest.fixture(scope="module")
+def hasty_judges():
+    with JudgePool(["humaneval"], 1, timeout=1.0, memory=512 << 20) as judges:
         yield judges
 
 
 @pytest.fixture
 def verdict(judges, tmp_path):
-    """The verdict on a program, after which nothing of it is left and the judge works on."""
+    """The verdict on a program that ends by itself."""
+    with judging(judges, tmp_path) as judge:
+        yield judge
+
+
+@pytest.fixture
+def hasty_verdict(hasty_judges, tmp_path):
+    """The verdict on a program that does not."""
+    with judging(hasty_judges, tmp_path) as judge:
+        yield judge
+
+
+@contextlib.contextmanager
+def judging(judges: JudgePool, tmp_path: pathlib.Path) -> Iterator[Callable[[str], str]]:
+    """Judges programs, after which nothing of them is left and the judge works on."""
     outside = tmp_path / "outside"
     outside.write_text("mine")
     temporary = pathlib.Path(os.environ.get("TMPDIR", "/tmp"))
@@ -136,8 +163,9 @@ def verdict(judges, tmp_path):
     def judge(code: str) -> str:
         code = code.replace("{outside!r}", repr(str(outside)))
         before = set(temporary.glob("candidate-*"))
-        found = judges.submit("programs", PROBLEM, code).result()
+        found = judges.submit(PROBLEM, code).result()
         (worker,) = judges._workers
+        assert worker._process is not None
         assert children(worker._process.pid) == []
         assert set(temporary.glob("candidate-*")) <= before
         assert outside.read_text() == "mine"
@@ -172,8 +200,8 @@ def test_right_programs_are_correct(verdict, code):
 
 
 @pytest.mark.parametrize("name", NEVER_ENDS)
-def test_programs_without_end_time_out(verdict, name):
-    assert verdict(NEVER_ENDS[name]) == "timed out"
+def test_programs_without_end_time_out(hasty_verdict, name):
+    assert hasty_verdict(NEVER_ENDS[name]) == "timed out"
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -194,16 +222,16 @@ def test_other_attacks(verdict, name):
 
 def test_python_without_assertions_judges_alike(monkeypatch):
     monkeypatch.setitem(pool._ENVIRONMENT, "PYTHONOPTIMIZE", "2")
-    with JudgePool(["programs"], 1, timeout=5.0, memory=512 << 20) as judges:
-        assert judges.submit("programs", PROBLEM, WRONG).result().verdict == "wrong answer"
-        assert judges.submit("programs", PROBLEM, HONEST).result().is_correct
+    with JudgePool(["humaneval"], 1, timeout=LIMIT_SECONDS, memory=512 << 20) as judges:
+        assert judges.submit(PROBLEM, WRONG).result().verdict == "wrong answer"
+        assert judges.submit(PROBLEM, HONEST).result().is_correct
 
 
 def test_a_daemon_that_got_away_is_killed():
     """A grandchild in a session of its own, whose parents have ended: what the audit hook would refuse."""
     script = (
-        "import os, subprocess, sys, time\n"
-        "from codepmp_jax.evaluation.judges import execution\n"
+        "import os, subprocess, sys\n"
+        "from codepmp_jax.tasks.judges import execution\n"
         "execution.adopt_orphans()\n"
         "child = os.fork()\n"
         "if child == 0:\n"
@@ -211,9 +239,9 @@ def test_a_daemon_that_got_away_is_killed():
         "    daemon = 'import time; time.sleep(77.25)'\n"
         "    subprocess.Popen([sys.executable, '-c', daemon], start_new_session=True)\n"
         "    os._exit(0)\n"
-        "time.sleep(0.3)\n"
+        "os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # the daemon runs\n"
         "execution.kill_descendants(child)\n"
     )
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=LIMIT_SECONDS)
     run = subprocess.run(["pgrep", "-f", r"^\S+ -c import time; time.sleep.77.25.$"], check=False)
     assert run.returncode == 1

@@ -9,8 +9,8 @@ from codepmp_jax.config import (
     CheckpointConfig,
     ConvertConfig,
     DataConfig,
-    LossConfig,
     MeshConfig,
+    PmpConfig,
     ScoreConfig,
     ScorerConfig,
     presets,
@@ -131,6 +131,6 @@ def test_missing_checkpoints_and_a_wrong_mesh_are_refused(run, tmp_path):
 
 
 def test_a_run_that_trained_no_rewards_is_refused(tmp_path):
-    run = write_run(tmp_path / "run", loss=LossConfig(rm_coef=0.0))
-    with pytest.raises(UserError, match=r"loss\.rm_coef = 0\.0: must be above 0"):
+    run = write_run(tmp_path / "run", loss=PmpConfig(rm_coef=0.0))
+    with pytest.raises(UserError, match=r"loss = 'pair loss x 0 .*must have a term of the rewards"):
         load(run)

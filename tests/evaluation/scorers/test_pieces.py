@@ -33,9 +33,9 @@ def test_every_row_is_written_over_what_the_one_before_left(drawn, chunk_tokens)
 def test_chunks_are_full_and_hold_each_common_beginning_once(drawn, chunk_tokens):
     arrays = [np.array(row, np.int32) for row in drawn]
     chunks = list(plan_chunks(arrays, chunk_tokens))
-    places = [[(piece.place.start, piece.place.stop) for piece in chunk] for chunk in chunks]
-    for chunk in places:
+    spans = [[(piece.in_chunk.start, piece.in_chunk.stop) for piece in chunk] for chunk in chunks]
+    for chunk in spans:
         assert [start for start, _ in chunk] == [0, *(stop for _, stop in chunk[:-1])]
-    sizes = [chunk[-1][1] for chunk in places]
+    sizes = [chunk[-1][1] for chunk in spans]
     assert all(size == chunk_tokens for size in sizes[:-1])
     assert sum(sizes) == len({row[:stop] for row in drawn for stop in range(1, len(row) + 1)})

@@ -1,8 +1,5 @@
 import json
 import random
-import signal
-import subprocess
-import time
 
 import numpy as np
 import pytest
@@ -18,6 +15,7 @@ from codepmp_jax.files.json_files import write_lines
 from codepmp_jax.records.schema import Candidate, PreferencePair, Problem
 from codepmp_jax.records.shards import write_manifest, write_split
 from tests.e2e.launching import command, environment
+from tests.processes import Process
 
 CPU = ScorerConfig(device="cpu", batch_tokens=64)
 
@@ -156,7 +154,7 @@ def test_killed_after_any_batch_it_goes_on_to_the_same_bytes(
 
 def test_sigkill_at_random_points_gives_the_same_bytes(tmp_path, model):
     source, output = tmp_path / "candidates.jsonl", tmp_path / "scores.jsonl"
-    write_problems(source, num_problems=200, num_candidates=20)
+    write_problems(source, num_problems=70, num_candidates=20)
     scoring.run(config_of(model[0], source, tmp_path / "whole.jsonl"))
     lines = tmp_path / "scores.jsonl.partial" / "lines.jsonl"
     arguments = (
@@ -172,19 +170,11 @@ def test_sigkill_at_random_points_gives_the_same_bytes(tmp_path, model):
     arguments += ("--scorer.batch-tokens", CPU.batch_tokens)
     generator = random.Random(0)
     for _ in range(2):
-        process = subprocess.Popen(
-            command("evaluate.py", "score", *arguments),
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
         # At a random place behind what there is.
         target = (lines.stat().st_size if lines.exists() else 0) + generator.randint(1, 20000)
-        while process.poll() is None and not (lines.exists() and lines.stat().st_size >= target):
-            time.sleep(0.001)
-        assert process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        with Process(command("evaluate.py", "score", *arguments), environment()) as process:
+            process.until(lambda target=target: lines.exists() and lines.stat().st_size >= target)
+            process.kill()
         assert not output.exists()
     scoring.run(config_of(model[0], source, output))
     meta = read_meta(output)

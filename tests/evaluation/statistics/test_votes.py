@@ -53,8 +53,8 @@ def test_votes_equal_brute_force_over_subsets(drawn, temperature):
 
 def many(num_candidates=14, seed=0):
     generator = np.random.default_rng(seed)
-    places = generator.choice(4, num_candidates, p=[0.4, 0.3, 0.2, 0.1])
-    return [(float(generator.normal()), ANSWERS[place], place == 0) for place in places]
+    indices = generator.choice(4, num_candidates, p=[0.4, 0.3, 0.2, 0.1])
+    return [(float(generator.normal()), ANSWERS[place], place == 0) for place in indices]
 
 
 @pytest.mark.parametrize("temperature", [1.0, math.inf])
@@ -74,7 +74,7 @@ def test_random_subsets_are_of_distinct_candidates_and_equally_likely():
     orders = votes.random_orders(5, 20_000, 0)
     subsets = votes.draw_subsets(orders, 2)
     assert subsets.is_every
-    assert len(subsets.places) == 10
+    assert len(subsets.indices) == 10
     pairs = np.sort(orders[:, :2], 1)
     _, counts = np.unique(pairs, axis=0, return_counts=True)
     assert len(counts) == 10
@@ -84,7 +84,7 @@ def test_random_subsets_are_of_distinct_candidates_and_equally_likely():
 def test_more_subsets_than_draws_are_sampled():
     subsets = votes.draw_subsets(votes.random_orders(20, 50, 0), 10)
     assert not subsets.is_every
-    assert subsets.places.shape == (50, 10)
+    assert subsets.indices.shape == (50, 10)
 
 
 def test_without_an_answer_there_is_no_vote_and_none_is_right():

@@ -18,7 +18,10 @@ HOSTILE = ["<script>alert(1)</script>", "$x_$", "日本", "a|b&amp;", "x" * 300]
 def make(names=("python", "go"), dropped=None, throughput=(), near=None):
     pairs = [
         PreferencePair(
-            *(str(i), "p", "x = 1\n" * (i % 9 + 1), "y" * (i + 1)),
+            str(i),
+            "p",
+            "x = 1\n" * (i % 9 + 1),
+            "y" * (i + 1),
             subset=name,
             lineage={"language": name, "license": name, "chosen": {"finish_reason": name}},
         )

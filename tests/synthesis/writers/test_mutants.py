@@ -64,9 +64,21 @@ def test_every_kind_of_mistake_is_made():
     kinds = {mutation.kind for mutation in mutations(ast.parse(normal_form(CODE)))}
     assert kinds == set(found)
     assert kinds == {
-        *("comparison", "operator", "exchanged operands", "dropped operand", "dropped operator"),
-        *("constant", "variable", "exchanged arguments", "function", "dropped call"),
-        *("off by one", "dropped bound", "negated condition", "jump", "returned value"),
+        "comparison",
+        "operator",
+        "exchanged operands",
+        "dropped operand",
+        "dropped operator",
+        "constant",
+        "variable",
+        "exchanged arguments",
+        "function",
+        "dropped call",
+        "off by one",
+        "dropped bound",
+        "negated condition",
+        "jump",
+        "returned value",
         "dropped statement",
     }
 

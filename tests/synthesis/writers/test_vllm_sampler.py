@@ -268,7 +268,12 @@ def test_failures_are_the_requests_own():
     completions = one.sample(requests(*prompts))
     assert [completion.key for completion in completions] == [f"key {p}" for p in prompts]
     assert [completion.failure for completion in completions] == [
-        *("", "prompt too long", "request refused", "", "error", ""),
+        "",
+        "prompt too long",
+        "request refused",
+        "",
+        "error",
+        "",
     ]
     assert completions[1].detail == "16 tokens of 16"
     assert "not this one" in completions[2].detail

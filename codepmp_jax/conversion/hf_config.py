@@ -1,0 +1,53 @@
+"""A Hugging Face folder's config.json to a ModelConfig and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+from codepmp_jax.cli.errors import UserError, require
+from codepmp_jax.config import ModelConfig, RopeScalingConfig
+from codepmp_jax.families import FAMILIES, OPTIONAL_SETTINGS
+
+
+def read_hf_config(folder: pathlib.Path) -> dict[str, Any]:
+    """A Hugging Face folder's config.json. Raises UserError where it is not JSON of a known family."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UserError(
+            f"{path}: no such file. Remedy: give a Hugging Face folder or a training run."
+        )
+    try:
+        hf = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not JSON ({error}). Remedy: copy the folder again.") from error
+    require(
+        hf.get("model_type") in FAMILIES,
+        f"{path}: model_type",
+        hf.get("model_type"),
+        f"must be one of {', '.join(FAMILIES)}",
+        "take a model of a known family",
+    )
+    return hf
+
+
+def model_config(hf: dict[str, Any], config: ModelConfig, source: str) -> ModelConfig:
+    """`config` with the dimensions of a known family's config.json; `source` names that file in errors.
+
+    Settings that are not in a config.json (dtype, remat, initialisation, whether the LM head is tied) keep
+    their values. Raises UserError where an entry is missing or asks for what is not implemented.
+    """
+    try:
+        settings = FAMILIES[hf["model_type"]].from_hf(hf, source)
+    except KeyError as error:
+        raise UserError(f"{source}: lacks {error}. Remedy: take a complete config.json.") from error
+    scaling = RopeScalingConfig(**settings.pop("rope_scaling"))
+    optional = dict.fromkeys(OPTIONAL_SETTINGS, None)
+    return dataclasses.replace(config, **(optional | settings), rope_scaling=scaling)
+
+
+def hf_config(config: ModelConfig, max_length: int) -> dict[str, Any]:
+    """The entries of config.json for a model of these dimensions, for texts of up to `max_length` tokens."""
+    return FAMILIES[config.family].to_hf(dataclasses.asdict(config), max_length)

@@ -1,0 +1,30 @@
+"""Model families: what sets one architecture apart from another, a file a family.
+
+Every module here with a `FAMILY` is registered under the family's name, which is what `model.family` and the
+`model_type` of a Hugging Face config.json say.
+
+Enters: traits, settings and weight names as plain data, and functions on config entries; no arrays.
+"""
+
+import importlib
+import pkgutil
+
+from codepmp_jax.families.family import Family
+
+
+def _load_families() -> dict[str, Family]:
+    names = [module.name for module in pkgutil.iter_modules(__path__)]
+    modules = [importlib.import_module(f"{__name__}.{name}") for name in sorted(names)]
+    families = [module.FAMILY for module in modules if hasattr(module, "FAMILY")]
+    return {family.name: family for family in families}
+
+
+FAMILIES: dict[str, Family] = _load_families()
+
+OPTIONAL_SETTINGS: dict[str, tuple[str, ...]] = {
+    setting: tuple(name for name, family in FAMILIES.items() if setting in family.settings)
+    for setting in dict.fromkeys(
+        setting for family in FAMILIES.values() for setting in family.settings
+    )
+}
+"""Settings of ModelConfig that only some families have, with the names of those families."""

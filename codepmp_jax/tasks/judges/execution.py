@@ -1,0 +1,370 @@
+"""Runs a program and its tests in a child process, and trusts nothing that the program says.
+
+This is no security sandbox: it holds off what a language model writes by mistake or to please its judge, not
+somebody who means harm. Run code from strangers in a container or a virtual machine. What it does:
+
+- The child has a session, an empty folder, no input, no output and no environment of its own, and limits on
+  time, memory, file size and open files; without root also on processes. An audit hook (PEP 578) refuses
+  processes, signals, sockets, foreign memory, and changes to files outside the folder.
+- At the deadline, and after every program, the child, its group and whatever descends from them are killed,
+  also what has left the session: the process that calls `run` adopts orphans (`adopt_orphans`).
+- A program is correct where the child sends the token of this run, which it does once all tests have run. The
+  tests are compiled with assertions whatever Python's flags say, run in a namespace of their own with the built-in
+  functions as they were, and see only results of plain types (numbers, texts, containers of these), so
+  that no `__eq__` of the program's answers for it. Builtins and modules of the tests that were changed are a
+  verdict too.
+
+Where it ends: program and tests share a process. A program that walks the interpreter's frames up to its tests can
+read the expected values there, or change the outcome. It does not find the token, which is in the frame of
+another thread.
+"""
+
+from __future__ import annotations
+
+import _posixsubprocess  # noqa: F401  # pyright: ignore[reportMissingImports]
+import _thread
+import ast
+import builtins
+import collections
+import contextlib
+import ctypes
+import datetime
+import decimal
+import fractions
+import importlib
+import itertools
+import os
+import resource
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import types
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from codepmp_jax.tasks.judges.judge import CORRECT, WRONG
+
+TIMED_OUT = "timed out"
+NOT_PARSABLE = "not parsable"
+EXITED = "exited before the tests ended"
+TAMPERED = "tampered with the tests"
+NOT_PLAIN = "result of no plain type"
+
+_MAX_FILE_BYTES = 16 << 20
+_MAX_OPEN_FILES = 64
+_MAX_REPORT_BYTES = 200
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+
+# Refused to the program: processes, signals, sockets, foreign memory, tracing, limits. Of `os.` all but these.
+_REFUSED = (
+    "os.",
+    "shutil.",
+    "subprocess.",
+    "pty.",
+    "socket.",
+    "signal.",
+    "fcntl.",
+    "resource.",
+    "ctypes.",
+    "gc.",
+    "mmap.",
+    "sqlite3.",
+    "_winapi.",
+    "winreg.",
+    "webbrowser.",
+    "sys._current",
+    "sys.settrace",
+    "sys.setprofile",
+    "sys.monitoring",
+    "sys.remote",
+)
+_ALLOWED = frozenset(
+    {"os.listdir", "os.scandir", "os.walk", "os.fwalk", "os.putenv", "os.unsetenv"}
+)
+# What Python does not audit.
+_UNAUDITED = {
+    "os": ("pidfd_open", "memfd_create"),
+    "posix": ("pidfd_open", "memfd_create"),
+    "signal": ("pidfd_send_signal",),
+    "_signal": ("pidfd_send_signal",),
+    "_posixsubprocess": ("fork_exec",),
+}
+
+
+class Program(NamedTuple):
+    """A program and its tests."""
+
+    setup: str
+    """Code before both of them: imports, helpers."""
+    code: str
+    """The program that is judged."""
+    tests: str
+    functions: tuple[str, ...]
+    """Names of the program's that the tests use, with results of plain types."""
+    classes: tuple[str, ...]
+    """Names of the program's classes that the tests use."""
+
+
+def adopt_orphans() -> None:
+    """Lets `run` find, and kill, processes that a program started and left (Linux)."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def run(program: Program, timeout: float) -> str:
+    """CORRECT where the program's tests pass within `timeout` seconds, else what happened.
+
+    For a process that has one thread and no other children.
+    """
+    folder = tempfile.mkdtemp(prefix="candidate-")
+    token = os.urandom(16).hex().encode()
+    receiver, sender = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            _run_in_child(program, os.path.realpath(folder), token, sender, timeout)
+        finally:
+            os._exit(1)
+    os.close(sender)
+    try:
+        report = _read(receiver, time.monotonic() + timeout)
+    finally:
+        os.close(receiver)
+        kill_descendants(child)
+        shutil.rmtree(folder, ignore_errors=True)
+    if report is None:
+        return TIMED_OUT
+    if report == token:
+        return CORRECT
+    return _verdict(report)
+
+
+def _read(receiver: int, deadline: float) -> bytes | None:
+    """What the child sends until it ends, and no more than a report may hold; None past the deadline."""
+    report = b""
+    while len(report) <= _MAX_REPORT_BYTES:
+        ready, _, _ = select.select([receiver], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            return None
+        data = os.read(receiver, _MAX_REPORT_BYTES)
+        if not data:
+            break
+        report += data
+    return report
+
+
+def _verdict(report: bytes) -> str:
+    """A report as a verdict: one of those there are, since the program may have written it."""
+    text = report.decode("ascii", "replace")
+    raised = text.removeprefix("raised ")
+    is_known = raised != text and isinstance(getattr(builtins, raised, None), type)
+    return text if is_known or text in (WRONG, NOT_PARSABLE, TAMPERED, NOT_PLAIN) else EXITED
+
+
+def kill_descendants(child: int) -> None:
+    """Kills a child, its group, and all that descends from this process; returns when they are gone."""
+    for kill in (os.killpg, os.kill):
+        try:
+            kill(child, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    while True:
+        try:
+            ended, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if ended == 0:
+            for orphan in _children():
+                os.kill(orphan, signal.SIGKILL)
+            time.sleep(0.0005)
+
+
+def _children() -> list[int]:
+    path = f"/proc/self/task/{os.getpid()}/children"
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="ascii") as file:
+        return [int(pid) for pid in file.read().split()]
+
+
+# --- in the child ---------------------------------------------------------------------------------
+
+
+def _run_in_child(program: Program, folder: str, token: bytes, sender: int, timeout: float) -> None:
+    """Runs the program in a thread, whose frames do not lead to this one's, and sends the report."""
+    send = os.write
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.setsid()
+    os.chdir(folder)
+    os.environ.clear()
+    null = os.open(os.devnull, os.O_RDWR)
+    for target in (0, 1, 2):
+        os.dup2(null, target)
+    os.dup2(sender, 3)
+    os.closerange(4, max(_MAX_OPEN_FILES, sender + 1, null + 1))
+    watched = {name: dict(vars(sys.modules[name])) for name in _tests_modules(program)}
+    outcome: list[str] = []
+    ended = _thread.allocate_lock()
+    ended.acquire()
+    _thread.start_new_thread(_run_in_thread, (program, folder, timeout, outcome, ended))
+    ended.acquire()
+    for name, before in watched.items():
+        after = vars(sys.modules[name])
+        if not all(after.get(key) is value for key, value in before.items()):
+            outcome = [TAMPERED]
+    send(3, token if outcome == [CORRECT] else "".join(outcome).encode())
+
+
+def _tests_modules(program: Program) -> list[str]:
+    """Names of the modules that the tests use, imported."""
+    names = {"builtins"}
+    for node in ast.walk(ast.parse(f"{program.setup}\n{program.tests}")):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    for name in names:
+        with contextlib.suppress(ImportError):  # the tests will say so
+            importlib.import_module(name)
+    return sorted(names & sys.modules.keys() - {"sys"})
+
+
+def _run_in_thread(
+    program: Program, folder: str, timeout: float, outcome: list[str], ended: _thread.LockType
+) -> None:
+    try:
+        _limit(timeout)
+        _refuse(folder)
+        outcome.append(_test(program))
+    except BaseException as error:
+        outcome.append(_describe(error))
+    finally:
+        ended.release()
+
+
+def _test(program: Program) -> str:
+    """CORRECT where the tests pass. Raises what program or tests raise."""
+    pristine = dict(vars(builtins))
+    own: dict[str, Any] = {"__name__": "candidate"}
+    try:
+        code = _compile(program.code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return NOT_PARSABLE
+    exec(_compile(program.setup), own)
+    exec(code, own)
+    theirs: dict[str, Any] = {"__name__": "tests", "__builtins__": pristine}
+    exec(_compile(program.setup), theirs)
+    theirs |= {name: own[name] for name in program.classes if name in own}
+    theirs |= {name: _guarded(own[name]) for name in program.functions if name in own}
+    exec(_compile(program.tests), theirs)
+    return CORRECT
+
+
+def _compile(code: str) -> Any:
+    return compile(code, "<candidate>", "exec", dont_inherit=True, optimize=0)
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, _NotPlainError):
+        return NOT_PLAIN
+    if isinstance(error, AssertionError):
+        return WRONG
+    if not isinstance(error, Exception):
+        return EXITED
+    name = type(error).__name__
+    return f"raised {name if getattr(builtins, name, None) is type(error) else 'Exception'}"
+
+
+def _limit(timeout: float) -> None:
+    """Limits of this process, which has all the threads that it needs."""
+    seconds = int(timeout) + 2
+    for name, most in (
+        (resource.RLIMIT_CPU, seconds),
+        (resource.RLIMIT_FSIZE, _MAX_FILE_BYTES),
+        (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
+        (resource.RLIMIT_NPROC, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(name, (most, most))
+
+
+def _refuse(folder: str) -> None:
+    """Makes the refused events raise PermissionError, for good, and takes away what is not audited."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("refused to a candidate")
+
+    for module, names in _UNAUDITED.items():
+        for name in names:
+            if hasattr(sys.modules.get(module), name):
+                setattr(sys.modules[module], name, refuse)
+    changes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+    # Bound before the program could replace them.
+    inside = folder + os.sep
+    realpath, fsdecode, isinstance_ = os.path.realpath, os.fsdecode, isinstance
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            name, _, flags = arguments
+            if isinstance_(name, int):
+                raise PermissionError("refused to a candidate")
+            path = realpath(fsdecode(name))
+            is_change = bool((flags or 0) & changes) and path != os.devnull
+            if (is_change and not path.startswith(inside)) or path.startswith("/proc/"):
+                refuse()
+        elif event.startswith(_REFUSED) and event not in _ALLOWED:
+            refuse()
+
+    sys.addaudithook(hook)
+
+
+# --- results of plain types -----------------------------------------------------------------------
+
+_ATOMS = frozenset(
+    {bool, int, float, complex, str, bytes, bytearray, range, slice, type(None), type(...)}
+    | {decimal.Decimal, fractions.Fraction, datetime.date, datetime.datetime, datetime.timedelta}
+)
+_COLLECTIONS = frozenset({list, tuple, set, frozenset, collections.deque})
+_MAPPINGS = frozenset({dict, collections.OrderedDict, collections.defaultdict, collections.Counter})
+_ITERATORS = frozenset({types.GeneratorType, map, filter, zip, enumerate, reversed})
+
+
+class _NotPlainError(BaseException):
+    """A program's result is of a type that could answer for itself."""
+
+
+def _guarded(value: Any) -> Any:
+    """A program's function with its results checked; any other value, checked."""
+    return (lambda *a, **k: _plain(value(*a, **k))) if callable(value) else _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """The value, if it and all in it are of plain types. Raises _NotPlainError."""
+    kind = type(value)
+    if kind in _ITERATORS:
+        return map(_plain, value)
+    if kind in _MAPPINGS:
+        parts: Iterable[Any] = itertools.chain(value.keys(), value.values())
+    elif kind in _COLLECTIONS:
+        parts = value
+    elif kind in _ATOMS or _is_of_numpy(kind):
+        return value
+    else:
+        raise _NotPlainError
+    for part in parts:
+        if type(part) in _ITERATORS:
+            raise _NotPlainError
+        _plain(part)
+    return value
+
+
+def _is_of_numpy(kind: type) -> bool:
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and (kind is numpy.ndarray or kind in numpy.sctypeDict.values())

@@ -1,0 +1,36 @@
+"""What a judge is, and what it finds."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+CORRECT, WRONG, NO_ANSWER = "correct", "wrong answer", "no answer"
+
+
+class Judgement(NamedTuple):
+    """The findings of one response."""
+
+    is_correct: bool
+    answer: str | None
+    """The final answer, in a form in which equal answers are equal strings."""
+    verdict: str
+
+
+class Judge:
+    """Decides whether a response solves its problem: base of the judges."""
+
+    reference: tuple[str, ...] = ()
+    """Entries of Problem.reference that it needs."""
+    packages: tuple[str, ...] = ()
+    """Packages that its judgements depend on, by their names on PyPI."""
+    keeps_timeout: bool = False
+    """Whether `judge` itself ends within the timeout; otherwise its process is killed then."""
+
+    def prepare(self) -> None:
+        """Imports what takes long, before a response is waiting."""
+
+    def judge(
+        self, prompt: str, reference: dict[str, Any], response: str, timeout: float
+    ) -> Judgement:
+        """Judges a response to the problem of `prompt` and `reference`; `timeout` is in seconds."""
+        raise NotImplementedError

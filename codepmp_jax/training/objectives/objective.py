@@ -1,0 +1,116 @@
+"""The seam between the training step and what it trains for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from codepmp_jax.config import TrainConfig
+from codepmp_jax.data.batch import Batch
+from codepmp_jax.data.layouts import Layout, layout_of
+from codepmp_jax.data.tokenized_pair import Companion, Side, Unit
+from codepmp_jax.devices.sharding import axis_devices, constrain
+from codepmp_jax.models.preference import PreferenceModel
+
+
+class Weights(NamedTuple):
+    """What an item counts in the means over the global batch; 0 where there is no pair or label.
+
+    They are taken from the whole global batch, so that its parts can be computed one after the other or on
+    different devices, and their terms and gradients simply add up.
+    """
+
+    pairs: Float[Array, "B M"]
+    labels: Float[Array, "B C"]
+
+
+class Outputs(NamedTuple):
+    """What the model computed for a batch, or for a part of one."""
+
+    model: PreferenceModel
+    """Its matrices in the compute dtype."""
+    hidden: Float[Array, "B W D"]
+    """After the final norm; at padding, anything finite."""
+    batch: Batch
+
+    def rewards(self) -> tuple[Float[Array, "B M"], Float[Array, "B M"]]:
+        """Rewards of chosen and rejected, in float32."""
+        num_rows, num_pairs, _ = self.batch.ends.shape
+        rewards = self.model.rewards(self.hidden, self.batch.ends.reshape(num_rows, -1))
+        chosen, rejected = jnp.moveaxis(rewards.reshape(num_rows, num_pairs, 2), -1, 0)
+        return chosen, rejected
+
+    def before_labels(self) -> Float[Array, "B C D"]:
+        """The hidden states that predict the labels."""
+        return jnp.take_along_axis(self.hidden, self.batch.label_places[..., None], axis=1)
+
+    def lm_kernel(self) -> Float[Array, "D V"]:
+        """The matrix from hidden states to logits, in their dtype, sharded over the vocabulary."""
+        return constrain(self.model.lm_kernel().astype(self.hidden.dtype), None, "vocab")
+
+    def sum_by_text(self, values: Float[Array, "B C"]) -> Float[Array, "B M 2"]:
+        """Sums over the labels of each text: of chosen and of rejected."""
+        num_rows, num_pairs, _ = self.batch.ends.shape
+        sums = jnp.zeros((num_rows, 2 * num_pairs), values.dtype)
+        rows = jnp.arange(num_rows)[:, None]
+        sums = sums.at[rows, self.batch.label_texts].add(
+            jnp.where(self.batch.label_mask, values, 0)
+        )
+        return sums.reshape(num_rows, num_pairs, 2)
+
+
+class Term(NamedTuple):
+    """An addend of the loss, or a metric: a weighted sum over the pairs or the labels of a batch."""
+
+    name: str
+    unit: Unit
+    """What the sum is over. An evaluation divides by their number."""
+    total: Float[Array, ""]
+    """The sum; with the objective's weights, the part's share of the global batch's mean."""
+    coefficient: float | None = None
+    """Factor in the loss; None is a metric only."""
+
+
+class Objective:
+    """What a run trains for: base of the objectives, with what most of them need."""
+
+    heads: Mapping[str, int] = MappingProxyType({})
+    """Heads needed beside the LM head and the score head: size by name (ModelConfig.heads)."""
+    label_sides: tuple[Side, ...] = ("chosen",)
+    """Texts whose response tokens are labels."""
+    companions: tuple[Companion, ...] = ()
+    """Arrays needed with each pair or label."""
+    uses_lm_head: bool = True
+    """Whether the step computes logits of the labels; counts in useful FLOPs."""
+
+    def __init__(self, config: TrainConfig):
+        """Of the config, an objective reads `loss` and the data's and the model's settings."""
+        self.config = config
+
+    def layout(self) -> Layout:
+        """The rows that the objective is computed on."""
+        return layout_of(self.config.data, self.label_sides, self.companions)
+
+    def weights(self, batch: Batch) -> Weights:
+        """The weights of the items of a global batch: plain means over its pairs and over its labels."""
+        return Weights(mean_weights(batch.pair_mask), mean_weights(batch.label_mask))
+
+    def terms(self, outputs: Outputs, weights: Weights) -> Sequence[Term]:
+        """Addends of the loss and metrics of a batch, or of a part of it; always the same names and units."""
+        raise NotImplementedError
+
+
+def mean_weights(mask: Bool[Array, "*B"]) -> Float[Array, "*B"]:
+    """1 / (number of items) for each item of the mask, 0 elsewhere."""
+    weights = mask.astype(jnp.float32)
+    return weights / jnp.maximum(weights.sum(), 1)
+
+
+def label_chunk(num_rows: int, row_labels: int, chunk_tokens: int) -> int:
+    """Labels of each of num_rows rows whose logits exist at a time: chunk_tokens a device."""
+    rows = max(1, num_rows // axis_devices("batch"))
+    return max(1, min(row_labels, chunk_tokens // rows))

@@ -1,0 +1,78 @@
+"""Preference model pretraining: the pair loss and the LM loss on chosen (arXiv 2410.02229). Without the LM loss it is
+RM finetuning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from codepmp_jax.config import PmpConfig, TrainConfig
+from codepmp_jax.data.batch import Batch
+from codepmp_jax.training.losses import (
+    centering_losses,
+    lm_loss,
+    pair_losses,
+    token_weights,
+)
+from codepmp_jax.training.objectives.objective import (
+    Objective,
+    Outputs,
+    Term,
+    Weights,
+    label_chunk,
+)
+
+
+class Pmp(Objective):
+    """loss = rm_coef * pair loss + lm_coef * LM loss + centering_coef * reward centring."""
+
+    def __init__(self, config: TrainConfig):
+        super().__init__(config)
+        assert isinstance(config.loss, PmpConfig)
+        self.loss = config.loss
+        self.uses_lm_head = self.loss.lm_coef > 0
+
+    def weights(self, batch: Batch) -> Weights:
+        """Plain means, or the paper's mean of micro batches for the labels."""
+        return super().weights(batch)._replace(labels=token_weights(batch.label_mask, self.loss))
+
+    def terms(self, outputs: Outputs, weights: Weights) -> Sequence[Term]:
+        """The losses; accuracy, where equal rewards count one half; margin and rewards."""
+        loss, margin = self.loss, outputs.batch.margin
+        chosen, rejected = outputs.rewards()
+        of_pairs = [
+            ("pair_loss", pair_losses(chosen, rejected, margin), loss.rm_coef),
+            ("accuracy", (chosen > rejected) + 0.5 * (chosen == rejected), None),
+            ("margin", chosen - rejected, None),
+            ("reward_chosen", chosen, None),
+            ("reward_rejected", rejected, None),
+        ]
+        if loss.centering_coef > 0:
+            of_pairs.append(
+                ("centering_loss", centering_losses(chosen, rejected), loss.centering_coef)
+            )
+        lm = self._lm_loss(outputs, weights) if self.uses_lm_head else jnp.float32(0)
+        return [
+            *(
+                Term(name, "pairs", jnp.sum(weights.pairs * values), coefficient)
+                for name, values, coefficient in of_pairs
+            ),
+            Term("lm_loss", "labels", lm, loss.lm_coef),
+        ]
+
+    def _lm_loss(self, outputs: Outputs, weights: Weights) -> Float[Array, ""]:
+        batch = outputs.batch
+        num_rows, row_labels = batch.labels.shape
+        chunk = label_chunk(num_rows, row_labels, self.loss.lm_chunk_tokens)
+        with jax.named_scope("lm_loss"):
+            return lm_loss(
+                outputs.before_labels(),
+                outputs.lm_kernel(),
+                batch.labels,
+                weights.labels,
+                chunk,
+                self.config.model.logit_soft_cap,
+            )

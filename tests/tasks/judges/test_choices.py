@@ -1,0 +1,69 @@
+"""Which option a response takes."""
+
+import pytest
+
+from codepmp_jax.tasks.judges.choices import ChoiceJudge, chosen_option
+
+OPTIONS = ["A dog barks.", "Some cats are not dogs", "All dogs bark", "None of it"]
+
+
+@pytest.mark.parametrize(
+    ("response", "index"),
+    [
+        ("B", 1),
+        ("b", 1),
+        ("(C)", 2),
+        ("D.", 3),
+        ("**B**", 1),
+        ("a)", 0),
+        ("some cats are  not dogs.", 1),
+        ("A dog barks.", 0),
+        ("The answer is (B)", 1),
+        ("The answer is (B).", 1),
+        ("Answer: b.", 1),
+        ("answer: b", 1),
+        ("**Answer:** C", 2),
+        ("**Answer: C**", 2),
+        ("The correct option is D because it is.", 3),
+        ("The answer is A, since dogs bark.", 0),
+        ("The answer is A because dogs bark.", 0),
+        ("The answer is option C.", 2),
+        ("The best choice is C!", 2),
+        ("Final answer: A dog barks.", 0),
+        ("Answer: All dogs bark", 2),
+        ("First I thought the answer is (A). But the answer is (D).", 3),
+        ("(A) is wrong, (B) is wrong. So the answer is (C)", 2),
+        (r"So \boxed{B}.", 1),
+        (r"\boxed{\text{C}}", 2),
+        (r"\boxed{\text{(D)}}", 3),
+        (r"\boxed{\text{None of it}}", 3),
+        ("Let us see.\nB. Some cats are not dogs", 1),
+        ("Let us see.\n(B) Some cats", 1),
+        ("I choose (C) as it holds", 2),
+        ("The answer is E", None),
+        ("The answer is a matter of taste", None),
+        ("The answer is A matter of taste", None),
+        ("I would say that cats bark.", None),
+        ("A cat.", None),
+        ("", None),
+        ("I", None),
+    ],
+)
+def test_the_option_of_a_response(response, index):
+    assert chosen_option(response, OPTIONS) == index
+
+
+def test_judging():
+    reference = {"options": OPTIONS, "answer": 1}
+
+    def judge(response: str):
+        return ChoiceJudge().judge("", reference, response, 1.0)
+
+    assert judge("(B)") == (True, "B", "correct")
+    assert judge("(C)") == (False, "C", "wrong answer")
+    assert judge("Hm") == (False, None, "no answer")
+
+
+def test_every_option_is_itself():
+    for index, text in enumerate(OPTIONS):
+        assert chosen_option(text, OPTIONS) == index
