@@ -23,19 +23,24 @@ VARIABLES = {
     "find-links": ("UV_FIND_LINKS", ","),
     "constraint": ("UV_CONSTRAINT", " "),
     "cert": ("SSL_CERT_FILE", " "),
+    "default-timeout": ("UV_HTTP_TIMEOUT", " "),
+    "no-index": ("UV_NO_INDEX", " "),
+    "trusted-host": ("UV_INSECURE_HOST", " "),
 }
+# pip's sections that count here; each overrides those before it.
+SECTIONS = ("global", "install", ":env:")
 
 
 def pip_settings() -> dict[str, str]:
-    """pip's settings by name; those of the environment go before those of files, as in pip."""
+    """pip's settings by name, as `pip install` sees them."""
     command = [sys.executable, "-m", "pip", "config", "list"]
-    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found: dict[str, str] = {}
-    # ":env:" is listed first.
-    for line in reversed(listed.splitlines()):
+    listed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    found: dict[str, dict[str, str]] = {section: {} for section in SECTIONS}
+    for line in listed.splitlines():
         key, _, value = line.partition("=")
-        found[key.rpartition(".")[2]] = ast.literal_eval(value)
-    return found
+        section, _, name = key.partition(".")
+        found.get(section, {})[name] = ast.literal_eval(value)
+    return {name: value for settings in found.values() for name, value in settings.items()}
 
 
 def uv_environment(settings: dict[str, str]) -> dict[str, str]:
