@@ -88,9 +88,9 @@ class QueuedResourceConfig(Config):
     spot: bool = False
     """Use spot capacity, which costs less and may be preempted at any time."""
     repository: str = "/opt/codepmp_jax"
-    """Checkout of this repository on the hosts, installed in its .venv."""
+    """Folder on the hosts whose .venv has this package installed."""
     setup: str | None = None
-    """Local shell script that creates that checkout, run on each host first, as root; by default none."""
+    """Local shell script that creates that folder, run on each host first, as root; by default none."""
     service_account: str | None = None
     """Service account with which the hosts read and write buckets; by default the project's."""
     poll_seconds: PositiveFloat = 60.0
@@ -116,7 +116,7 @@ class XpkConfig(Config):
     num_slices: PositiveInt = 1
     """Number of slices; must divide mesh.data."""
     image: str = "codepmp_jax"
-    """Docker image with this repository as its working directory and its requirements installed."""
+    """Docker image with this package installed, so that `codepmp` is on its PATH."""
     max_restarts: Annotated[NonNegativeInt, Remedy("0 never restarts")] = 100
     """Maximum number of times that GKE restarts the hosts."""
     grace_seconds: PositiveInt = 300

@@ -26,7 +26,7 @@ CONFIGS = {
     name: config for page in reference.PAGES.values() for name, config in page.commands.items()
 }
 # Words that stand for a subcommand, or are none.
-PLACEHOLDERS = ("--help", "SUBCOMMAND", "SCRIPT.py")
+PLACEHOLDERS = ("--help", "--tyro-print-completion", "SUBCOMMAND", "SCRIPT.py")
 SUBCOMMANDS = {name: command for command, name in reference.SCRIPTS.items()}
 
 
