@@ -21,8 +21,8 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-import codepmp_jax.config as configs
 from codepmp_jax.cli import exit_codes
+from codepmp_jax.commands.main import STAGES, settings_and_help
 from codepmp_jax.config import presets
 from codepmp_jax.records import schema
 
@@ -43,86 +43,66 @@ class Page:
     """Page of the settings that the command takes too (those of its config's base class)."""
 
 
+def _page(title: str, intro: str, *commands: str, same_as: str = "") -> Page:
+    """A page of these commands of `codepmp`, by default of the one in its title."""
+    names = commands or (title,)
+    return Page(title, intro, {name: settings_and_help(name)[0] for name in names}, same_as)
+
+
 PAGES = {
-    "quickstart": Page(
-        "quickstart",
-        "All stages on a CPU, at a small size.",
-        {"quickstart": configs.QuickstartConfig},
-    ),
-    "corpus": Page(
+    "quickstart": _page("quickstart", "All stages on a CPU, at a small size."),
+    "corpus": _page(
         "corpus, train-tokenizer",
         "Source code to `SourceFile` shards, and a tokenizer trained on them.",
-        {"corpus": configs.CorpusConfig, "train-tokenizer": configs.TokenizerConfig},
+        "corpus",
+        "train-tokenizer",
     ),
-    "synthesize": Page(
-        "synthesize",
-        "`SourceFile` shards to `PreferencePair` shards.",
-        {"synthesize": configs.SynthesisConfig},
-    ),
-    "pairs": Page(
+    "synthesize": _page("synthesize", "`SourceFile` shards to `PreferencePair` shards."),
+    "pairs": _page(
         "import-pairs, export-pairs",
         "Pair shards from and to JSONL and Parquet files.",
-        {"import-pairs": configs.ImportConfig, "export-pairs": configs.ExportConfig},
+        "import-pairs",
+        "export-pairs",
     ),
-    "train": Page(
-        "train",
-        "PMP pretraining and RM finetuning.",
-        {"train": configs.TrainConfig},
-    ),
-    "compile-check": Page(
+    "train": _page("train", "PMP pretraining and RM finetuning."),
+    "compile-check": _page(
         "compile-check",
         "Compiles the training step for a TPU slice, without a TPU.",
-        {"compile-check": configs.CompileCheckConfig},
         same_as="train",
     ),
-    "convert": Page(
+    "convert": _page(
         "convert",
         "Training runs to Hugging Face folders, and back.",
-        {"convert to-hf": configs.ConvertConfig, "convert from-hf": configs.FromHfConfig},
+        "convert to-hf",
+        "convert from-hf",
     ),
-    "candidates": Page(
+    "candidates": _page(
         "candidates",
         "Best-of-N candidates for the problems of a benchmark, or for held-out sources.",
-        {"candidates": configs.CandidatesConfig},
     ),
-    "evaluate": Page(
+    "evaluate": _page(
         "evaluate",
         "Problems, judgements, scores, accuracy, Best-of-N and a report.",
-        {
-            "evaluate problems": configs.ProblemsConfig,
-            "evaluate judge": configs.JudgeConfig,
-            "evaluate score": configs.ScoreConfig,
-            "evaluate accuracy": configs.AccuracyConfig,
-            "evaluate best-of-n": configs.BestOfNConfig,
-            "evaluate report": configs.ReportConfig,
-        },
+        "evaluate problems",
+        "evaluate judge",
+        "evaluate score",
+        "evaluate accuracy",
+        "evaluate best-of-n",
+        "evaluate report",
     ),
-    "operation": Page(
+    "operation": _page(
         "supervise, queued-resources, xpk",
         "Commands that start a training command, and start it again.",
-        {
-            "supervise": configs.SuperviseConfig,
-            "queued-resources": configs.QueuedResourceConfig,
-            "xpk": configs.XpkConfig,
-        },
+        "supervise",
+        "queued-resources",
+        "xpk",
     ),
 }
+COMMANDS = list(itertools.chain.from_iterable(STAGES.values()))
 # Subcommand of `codepmp` -> its script in launch/.
 SCRIPTS = {
-    "quickstart": "quickstart.py",
-    "corpus": "corpus.py",
-    "train-tokenizer": "train_tokenizer.py",
-    "synthesize": "synthesize.py",
-    "import-pairs": "import_pairs.py",
-    "export-pairs": "export_pairs.py",
-    "train": "tpu_pod.py",
-    "compile-check": "compile_check.py",
-    "convert": "convert.py",
-    "candidates": "candidates.py",
-    "evaluate": "evaluate.py",
-    "supervise": "supervise.py",
-    "queued-resources": "queued_resources.py",
-    "xpk": "xpk.py",
+    name: "tpu_pod.py" if name == "train" else f"{name.replace('-', '_')}.py"
+    for name in dict.fromkeys(command.split()[0] for command in COMMANDS)
 }
 # What a page calls the prefix of configs that appear several times, by their class.
 _SHARED_PREFIX = "PASS"

@@ -33,7 +33,7 @@ class DataConfig(Config, section="data"):
     """Folder or hub name of a tokenizer; `embedded` is the small code tokenizer in this package."""
     template: Annotated[
         str,
-        Rule(_is_template, "must hold {prompt} once, then {response} once, at the very end"),
+        Rule(_is_template, "must hold {prompt} once, then {response} once, at the end"),
         Remedy("e.g. 'Instruction:{prompt}\\n\\nResponse:{response}'"),
     ] = "Instruction:{prompt}\n\nResponse:{response}"
     """Text of a training row; ends in {response}. Conversations use the tokenizer's chat template instead."""

@@ -8,21 +8,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from codepmp_jax.config import PmpConfig
 from codepmp_jax.models.layers import soft_cap
 
 
-def token_weights(label_mask: Bool[Array, "B C"], config: PmpConfig) -> Float[Array, "B C"]:
-    """The weight of each LM label; 0 where there is none.
+def micro_batch_weights(label_mask: Bool[Array, "B C"], num_pairs: int) -> Float[Array, "B C"]:
+    """The weight of each LM label of padded rows, a pair each; 0 where there is none.
 
-    `token_mean`: 1 / (labels of the global batch). `micro_batch_mean`, of padded rows: the authors' mean
-    over groups of lm_micro_batch_pairs consecutive pairs of each group's own token mean (arXiv 2410.02229,
-    as released); a group without a label counts as a mean of 0.
+    The authors' mean over groups of `num_pairs` consecutive pairs of each group's own token mean (arXiv
+    2410.02229, as released); a group without a label counts as a mean of 0.
     """
-    counts = label_mask.sum(axis=-1).astype(jnp.float32)
-    if config.lm_reduction == "token_mean":
-        return label_mask / jnp.maximum(counts.sum(), 1)
-    groups = counts.reshape(-1, config.lm_micro_batch_pairs)
+    groups = label_mask.sum(axis=-1).astype(jnp.float32).reshape(-1, num_pairs)
     weights = 1 / (groups.shape[0] * jnp.maximum(groups.sum(axis=-1, keepdims=True), 1))
     return label_mask * jnp.broadcast_to(weights, groups.shape).reshape(-1, 1)
 

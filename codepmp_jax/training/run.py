@@ -29,7 +29,7 @@ from codepmp_jax.training import optimizer as optimizers
 from codepmp_jax.training.agreement import facts_of, require_same_on_all_hosts
 from codepmp_jax.training.feed import to_devices
 from codepmp_jax.training.state import TrainState, abstract_state, init_state
-from codepmp_jax.training.step import Sum
+from codepmp_jax.training.step import Sums
 from codepmp_jax.training.telemetry import logger
 from codepmp_jax.training.window import ResumeState, total_counts
 
@@ -83,11 +83,6 @@ def _is_finite(tree: Any) -> jax.Array:
     """Whether every number of the tree's float arrays is finite."""
     floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     return jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in floats]).all()
-
-
-def _mean(sums: list[Sum]) -> float:
-    """The mean of a metric over the items of all batches."""
-    return float(sum(each.total for each in sums)) / max(sum(int(each.count) for each in sums), 1)
 
 
 class Run:
@@ -264,10 +259,15 @@ class Run:
             metrics,
         )
 
-    @functools.cached_property
+    @property
     def heldout_batches(self) -> list[Batch]:
         """This host's rows of the batches of the first eval_pairs held-out pairs."""
-        batches, _ = one_pass(
+        return self._heldout[0]
+
+    @functools.cached_property
+    def _heldout(self) -> tuple[list[Batch], dict[str, int]]:
+        """heldout_batches, and the counts of all hosts together."""
+        return one_pass(
             self.heldout_pairs,
             self.tokenizer,
             self.config.data,
@@ -276,12 +276,11 @@ class Run:
             process_count=self.hosts,
             layout=self.objective.layout(),
         )
-        return batches
 
     def evaluate(
         self,
         params: Params,
-        eval_step: Callable[[Params, Batch], dict[str, Sum]],
+        eval_step: Callable[[Params, Batch], Sums],
         is_cut: Callable[[], bool],
     ) -> dict[str, float] | None:
         """Means of eval_step's metrics over the first eval_pairs held-out pairs, named `eval_...`.
@@ -303,7 +302,14 @@ class Run:
             if is_cut():
                 return None
         results = jax.device_get(results)
-        means = {f"eval_{name}": _mean([result[name] for result in results]) for name in results[0]}
+        _, counts = self._heldout
+        means = {
+            f"eval_{name}": float(sum(result[unit][name] for result in results))
+            / max(counts[unit], 1)
+            for unit, names in results[0].items()
+            for name in names
+        }
+        means = dict(sorted(means.items()))
         for name, value in means.items():
             require(
                 math.isfinite(value),

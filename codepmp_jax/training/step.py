@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.data.batch import Batch
 from codepmp_jax.data.layouts import Layout
+from codepmp_jax.data.tokenized_pair import Unit
 from codepmp_jax.devices.sharding import batch_sharding, constrain
 from codepmp_jax.models.attention import Segments
 from codepmp_jax.models.preference import Params, PreferenceModel, abstract_params
@@ -24,13 +25,8 @@ from codepmp_jax.training.objectives.objective import Objective, Outputs, Term, 
 from codepmp_jax.training.state import TrainState
 
 Metrics = dict[str, Array]
-
-
-class Sum(NamedTuple):
-    """A sum over so many items."""
-
-    total: Float[Array, ""]
-    count: Int[Array, ""]
+Sums = dict[Unit, Metrics]
+"""Sums by what they are over."""
 
 
 class WeightedBatch(NamedTuple):
@@ -153,14 +149,15 @@ def train_step(
     return after, metrics
 
 
-def eval_step(params: Params, batch: Batch, config: TrainConfig) -> dict[str, Sum]:
-    """Of each metric, the sum over the batch's pairs or labels, and how many there are."""
+def eval_step(params: Params, batch: Batch, config: TrainConfig) -> Sums:
+    """Of each metric, the sum over the batch's pairs or labels."""
     graph, _, _ = abstract_params(config.model)
     model = nnx.merge(graph, compute_params(params, config))
     masks = Weights(batch.pair_mask.astype(jnp.float32), batch.label_mask.astype(jnp.float32))
-    counts = {"pairs": batch.pair_mask.sum(), "labels": batch.label_mask.sum()}
-    terms = compute_terms(model, WeightedBatch(batch, masks), objectives.build(config))
-    return {term.name: Sum(term.total, counts[term.unit]) for term in terms}
+    sums: Sums = {}
+    for term in compute_terms(model, WeightedBatch(batch, masks), objectives.build(config)):
+        sums.setdefault(term.unit, {})[term.name] = term.total
+    return sums
 
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]

@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from codepmp_jax.config import PmpConfig
 from codepmp_jax.training.losses import (
     centering_losses,
     lm_loss,
+    micro_batch_weights,
     pair_losses,
     token_nll,
-    token_weights,
 )
+from codepmp_jax.training.objectives.objective import mean_weights
 
 
 def test_equal_rewards_cost_ln_2():
@@ -42,19 +42,16 @@ def test_centering_sees_the_sum_only():
     np.testing.assert_allclose(centering_losses(jnp.array([2.0]), jnp.array([1.0])), 9)
 
 
-def test_token_weights_sum_to_one_over_labels():
+def test_weights_sum_to_one_over_labels():
     labels = jnp.asarray(np.random.default_rng(0).random((8, 16)) < 0.4)
-    for reduction in ("token_mean", "micro_batch_mean"):
-        weights = token_weights(labels, PmpConfig(lm_reduction=reduction))
+    for weights in (mean_weights(labels), micro_batch_weights(labels, 4)):
         assert not np.any(weights[~labels])
         assert float(jnp.sum(weights)) == pytest.approx(1)
 
 
 def test_a_micro_batch_without_labels_counts_as_zero():
     labels = jnp.zeros((8, 4), bool).at[0].set(True)
-    config = PmpConfig(lm_reduction="micro_batch_mean", lm_micro_batch_pairs=4)
-    weights = token_weights(labels, config)
-    assert float(jnp.sum(weights)) == pytest.approx(0.5)
+    assert float(jnp.sum(micro_batch_weights(labels, 4))) == pytest.approx(0.5)
 
 
 def random_lm_case():

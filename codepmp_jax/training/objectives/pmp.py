@@ -14,8 +14,8 @@ from codepmp_jax.data.batch import Batch
 from codepmp_jax.training.losses import (
     centering_losses,
     lm_loss,
+    micro_batch_weights,
     pair_losses,
-    token_weights,
 )
 from codepmp_jax.training.objectives.objective import (
     Objective,
@@ -37,7 +37,11 @@ class Pmp(Objective):
 
     def weights(self, batch: Batch) -> Weights:
         """Plain means, or the paper's mean of micro batches for the labels."""
-        return super().weights(batch)._replace(labels=token_weights(batch.label_mask, self.loss))
+        weights = super().weights(batch)
+        if self.loss.lm_reduction == "token_mean":
+            return weights
+        of_labels = micro_batch_weights(batch.label_mask, self.loss.lm_micro_batch_pairs)
+        return weights._replace(labels=of_labels)
 
     def terms(self, outputs: Outputs, weights: Weights) -> Sequence[Term]:
         """The losses; accuracy, where equal rewards count one half; margin and rewards."""
