@@ -28,16 +28,15 @@ def require(condition: bool, path: str, value: Any, rule: str, remedy: str) -> N
         raise UserError(f"{path} = {value!r}: {rule}. Remedy: {remedy}.")
 
 
-# Errors of a path that no second start mends, and those of a disk.
-_PATH_ERRORS = {
+# Errors of a path or a disk; those of networks and processes are none.
+_DISK_ERRORS = {
     errno.ENOENT,
     errno.ENOTDIR,
     errno.EISDIR,
     errno.EEXIST,
+    errno.ENOTEMPTY,
     errno.ENAMETOOLONG,
     errno.ELOOP,
-}
-_DISK_ERRORS = {
     errno.ENOSPC,
     errno.EDQUOT,
     errno.EFBIG,
@@ -53,19 +52,27 @@ _DISK_ERRORS = {
 }
 
 
-def disk_error(error: OSError, path: str | os.PathLike[str] = "") -> UserError | None:
+def disk_error(error: OSError, output: str | os.PathLike[str] = "") -> StoreError | None:
     """The one line for an error of a path or a disk; None for any other, e.g. of a network.
 
-    It names the error's own file, or `path` where the error names none, as that of a full disk does.
+    It names `output`, which a command writes, and the error's own file; that of a full disk has none.
     """
-    name = (
-        os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else os.fspath(path)
+    if error.errno not in _DISK_ERRORS:
+        return None
+    path, name = os.fspath(output), ""
+    if isinstance(error.filename, str | bytes):
+        name = os.fsdecode(error.filename)
+    is_of_output = path and (
+        not name or path.startswith(name) or name.startswith(os.path.dirname(path))
     )
-    said = f"{name or 'output'}: cannot be read or written ({error.strerror})"
-    if error.errno in _PATH_ERRORS:
-        return UserError(f"{said}. Remedy: give another path.")
-    if error.errno in _DISK_ERRORS:
-        return StoreError(
-            f"{said}. Remedy: check that the place is there and not full, and that it may be written."
-        )
-    return None
+    what = (
+        f"{path}: cannot be written"
+        if is_of_output
+        else f"{name or 'a file'}: cannot be read or written"
+    )
+    shown = (
+        f"{error.strerror}: {name}" if is_of_output and name not in ("", path) else error.strerror
+    )
+    return StoreError(
+        f"{what} ({shown}). Remedy: check that the place is there and not full, and that it may be written."
+    )

@@ -24,6 +24,7 @@ from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import ExportConfig, ImportConfig, presets
 from codepmp_jax.files import output as outputs
+from codepmp_jax.files import storage
 from codepmp_jax.files.json_files import write_json
 from codepmp_jax.records import shards
 from codepmp_jax.records.pair_rows import Findings, parse_row
@@ -185,13 +186,11 @@ def _publish(
 
 def _append(source: pathlib.Path, target: pathlib.Path) -> None:
     """Adds the source's lines to the target, so that the target is whole at any time."""
-    partial = target.with_name(target.name + ".partial")
-    with open(partial, "wb") as file:
+    with storage.replaced(target) as partial, open(partial, "wb") as file:
         for path in (target, source):
             if path.is_file():
                 with open(path, "rb") as lines:
                     shutil.copyfileobj(lines, file)
-    partial.replace(target)
 
 
 def _write_manifest(
@@ -237,7 +236,7 @@ def export_pairs(config: ExportConfig) -> int:
     dataset = shards.ShardedDataset(config.input, PreferencePair, config.split)
     if len(dataset) == 0:
         raise UserError(f"{dataset!r}: nothing to export. Remedy: give another input or split.")
-    with outputs.file(config.output) as output, outputs.replaced(output) as partial:
+    with outputs.file(config.output) as output, storage.replaced(output) as partial:
         writers[suffix](partial, _rows_of(dataset), dataset[0].is_conversation)
     return len(dataset)
 

@@ -1,4 +1,4 @@
-"""Where a command writes: a lock, errors of the disk as one line, and files that appear whole.
+"""Where a command writes: a lock, and errors of the disk as one line.
 
 Two commands with one output work one after the other: the second waits, and then does what it would have done had
 it been started later. Locks are for one machine, or a file system that passes flock on.
@@ -17,7 +17,7 @@ from codepmp_jax.files import resume
 
 @contextlib.contextmanager
 def errors_of(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turns an error of the disk into a UserError that names its file, or else `path`."""
+    """Turns an error of the disk into a StoreError that names `path`, or the file that was read."""
     try:
         yield
     except OSError as error:
@@ -68,21 +68,16 @@ def folder(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
 @contextlib.contextmanager
 def file(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """The file that a command writes, held by it; its folder is made where there is none."""
-    found = require_file(path)
-    with errors_of(path), resume.hold(found.with_name(f".{found.name}.lock")):
+    with beside(require_file(path)) as found:
         yield found
 
 
 @contextlib.contextmanager
-def replaced(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-    """A path to write to, beside `path`, whose file takes its place at the end; it goes where an error ends it."""
-    target = pathlib.Path(path)
-    partial = target.with_name(f"{target.name}.partial")
-    try:
-        yield partial
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+def beside(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """A path that a command writes beside and gives its name at the end, held by it."""
+    found = _local(path)
+    with errors_of(path), resume.hold(found.with_name(f".{found.name}.lock")):
+        yield found
 
 
 def _local(path: str | os.PathLike[str]) -> pathlib.Path:

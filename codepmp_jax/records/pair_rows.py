@@ -27,7 +27,6 @@ import dataclasses
 import json
 import math
 import struct
-from collections.abc import Iterable
 from typing import Any
 
 from codepmp_jax.records import turns

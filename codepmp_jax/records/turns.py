@@ -8,7 +8,6 @@ and that is not the assistant's.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -85,7 +84,9 @@ def split_texts(chosen: str, rejected: str) -> tuple[int, str]:
 
     The rule is `dialogue` or `words`; 0 where there is no prompt. Something is left to both replies.
     """
-    shared = os.path.commonprefix([chosen, rejected])
+    pairs = enumerate(zip(chosen, rejected, strict=False))
+    length = next((i for i, (one, other) in pairs if one != other), min(len(chosen), len(rejected)))
+    shared = chosen[:length]
     style = style_of(chosen) or style_of(rejected)
     if style is not None:
         ends = (mark.end() for mark in style.assistant.finditer(shared))
@@ -93,7 +94,7 @@ def split_texts(chosen: str, rejected: str) -> tuple[int, str]:
         return max(left, default=0), "dialogue"
     for end in range(min(len(shared), len(chosen) - 1, len(rejected) - 1), 0, -1):
         after = chosen[end] + rejected[end]
-        if chosen[end - 1].isspace() or after.isspace() and len(after) == 2:
+        if chosen[end - 1].isspace() or after.isspace():
             # As in TRL: a single space before the first word goes to the replies.
             end -= chosen[end - 1] == " " and not after[0].isspace()
             return (end if shared[:end].strip() else 0), "words"

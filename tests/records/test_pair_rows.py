@@ -319,10 +319,11 @@ def test_every_turn_of_a_row_is_in_the_pair(prompt, chosen, rejected):
     """Once: no turn of a reply is lost, nor is one there twice that stood once in the reply and once in the prompt."""
     row = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
     try:
-        (start, *replies), found = parsed(row)
+        texts, found = parsed(row)
     except MalformedRow:
         return
-    for whole, reply in zip((chosen, rejected), replies, strict=True):
+    start: list[dict[str, str]] = list(texts[0])
+    for whole, reply in zip((chosen, rejected), texts[1:], strict=True):
         assert whole[len(whole) - len(reply) :] == reply
         taken = whole[: len(whole) - len(reply)]
         assert start[len(start) - len(taken) :] == taken or start[: len(taken)] == taken
