@@ -14,7 +14,7 @@ import json
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -83,11 +83,12 @@ def _import(
     findings = Findings()
     staged: list[shards.Shard] = []
     try:
-        pairs = _pairs(files, config, staging / "rejects.jsonl", rejected, findings)
-        for first in pairs:
-            rest = itertools.islice(pairs, config.records_per_shard - 1)
-            name = shards.shard_name(config.split, len(staged), 0)
-            staged.append(shards.write_shard(staging, name, itertools.chain([first], rest)))
+        rows = _pairs(files, config, staging / "rejects.jsonl", rejected, findings)
+        with contextlib.closing(rows) as pairs:
+            for first in pairs:
+                rest = itertools.islice(pairs, config.records_per_shard - 1)
+                name = shards.shard_name(config.split, len(staged), 0)
+                staged.append(shards.write_shard(staging, name, itertools.chain([first], rest)))
         if not staged:
             raise UserError(
                 f"input = {config.input!r}: holds no pair ({sum(rejected.values())} malformed rows). "
@@ -140,7 +141,7 @@ def _pairs(
     rejects: pathlib.Path,
     rejected: collections.Counter[str],
     findings: Findings,
-) -> Iterator[PreferencePair]:
+) -> Generator[PreferencePair]:
     """The pairs of all files, in order; counts malformed rows in `rejected` and keeps them, the others in `findings`."""
     sizes = [file.stat().st_size for file in files]
     with contextlib.ExitStack() as stack:
@@ -237,11 +238,12 @@ def export_pairs(config: ExportConfig) -> int:
     if len(dataset) == 0:
         raise UserError(f"{dataset!r}: nothing to export. Remedy: give another input or split.")
     with outputs.file(config.output) as output, storage.replaced(output) as partial:
-        writers[suffix](partial, _rows_of(dataset), dataset[0].is_conversation)
+        with contextlib.closing(_rows_of(dataset)) as rows:
+            writers[suffix](partial, rows, dataset[0].is_conversation)
     return len(dataset)
 
 
-def _rows_of(dataset: shards.ShardedDataset) -> Iterator[dict[str, Any]]:
+def _rows_of(dataset: shards.ShardedDataset) -> Generator[dict[str, Any]]:
     is_conversation = dataset[0].is_conversation
     for pair in progress(dataset, total=len(dataset), desc="export", unit="pair"):
         if pair.is_conversation != is_conversation:

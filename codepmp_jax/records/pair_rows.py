@@ -111,6 +111,10 @@ class Findings:
             lines.append(f"columns not read (rows): {_counts(self.columns_not_read)}")
         if self.prompts.keys() - {COLUMN}:
             lines.append(f"the prompt comes from (rows): {_counts(self.prompts)}")
+        if SHARED_DIALOGUE in self.prompts:
+            lines.append(
+                "dialogues of text keep the marks of their turns: --data.template '{prompt}{response}' adds no others"
+            )
         lines += [f"{remark}: {count} row(s)" for remark, count in self.remarks.most_common()]
         if len(self.kinds) > 1:
             lines.append(f"kinds are mixed (rows): {_counts(self.kinds)}")
