@@ -9,6 +9,12 @@ from typing import Any
 from tqdm import tqdm
 
 
+def end_bars() -> None:
+    """Ends the bars that an error has left in the middle of a line."""
+    for bar in list(getattr(tqdm, "_instances", ())):
+        bar.close()
+
+
 def progress(
     iterable: Iterable[Any] | None = None,
     *,

@@ -119,7 +119,9 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     try:
         yield partial
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = os.fspath(path)  # a full disk names none
         # Else the error that counts would be that of a place that is no folder.
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
