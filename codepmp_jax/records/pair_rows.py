@@ -48,17 +48,17 @@ QUESTIONS = (
 SYSTEM = ("system", "system_prompt")
 
 # Where the prompt comes from.
-COLUMN = "a column"
-SHARED_TURNS = "the turns that both conversations begin with"
-SHARED_DIALOGUE = "both texts up to a turn of the assistant"
-SHARED_WORDS = "the words that both texts begin with"
-NO_PROMPT = "nowhere: there is none"
+COLUMN = "column"
+SHARED_TURNS = "shared turns of conversations"
+SHARED_DIALOGUE = "shared turns of dialogues in text"
+SHARED_WORDS = "shared words of texts"
+NO_PROMPT = "none"
 
 # Remarks on a row.
-BLANK = "the column of the prompt is there, but null or blank"
+BLANK = "the prompt's column is null or blank"
 FROM_JSON = "messages were read from JSON text"
 FROM_TEXT = "texts beside messages became turns"
-REPEATED = "both replies repeat the prompt, which now stands once"
+REPEATED = "both replies repeat the prompt, which was taken once"
 KEPT_REPEATED = "both replies begin with the text of the prompt, which was kept"
 
 
@@ -110,7 +110,7 @@ class Findings:
         if self.columns_not_read:
             lines.append(f"columns not read (rows): {_counts(self.columns_not_read)}")
         if self.prompts.keys() - {COLUMN}:
-            lines.append(f"the prompt comes from (rows): {_counts(self.prompts)}")
+            lines.append(f"prompts (rows): {_counts(self.prompts)}")
         if SHARED_DIALOGUE in self.prompts:
             lines.append(
                 "dialogues of text keep the marks of their turns: --data.template '{prompt}{response}' adds no others"
@@ -241,7 +241,10 @@ class _Parser:
                 self.read.add("input")
                 found = f"{found}\n{below}" if below.strip() else found
             return found
-        if any(name in self.row for name in QUESTIONS):
+        names = set(QUESTIONS) - (
+            {"history"} if isinstance(self.row.get("history"), list) else set()
+        )
+        if names & self.row.keys():
             self.remarks.add(BLANK)
         return None
 

@@ -60,7 +60,8 @@ def write_shard(
 ) -> Shard:
     """Writes one whole shard and its entry `NAME.json`, atomically, the entry last.
 
-    Raises StoreError where the disk takes no more. `counts` are kept in the entry beside the shard's own fields, e.g. drops by reason.
+    `counts` are kept in the entry beside the shard's own fields, e.g. drops by reason. Raises StoreError where
+    the disk takes no more.
     """
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)

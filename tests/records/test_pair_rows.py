@@ -201,6 +201,10 @@ CONVERSATIONS = {
             {FROM_TEXT},
         ),
     ),
+    "history without a question": (
+        REPLIES | {"history": [["Spain?", "Madrid."]]},
+        ([user("Spain?"), says("Madrid.")], *TURNS.values(), COLUMN, [], {FROM_TEXT}),
+    ),
     "history that is empty": (
         REPLIES | {"instruction": "France?", "history": []},
         ([user("France?")], *TURNS.values(), COLUMN, [], {FROM_TEXT}),
@@ -343,7 +347,7 @@ def test_findings_say_what_a_reader_has_to_know():
     findings.add(parse_row(REPLIES | {"prompt": None, "tools": [2], "source": "x"}, {}))
     assert findings.lines() == [
         "columns not read (rows): tools 2, source 1",
-        f"the prompt comes from (rows): {COLUMN} 2, {NO_PROMPT} 1",
+        f"prompts (rows): {COLUMN} 2, {NO_PROMPT} 1",
         f"{FROM_TEXT}: 1 row(s)",
         f"{BLANK}: 1 row(s)",
         "kinds are mixed (rows): texts 2, conversations 1",
