@@ -18,8 +18,6 @@ import sys
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import CompileCheckConfig, TrainConfig, presets
 from codepmp_jax.devices import chips
-from codepmp_jax.files import output as outputs
-from codepmp_jax.files.json_files import write_json
 
 COMMAND = (CompileCheckConfig, "Compiles the training step for a TPU slice, without a TPU.")
 
@@ -64,6 +62,8 @@ def main() -> None:
     """Parses, compiles, prints."""
     config = parse()
     leave_tpus_alone()
+    from codepmp_jax.files import output as outputs
+
     with contextlib.nullcontext() if config.json is None else outputs.file(config.json):
         fits = _compile(config)
     if not fits:
@@ -75,6 +75,7 @@ def _compile(config: CompileCheckConfig) -> bool:
     from codepmp_jax.aot.check import check
     from codepmp_jax.aot.plot import draw_roofline
     from codepmp_jax.aot.search import search
+    from codepmp_jax.files.json_files import write_json
 
     if config.search:
         print(search(config))

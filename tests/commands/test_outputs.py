@@ -201,12 +201,15 @@ def limited_files(limit: int) -> Iterator[None]:
         (command, limit)
         for command in COMMANDS
         for limit in (0, 700)
-        # The processes of judges inherit the limit, and do not start.
+        # The processes of judges inherit the limit, but not the environment.
         if command not in SLOW and (command, limit) != ("evaluate judge", 700)
     ],
 )
-def test_a_disk_that_takes_no_more(command, limit, codepmp, tmp_path):
+def test_a_disk_that_takes_no_more(command, limit, codepmp, monkeypatch, tmp_path):
     """A limit on the size of files stands for a full disk: the system refuses to write, in the same place."""
+    # Python itself would write cut-off files of bytecode.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     with limited_files(limit):
         answer = codepmp(command, f"{tmp_path}/out")
     check_answer(answer, STORE, str(tmp_path))
