@@ -92,7 +92,7 @@ class Checkpointer:
                 item_names=("params", "optimizer", "data", "config"),
                 item_handlers={
                     "params": param_store.handler(),
-                    "optimizer": ocp.StandardCheckpointHandler(),
+                    "optimizer": ocp.PyTreeCheckpointHandler(),
                     "data": ocp.JsonCheckpointHandler(),
                     "config": ocp.JsonCheckpointHandler(),
                 },
@@ -271,7 +271,7 @@ class Checkpointer:
                 "must be a figure of the evaluation",
                 f"one of {', '.join(metrics)}",
             )
-        items = {} if optimizer is None else {"optimizer": ocp.args.StandardSave(optimizer)}
+        items = {} if optimizer is None else {"optimizer": ocp.args.PyTreeSave(optimizer)}
         self._saving = step
         with storage.storage_errors(self.directory / str(step), "written"):
             self._manager.save(
@@ -319,15 +319,26 @@ class Checkpointer:
     def restore(self, params: Any, optimizer: Any, step: int | None = None) -> Restored:
         """The checkpoint of `step`, the newest by default, onto the abstract arrays' shardings.
 
-        Raises UserError naming the checkpoint if it is not there or cannot be restored.
+        Optimizer state that `optimizer` lacks, of parameters that are not trained, is passed over. Raises UserError naming the checkpoint if it is not there or cannot be restored.
         """
         items = self._restore(
             step,
             params=param_store.restore_args(params),
-            optimizer=ocp.args.StandardRestore(optimizer),
+            optimizer=param_store.restore_args(optimizer, partial_restore=True),
             data=ocp.args.JsonRestore(),
             config=ocp.args.JsonRestore(),
         )
+        missing = [
+            jax.tree_util.keystr(path, simple=True, separator=".")
+            for path, leaf in jax.tree_util.tree_leaves_with_path(items.optimizer)
+            if isinstance(leaf, jax.ShapeDtypeStruct)
+        ]
+        if missing:
+            raise UserError(
+                f"{self.directory}: the checkpoint holds no optimizer state {missing[0]}, nor "
+                f"{len(missing) - 1} more. Remedy: train with the config of the checkpoint, or start a run "
+                "with --model.init-from."
+            )
         return Restored(items.params, items.optimizer, items.data, items.config)
 
     def restore_params(self, params: Any, step: int | None = None) -> Any:

@@ -114,12 +114,15 @@ def save_args(params: Any) -> ocp.args.PyTreeSave:
     return ocp.args.PyTreeSave(params, jax.tree_util.tree_map_with_path(chunked, params))
 
 
-def restore_args(abstract: Any) -> ocp.args.PyTreeRestore:
-    """How parameters are restored: onto the shardings of abstract arrays, by default the first device."""
+def restore_args(abstract: Any, *, partial_restore: bool = False) -> ocp.args.PyTreeRestore:
+    """How arrays are restored: onto the shardings of abstract arrays, by default the first device.
+
+    With `partial_restore` the checkpoint may hold others too, which are not read.
+    """
     default = SingleDeviceSharding(jax.devices()[0])
     shardings = jax.tree.map(lambda leaf: leaf.sharding or default, abstract)
     restore = ocp.checkpoint_utils.construct_restore_args(abstract, shardings)
-    return ocp.args.PyTreeRestore(abstract, restore_args=restore)
+    return ocp.args.PyTreeRestore(abstract, restore_args=restore, partial_restore=partial_restore)
 
 
 class StoredArray:

@@ -53,8 +53,10 @@ class OptimizerConfig(Config, section="optimizer"):
     """Share of the steps that decay (wsd only)."""
     weight_decay: Annotated[NonNegativeFloat, Remedy("0 turns it off")] = 0.1
     """Decoupled weight decay, multiplied by the learning rate at each step; 0 turns it off."""
-    weight_decay_mask: Literal["matrices", "all"] = "matrices"
-    """Parameters to decay: matrices only, or all as in the paper's run."""
+    weight_decay_mask: Literal["matrices", "all_but_biases", "all"] = "matrices"
+    """Parameters to decay. `matrices`: all but biases and norm scales, as transformers' Trainer does now.
+    `all_but_biases`: norm scales too, as that Trainer did with RMSNorm when the paper was written, and as the authors'
+    code does without DeepSpeed. `all`: as in the paper's run, with DeepSpeed."""
     beta1: Annotated[float, Ge(0), Lt(1)] = 0.9
     """Decay rate of Adam's first moment."""
     beta2: Annotated[float, Ge(0), Lt(1)] = 0.999

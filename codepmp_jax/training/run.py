@@ -100,7 +100,7 @@ class Run:
         self.num_steps = self._total_steps()
         self.optimizer = optimizers.build(config.optimizer, self.num_steps)
         self.mesh = sharding.make_mesh(self.mesh_sizes)
-        self.abstract = abstract_state(config.model, self.optimizer, self.mesh)
+        self.abstract = abstract_state(config, self.optimizer, self.mesh)
         self.checkpointer.require_room(self.abstract)
 
     def _prepare(self) -> dict[str, Any]:
@@ -205,7 +205,7 @@ class Run:
         require_same_on_all_hosts(lambda: {f"newest checkpoint in {config.workdir}": step})
         if step is None:
             logger.info("starting at step 0 of %d", self.num_steps)
-            state = init_state(config.model, self.optimizer, self.mesh, config.seed, load_params)
+            state = init_state(config, self.optimizer, self.mesh, load_params)
             return Start(0, state, ResumeState())
         source = f"{self.checkpointer.directory}/{step}"
         logger.info("restoring %s", source)

@@ -34,6 +34,7 @@ class Pmp(Objective):
         assert isinstance(config.loss, PmpConfig)
         self.loss = config.loss
         self.uses_lm_head = self.loss.lm_coef > 0
+        self.uses_score_head = self.loss.rm_coef > 0 or self.loss.centering_coef > 0
 
     def weights(self, batch: Batch) -> Weights:
         """Plain means, or the paper's mean of micro batches for the labels."""
