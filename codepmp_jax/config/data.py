@@ -11,11 +11,14 @@ from codepmp_jax.cli.errors import require
 from codepmp_jax.config.base import (
     Config,
     NonNegativeInt,
+    OnlyWith,
     PositiveInt,
     Remedy,
     Rule,
     StorePath,
 )
+
+_PACKED = OnlyWith("layout", ("packed", "shared"))
 
 
 def _is_template(template: str) -> bool:
@@ -43,16 +46,18 @@ class DataConfig(Config, section="data"):
     the common prefix of its two texts once, then the rest of chosen, then the rest of rejected."""
     max_length: Annotated[int, Ge(2), Remedy("the paper uses 1024")] = 1024
     """Maximum length of a text, prompt and response together, in tokens."""
-    row_length: Annotated[int, Ge(4), Remedy("2 * data.max_length holds any pair")] | None = None
+    row_length: (
+        Annotated[int, Ge(4), Remedy("2 * data.max_length holds any pair"), _PACKED] | None
+    ) = None
     """Length of a row in the layouts `packed` and `shared`, in tokens; by default 2 * max_length, which holds any
     pair."""
     length_policy: Literal["drop", "truncate"] = "drop"
     """What happens to a pair with a text over max_length, or one that does not fit a row. `drop`: it is left out.
     `truncate`: its texts are cut on the right, to max_length (as in the paper) and to half a row."""
-    packing_window: PositiveInt = 64
+    packing_window: Annotated[PositiveInt, _PACKED] = 64
     """Number of pairs that wait to be packed. The next row takes the oldest pair, and those of the others that leave
     the least of it empty."""
-    padding_side: Literal["right", "left"] = "right"
+    padding_side: Annotated[Literal["right", "left"], OnlyWith("layout", ("padded",))] = "right"
     """Side on which texts are padded to max_length (layout `padded` only)."""
     response_window: Literal["offsets", "paper"] = "offsets"
     """Where LM labels begin. `offsets`: at the response's first token, by character offsets. `paper`: counted from
