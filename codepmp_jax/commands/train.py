@@ -42,4 +42,6 @@ def main() -> None:
             name: last[name] for name in ("loss", "eval_accuracy") if last.get(name) is not None
         }
         figures = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
+        if "eval_accuracy" in shown and "heldout_pairs" in last:
+            figures += f" ({last['heldout_pairs']} of {last['heldout_records']} held-out pairs)"
         print(f"{config.workdir}: {figures or 'was already at its last step'}")

@@ -17,6 +17,7 @@ from codepmp_jax.files import storage
 from codepmp_jax.files.json_files import write_json
 from codepmp_jax.models.preference import Params
 from codepmp_jax.training import telemetry
+from codepmp_jax.training.drop_log import DropLog
 from codepmp_jax.training.feed import Feed, FetchedBatch
 from codepmp_jax.training.goodput import Goodput
 from codepmp_jax.training.preemption import Preempted, Preemption
@@ -96,6 +97,7 @@ class _Loop:
         options = chips.compiler_options(config, run.chip)
         self._train_step = jit_train_step(config, run.num_steps, shardings, options)
         self._eval_step = jax.jit(lambda params, batch: eval_step(params, batch, config))
+        self._drops = DropLog(config.data)
         self._trace = Trace(config.profile, f"{config.workdir}/profile")
         self._bar = progress(
             total=run.num_steps,
@@ -154,6 +156,7 @@ class _Loop:
         if not (is_eval or is_save or step % config.log_every_steps == 0):
             return False
         rows = window.rows(config, resume_state)
+        self._drops.add(window, is_end=is_last or is_stop)
         if is_eval or is_save:
             run.check_finite(step, self._state)
         self._goodput.lap("step")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
-import itertools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,7 +15,8 @@ from codepmp_jax.checkpoint.checkpointer import Checkpointer, gather
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import TrainConfig, presets
 from codepmp_jax.data.batch import Batch
-from codepmp_jax.data.loader import PairLoader, one_pass
+from codepmp_jax.data.loader import PairLoader
+from codepmp_jax.data.one_pass import require_accepted
 from codepmp_jax.devices import chips, sharding
 from codepmp_jax.files.staging import Cache
 from codepmp_jax.models.preference import Params
@@ -28,8 +27,9 @@ from codepmp_jax.training import objectives
 from codepmp_jax.training import optimizer as optimizers
 from codepmp_jax.training.agreement import facts_of, require_same_on_all_hosts
 from codepmp_jax.training.feed import to_devices
+from codepmp_jax.training.heldout import Heldout, require_best_metric
 from codepmp_jax.training.state import TrainState, abstract_state, init_state
-from codepmp_jax.training.step import Sums
+from codepmp_jax.training.step import Sums, abstract_batch, eval_step
 from codepmp_jax.training.telemetry import logger
 from codepmp_jax.training.window import ResumeState, total_counts
 
@@ -102,6 +102,8 @@ class Run:
         self.mesh = sharding.make_mesh(self.mesh_sizes)
         self.abstract = abstract_state(config.model, self.optimizer, self.mesh)
         self.checkpointer.require_room(self.abstract)
+        if config.checkpoint.keep_best:
+            self._require_best_metric()
 
     def _prepare(self) -> dict[str, Any]:
         """Opens the data and checks what this host can check alone; what it is about to do."""
@@ -131,16 +133,17 @@ class Run:
         )
         self.train_pairs = self._open("train")
         heldout = self._open("heldout") if config.eval_pairs else None
-        # In memory, for they are few and read again and again.
-        self.heldout_pairs: list[PreferencePair] = list(
-            itertools.islice(heldout or (), config.eval_pairs)
-        )
+        layout = self.objective.layout()
+        self.heldout = Heldout(heldout or [], self.tokenizer, layout, config)
+        if config.data.refused_policy == "stop":
+            index = jax.process_index()
+            require_accepted(self.train_pairs, self.tokenizer, layout, index, self.hosts)
         self.batches = PairLoader(
             self.train_pairs,
             self.tokenizer,
             config.data,
             batch_rows=config.global_batch_rows,
-            layout=self.objective.layout(),
+            layout=layout,
             seed=config.seed,
             process_index=jax.process_index(),
             process_count=self.hosts,
@@ -151,6 +154,17 @@ class Run:
             heldout_shards=[shard.sha256 for shard in heldout.shards] if heldout else [],
             tokenizer=hashlib.sha256(self.tokenizer.backend.to_str().encode()).hexdigest(),
         )
+
+    def _require_best_metric(self) -> None:
+        """Raises UserError where the evaluation does not measure checkpoint.best_metric."""
+        config = self.config
+        with jax.set_mesh(self.mesh):
+            metrics = jax.eval_shape(
+                lambda params, batch: eval_step(params, batch, config),
+                self.abstract.params,
+                abstract_batch(config, self.mesh),
+            )
+        require_best_metric(config.checkpoint, metrics, self.heldout)
 
     def _total_steps(self) -> int:
         """num_steps, or the steps in num_epochs, by how many records the first batches take."""
@@ -259,55 +273,33 @@ class Run:
             metrics,
         )
 
-    @property
-    def heldout_batches(self) -> list[Batch]:
-        """This host's rows of the batches of the first eval_pairs held-out pairs."""
-        return self._heldout[0]
-
-    @functools.cached_property
-    def _heldout(self) -> tuple[list[Batch], dict[str, int]]:
-        """heldout_batches, and the counts of all hosts together."""
-        return one_pass(
-            self.heldout_pairs,
-            self.tokenizer,
-            self.config.data,
-            batch_rows=self.config.global_batch_rows // self.config.accumulation_steps,
-            process_index=jax.process_index(),
-            process_count=self.hosts,
-            layout=self.objective.layout(),
-        )
-
     def evaluate(
         self,
         params: Params,
         eval_step: Callable[[Params, Batch], Sums],
         is_cut: Callable[[], bool],
     ) -> dict[str, float] | None:
-        """Means of eval_step's metrics over the first eval_pairs held-out pairs, named `eval_...`.
+        """Means of eval_step's metrics over the held-out pairs, named `eval_...`, but for those over labels where there
+        are none; and Heldout.columns.
 
         None where `is_cut`, asked after each batch, says to stop. Raises UserError where a mean is not finite.
         """
-        if not self.heldout_pairs:
+        if not self.heldout.batches:
             return {}
-        if not self.heldout_batches:
-            raise UserError(
-                f"{self.config.data.input}: no held-out pair is left to evaluate on. Remedy: raise "
-                f"data.max_length ({self.config.data.max_length}), or set eval_pairs to 0."
-            )
         results: list[Any] = []
-        for batch in self.heldout_batches:
+        for batch in self.heldout.batches:
             results.append(eval_step(params, to_devices(batch, self.mesh)))
             # One batch ahead of the devices: their memory holds no more, and a cut comes soon.
             jax.block_until_ready(results[-2:-1])
             if is_cut():
                 return None
         results = jax.device_get(results)
-        _, counts = self._heldout
+        counts = self.heldout.counts
         means = {
-            f"eval_{name}": float(sum(result[unit][name] for result in results))
-            / max(counts[unit], 1)
+            f"eval_{name}": float(sum(result[unit][name] for result in results)) / counts[unit]
             for unit, names in results[0].items()
             for name in names
+            if counts[unit]
         }
         means = dict(sorted(means.items()))
         for name, value in means.items():
@@ -318,8 +310,9 @@ class Run:
                 "must be finite",
                 "lower optimizer.learning_rate, and resume from the newest checkpoint",
             )
-        logger.info("held out: %s", ", ".join(f"{name} {mean:.4f}" for name, mean in means.items()))
-        return means
+        figures = ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
+        logger.info("held out, %s: %s", self.heldout.size, figures)
+        return means | self.heldout.columns
 
     def close(self) -> None:
         """Waits for the last checkpoint, ends the workers."""
