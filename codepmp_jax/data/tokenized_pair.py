@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from codepmp_jax.records.schema import PreferencePair
-from codepmp_jax.text.tokenization import Remark, Span
+from codepmp_jax.text.tokenization import NO_GAPS, Remark
 
 Side = Literal["chosen", "rejected"]
 SIDES: tuple[Side, Side] = ("chosen", "rejected")
@@ -33,9 +33,9 @@ class TokenizedPair:
     """Tokens that both texts begin with."""
     companions: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     """By name: of a pair's shape, or (num_labels, ...) in the order of the labels."""
-    gaps: tuple[tuple[Span, ...], tuple[Span, ...]] = ((), ())
-    """Of chosen and of rejected, spans of tokens behind the first label that are no labels: what is not the
-    assistant's."""
+    gaps: tuple[Int32[np.ndarray, "G1 2"], Int32[np.ndarray, "G2 2"]] = (NO_GAPS, NO_GAPS)
+    """Of chosen and of rejected, spans (first, stop) of tokens behind the first label that are no labels: what is
+    not the assistant's."""
     remarks: frozenset[Remark] = frozenset()
     """What one of the texts lacks."""
 

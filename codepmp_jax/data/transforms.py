@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from jaxtyping import Int32
+
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import DataConfig
 from codepmp_jax.data.drops import Dropped, DropReason
 from codepmp_jax.data.layouts import Layout
 from codepmp_jax.data.tokenized_pair import TokenizedPair, common_length, with_companions
 from codepmp_jax.records.schema import PreferencePair
-from codepmp_jax.text.tokenization import EncodedText, Span, Text, Tokenizer
+from codepmp_jax.text.tokenization import NO_GAPS, EncodedText, Text, Tokenizer
 
 
 def label_start(text: EncodedText, length: int, config: DataConfig) -> int:
@@ -25,12 +28,12 @@ def label_start(text: EncodedText, length: int, config: DataConfig) -> int:
     return min(max(1, text.response_start), length)
 
 
-def label_gaps(text: EncodedText, length: int, config: DataConfig) -> tuple[Span, ...]:
+def label_gaps(text: EncodedText, length: int, config: DataConfig) -> Int32[np.ndarray, "G 2"]:
     """Spans of tokens behind the first label of `text` cut to `length` that are no labels: what is not the
     assistant's, but for the paper's window, which has none."""
     if config.response_window == "paper":
-        return ()
-    return tuple((first, min(stop, length)) for first, stop in text.gaps if first < length)
+        return NO_GAPS
+    return np.minimum(text.gaps, length)
 
 
 def fit_pair(

@@ -51,6 +51,9 @@ prompt's, so that the response's first characters are no label. `turns_unknown`:
 assistant's turns are could not be found, so that all of the response is labels (text/conversations.py)."""
 
 
+NO_GAPS = np.zeros((0, 2), np.int32)
+
+
 @dataclasses.dataclass(frozen=True)
 class Text:
     """One row as text."""
@@ -75,8 +78,8 @@ class EncodedText:
     """Index of the first token of the response; L where it has none."""
     num_response_tokens: int | None = None
     """Tokens of the response encoded on its own, EOS included; None unless asked for."""
-    gaps: tuple[Span, ...] = ()
-    """Tokens of the response that are no turn of the assistant's, or only in part, ascending."""
+    gaps: Int32[np.ndarray, "G 2"] = dataclasses.field(default_factory=lambda: NO_GAPS)
+    """Spans (first, stop) of tokens of the response that are no turn of the assistant's, or only in part."""
     remarks: frozenset[Remark] = frozenset()
 
 
@@ -273,7 +276,11 @@ class Tokenizer:
                 remarks.add("turns_unknown")
             rows.append(
                 EncodedText(
-                    np.array(tokens, np.int32), start, count, tuple(gaps), frozenset(remarks)
+                    np.array(tokens, np.int32),
+                    start,
+                    count,
+                    np.array(gaps, np.int32).reshape(-1, 2),
+                    frozenset(remarks),
                 )
             )
         return rows

@@ -344,7 +344,9 @@ def test_few_pairs_wrap_around_to_fill_a_batch(tokenizer):
 def test_nothing_kept_is_an_error_and_no_endless_loop(tokenizer):
     config = dataclasses.replace(CONFIG, max_length=5)
     pairs = PairLoader(PAIRS, tokenizer, config, batch_rows=2)
-    with pytest.raises(UserError, match=r"no pair was kept of 41 in a row; .*raise data.max_length"):
+    with pytest.raises(
+        UserError, match=r"no pair was kept of 41 in a row; .*raise data.max_length"
+    ):
         next(pairs)
     with pytest.raises(UserError, match="holds no pairs"):
         PairLoader([], tokenizer, config, batch_rows=2)
