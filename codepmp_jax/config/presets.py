@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import pydantic
 import tyro
 
+from codepmp_jax.cli import output
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config.base import broken_rule
 
@@ -186,6 +187,7 @@ def split_arguments() -> tuple[list[str], list[str]]:
 
 def run(main: Callable[[], None]) -> None:
     """Runs a command's main; a UserError becomes one line on stderr and its exit status."""
+    output.guard()
     try:
         main()
     except UserError as error:

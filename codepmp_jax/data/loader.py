@@ -24,7 +24,8 @@ from typing import Any
 import grain
 from absl import flags
 
-from codepmp_jax.cli.errors import UserError, require
+from codepmp_jax.cli import output
+from codepmp_jax.cli.errors import UserError, WorkerLostError, require
 from codepmp_jax.config import DataConfig
 from codepmp_jax.data import drops
 from codepmp_jax.data.ahead import Ahead, StatefulIterator
@@ -289,6 +290,7 @@ def _start_worker(index: int, count: int) -> None:
 
     SIGTERM to the whole group of processes is the trainer's affair, which reads on until it has saved.
     """
+    output.guard()
     resume.end_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -348,9 +350,10 @@ class _Batches(StatefulIterator[tuple[Batch, list[str], list[Dropped]]]):
             if "Worker process was terminated" not in str(error):
                 raise
             records = total_counts(self._states)["records"]
-            raise UserError(
-                f"{self._name}: a tokenizer process died after record {records} of this host ({error}). "
-                "Remedy: see whether memory ran out; data.num_workers = 0 tokenizes in the trainer itself."
+            raise WorkerLostError(
+                f"{self._name}: a tokenizer process was killed after record {records} of this host ({error}). "
+                "Remedy: start again, from the newest checkpoint; if memory ran out, with fewer data.num_workers (0 "
+                "tokenizes in the trainer itself)."
             ) from error
 
     def _open(self) -> None:

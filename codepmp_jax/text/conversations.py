@@ -200,7 +200,10 @@ def writes_date(template: str | None) -> bool:
 
 
 def dated(template: str, day: datetime.date) -> str:
-    """The template with a `strftime_now` of its own, which gives midnight of `day` in any program."""
+    """The template with a `strftime_now` of its own, which gives midnight of `day` in any program, in place of one
+    that it already has."""
+    if template.startswith(_DATED):
+        template = template.partition("\n")[2]
     if not writes_date(template):
         return template
     moment = datetime.datetime.combine(day, datetime.time())

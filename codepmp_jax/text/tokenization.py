@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import hashlib
 import json
 import os
 import pathlib
@@ -29,7 +30,7 @@ from etils import epath
 from jaxtyping import Int32
 
 from codepmp_jax.cli.errors import UserError
-from codepmp_jax.files import storage
+from codepmp_jax.files import hub, storage
 from codepmp_jax.records.schema import PreferencePair
 from codepmp_jax.text import conversations
 
@@ -42,6 +43,16 @@ _FILES = (
     "chat_template.jinja",
 )
 
+
+# What older tokenizers, which transformers converts, consist of.
+_OTHER_FILES = (
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "vocab.txt",
+    "tekken.json",
+)
 
 Span = conversations.Span
 Remark = Literal["merged", "turns_unknown"]
@@ -170,6 +181,30 @@ class Tokenizer:
             )
         return self.eos_id
 
+    def parts(self) -> dict[str, str]:
+        """What gives a text its tokens, each part as a sha256: entries of tokenizer.json, special tokens, template.
+
+        Two tokenizers with the same parts are the same, wherever and in whatever layout their files are.
+        """
+        parts = json.loads(self.definition)
+        # Ignored here; transformers writes what it used last.
+        for entry in ("version", "truncation", "padding"):
+            parts.pop(entry, None)
+        merges = parts.get("model", {}).get("merges")
+        if merges:
+            parts["model"]["merges"] = [m if isinstance(m, str) else " ".join(m) for m in merges]
+        pad_token = {"pad_token": self.backend.id_to_token(self.pad_id)}
+        parts |= {
+            "vocabulary": parts.pop("model", None),
+            "special tokens": self.special_tokens | pad_token,
+            "chat template": self.chat_template,
+        }
+        return {
+            name: hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()
+            for name, part in parts.items()
+            if part is not None
+        }
+
     def format(self, prompt: str, response: str, template: str) -> Text:
         """The row of a prompt and a response. `template` holds {prompt} once and ends in {response}."""
         head, tail = template.removesuffix("{response}").split("{prompt}")
@@ -203,6 +238,11 @@ class Tokenizer:
             Text(row.text, row.response_start, False, row.gaps, row.are_turns_known) for row in rows
         )
         return chosen, rejected
+
+    @property
+    def writes_date(self) -> bool:
+        """Whether the chat template writes the date of the day on which it is used."""
+        return conversations.writes_date(self.chat_template)
 
     def dated(self, day: datetime.date) -> Tokenizer:
         """The tokenizer whose chat template writes `day` as today's date; the same one where it writes none."""
@@ -313,18 +353,23 @@ def _find(name: str) -> epath.Path:
             )
         from huggingface_hub import snapshot_download
 
-        try:
-            folder = storage.to_path(snapshot_download(name, allow_patterns=list(_FILES)))
-        except Exception as error:  # no network, no such name, no access: one answer for all
-            raise UserError(
-                f"data.tokenizer = {name!r}: is no folder, and the Hugging Face hub did not give it "
-                f"({type(error).__name__}: {error}). Remedy: give a folder with tokenizer.json, or "
-                "'embedded'."
-            ) from error
+        folder = storage.to_path(
+            hub.fetch(
+                lambda: snapshot_download(name, allow_patterns=list(_FILES)),
+                f"data.tokenizer = {name!r}",
+                "give a folder with tokenizer.json, or 'embedded'",
+            )
+        )
     if not (folder / "tokenizer.json").is_file():
+        others = [file for file in _OTHER_FILES if (folder / file).is_file()]
         raise UserError(
-            f"data.tokenizer = {name!r}: {folder} has no tokenizer.json. Remedy: save it with "
-            "transformers' AutoTokenizer.from_pretrained(...).save_pretrained(FOLDER)."
+            f"data.tokenizer = {name!r}: {folder} has no tokenizer.json"
+            + (
+                f", but {', '.join(others)}. Remedy: save it anew with transformers: "
+                f"AutoTokenizer.from_pretrained({name!r}).save_pretrained(FOLDER), and give FOLDER as data.tokenizer."
+                if others
+                else ". Remedy: give the folder or hub name of the model's tokenizer as data.tokenizer."
+            )
         )
     return folder
 

@@ -10,11 +10,10 @@ from typing import Any
 import jax
 
 from codepmp_jax.cli.progress import progress
-from codepmp_jax.config import TrainConfig, presets
+from codepmp_jax.config import TrainConfig
 from codepmp_jax.data.batch import Batch
 from codepmp_jax.devices import chips, hosts, memory
 from codepmp_jax.files import storage
-from codepmp_jax.files.json_files import write_json
 from codepmp_jax.models.preference import Params
 from codepmp_jax.training import telemetry
 from codepmp_jax.training.drop_log import DropLog
@@ -58,8 +57,7 @@ def train(
             jax.devices()[0].device_kind,
         )
         if telemetry.is_main_process():
-            write_json(workdir / "config.json", presets.to_json(run.config))
-            run.tokenizer.save(workdir / "tokenizer")
+            run.write_settings()
         # The row of a step whose evaluation was cut off is written when that is done.
         num_rows = start.step - (start.resume_state.unevaluated is not None)
         writer = stack.enter_context(contextlib.closing(MetricsWriter(workdir, num_rows)))

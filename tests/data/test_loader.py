@@ -17,7 +17,7 @@ import jax
 import numpy as np
 import pytest
 
-from codepmp_jax.cli.errors import UserError
+from codepmp_jax.cli.errors import UserError, WorkerLostError
 from codepmp_jax.config import DataConfig
 from codepmp_jax.data import loader
 from codepmp_jax.data.batch import concatenate
@@ -407,7 +407,9 @@ def test_dead_worker_is_one_clear_error(dataset, tokenizer):
     for process in multiprocessing.active_children():
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
-    with pytest.raises(UserError, match=r"a tokenizer process died after record \d+ of this host"):
+    with pytest.raises(
+        WorkerLostError, match=r"a tokenizer process was killed after record \d+ of this host"
+    ):
         ids_of(pairs, 1000)
     pairs.close()
 
