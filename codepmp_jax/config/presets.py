@@ -21,6 +21,7 @@ from typing import Any, TypeVar, cast
 import pydantic
 import tyro
 
+from codepmp_jax.cli import output
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config.base import broken_rule, dependent
 
@@ -214,6 +215,7 @@ def split_arguments() -> tuple[list[str], list[str]]:
 
 def run(main: Callable[[], None]) -> None:
     """Runs a command's main; a UserError becomes one line on stderr and its exit status."""
+    output.guard()
     try:
         main()
     except UserError as error:

@@ -60,6 +60,8 @@ def from_hf(convert: FromHfConfig) -> pathlib.Path:
         config.model,
         init_from=str(folder),
         heads=(),
+        attention="auto",
+        attention_block=None,
         tie_embeddings=convert.tie_embeddings,
         score_init_std=convert.score_init_std,
     )

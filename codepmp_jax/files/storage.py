@@ -109,7 +109,11 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = pathlib.Path(f"{os.fspath(path)}.partial")
-    partial.write_text(text, encoding="utf-8")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        # Else a power cut may leave the new name with no bytes.
+        os.fsync(file.fileno())
     partial.replace(path)
 
 
@@ -196,11 +200,14 @@ def _crc32c(path: epath.Path) -> str:
 
 
 def move(source: epath.Path, target: epath.Path) -> None:
-    """Renames a folder; in a bucket copies its objects, on the server, and deletes them."""
+    """Renames a file or folder; in a bucket copies its objects, on the server, and deletes them."""
     if not is_bucket(source):
         source.rename(target)
         return
     client = fsspec.filesystem("gcs")
+    if client.isfile(str(source)):
+        client.mv(str(source), str(target))
+        return
     for name in files(source):
         client.copy(f"{source}/{name}", f"{target}/{name}")
     client.rm(str(source), recursive=True)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codepmp_jax.config import DataConfig
+from codepmp_jax.data.drops import Dropped
 from codepmp_jax.data.layouts import layout_of
 from codepmp_jax.data.packing import fullest_row, new_state, pack
 from codepmp_jax.data.tokenized_pair import TokenizedPair, common_length
@@ -240,7 +241,8 @@ def test_stream_goes_on_where_a_row_left_it(layout):
         pair_of(str(i), [1] * random.integers(1, 40), [2] * random.integers(1, 40), 0)
         for i in range(39)
     ]
-    entries = [["too_long", "identical", pair][i % 3] for i, pair in enumerate(pairs)]
+    drops = [Dropped(reason, "d", "no") for reason in ("too_long", "refused")]
+    entries = [[*drops, pair][i % 3] for i, pair in enumerate(pairs)]
     whole = rows_of(entries, config)
     assert any(row.state["waiting"] for row in whole) == (layout != "padded")
     for n, row in enumerate(whole):
@@ -252,7 +254,10 @@ def test_stream_goes_on_where_a_row_left_it(layout):
             assert a.pair_ids == b.pair_ids
             jax.tree.map(np.testing.assert_array_equal, a.row, b.row)
     counts = whole[-1].state
-    assert (counts["too_long"], counts["identical"], counts["pairs"]) == (13, 13, 13)
+    assert (counts["too_long"], counts["refused"], counts["pairs"]) == (13, 13, 13)
+    # Each refused pair comes with the first row made after it, once.
+    for row, before in zip(whole, [new_state(), *(row.state for row in whole)], strict=False):
+        assert row.refused == [drops[1]] * (row.state["refused"] - before["refused"])
 
 
 def realistic_pairs(count):

@@ -7,7 +7,8 @@ import pytest
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import DataConfig, TrainConfig
 from codepmp_jax.training import loop
-from codepmp_jax.training.run import Run, check_same_run
+from codepmp_jax.training.identity import check_same_run
+from codepmp_jax.training.run import Run
 from tests.training.reference import tiny_config
 from tests.training.runs import rows
 
