@@ -13,6 +13,7 @@ from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import ProblemsConfig
 from codepmp_jax.evaluation.reports.tables import format_table
+from codepmp_jax.files import output as outputs
 from codepmp_jax.files import rows
 from codepmp_jax.files.json_files import write_lines
 from codepmp_jax.records.schema import Problem
@@ -26,8 +27,9 @@ _ENDINGS = (".jsonl", ".json", ".txt", ".parquet", ".gz")
 def run(config: ProblemsConfig) -> None:
     """Writes the problems, all or none, and prints how many there are of each subset."""
     skipped: collections.Counter[str] = collections.Counter()
-    problems = list(read_benchmark(config, skipped))
-    write_lines(config.output, map(dataclasses.asdict, problems))
+    with outputs.file(config.output):
+        problems = list(read_benchmark(config, skipped))
+        write_lines(config.output, map(dataclasses.asdict, problems))
     counts = collections.Counter(problem.subset or "all" for problem in problems)
     print(
         format_table(

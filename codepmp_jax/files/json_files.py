@@ -59,7 +59,5 @@ def write_lines(path: str | os.PathLike[str], rows: Iterable[Any]) -> None:
     """Writes JSON Lines, atomically."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "w", encoding="utf-8") as file:
+    with storage.replaced(path) as partial, open(partial, "w", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    partial.replace(path)

@@ -108,13 +108,25 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         target.write_text(text)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
+    with replaced(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def replaced(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """PATH.partial on a disk, whose file takes the place of `path` at the end, and goes where an error comes."""
     partial = pathlib.Path(f"{os.fspath(path)}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
+    try:
+        yield partial
         # Else a power cut may leave the new name with no bytes.
-        os.fsync(file.fileno())
-    partial.replace(path)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        # Else the error that counts would be that of a place that is no folder.
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
 
 
 def append(path: str | os.PathLike[str], data: bytes) -> None:
