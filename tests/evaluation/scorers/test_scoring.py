@@ -86,6 +86,7 @@ def test_a_score_a_text_in_order_of_the_training_text(tmp_path, model, capsys):
     assert (meta["num_texts"], meta["num_distinct"], meta["num_truncated"]) == (3, 2, 0)
     assert meta["num_tokens"] == 26
     assert capsys.readouterr().out == (
+        "texts are written by the template 'Q : {prompt} A : {response}', then EOS, of at most 64 tokens\n"
         "3 texts of 1 problems, 2 distinct, 26 tokens (64 computed) in "
         f"{meta['seconds']:.1f} s -> {output}\n"
     )
@@ -189,7 +190,7 @@ def test_what_is_there_is_not_done_again_and_not_overwritten(tmp_path, model, pr
     before = output.stat().st_mtime_ns
     capsys.readouterr()
     scoring.run(config)
-    assert capsys.readouterr().out.startswith(f"{output}: is there already")
+    assert f"{output}: is there already" in capsys.readouterr().out
     changes = {"scorer": ScorerConfig(device="cpu", batch_tokens=32)}
     with pytest.raises(UserError, match="exists, and was not made by this command"):
         scoring.run(config_of(model[0], problems, output, **changes))
