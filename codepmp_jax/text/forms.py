@@ -21,8 +21,6 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import jinja2
-
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import DataConfig, TextsConfig, presets
 from codepmp_jax.files import storage
@@ -89,8 +87,8 @@ class TextForm:
             return [
                 self._text(prompt, response, tokenizer) for prompt, response in _rounds(item, self)
             ]
-        except (ValueError, TypeError, KeyError, AttributeError, jinja2.TemplateError) as error:
-            raise Refused(" ".join(str(error).split())) from error
+        except Exception as error:  # templates raise anything
+            raise Refused(" ".join(str(error).split()) or type(error).__name__) from error
 
     def _text(
         self, prompt: list[Any] | str, response: list[Any] | str, tokenizer: Tokenizer
