@@ -22,7 +22,8 @@ from codepmp_jax.config.base import (
 _PACKED = OnlyWith("layout", ("packed", "shared"))
 
 
-def _is_template(template: str) -> bool:
+def is_template(template: str) -> bool:
+    """Whether it holds {prompt} once, then {response} once, at its end."""
     counts = template.count("{prompt}"), template.count("{response}")
     return counts == (1, 1) and template.endswith("{response}")
 
@@ -49,7 +50,7 @@ class DataConfig(Config, section="data"):
     """Folder or hub name of a tokenizer; `embedded` is the small code tokenizer in this package."""
     template: Annotated[
         str,
-        Rule(_is_template, "must hold {prompt} once, then {response} once, at the end"),
+        Rule(is_template, "must hold {prompt} once, then {response} once, at the end"),
         Remedy("e.g. 'Instruction:{prompt}\\n\\nResponse:{response}'"),
     ] = "Instruction:{prompt}\n\nResponse:{response}"
     """Text of a training row; ends in {response}. Conversations use the tokenizer's chat template instead."""

@@ -15,6 +15,7 @@ from codepmp_jax.data.batch import Batch
 from codepmp_jax.devices import chips, hosts, memory
 from codepmp_jax.files import storage
 from codepmp_jax.models.preference import Params
+from codepmp_jax.text import forms
 from codepmp_jax.training import telemetry
 from codepmp_jax.training.drop_log import DropLog
 from codepmp_jax.training.feed import Feed, FetchedBatch
@@ -58,6 +59,7 @@ def train(
         )
         if telemetry.is_main_process():
             run.write_settings()
+            forms.write_form(workdir, forms.of_data(run.config.data, forms.of_pairs(run.train_pairs)))
         # The row of a step whose evaluation was cut off is written when that is done.
         num_rows = start.step - (start.resume_state.unevaluated is not None)
         writer = stack.enter_context(contextlib.closing(MetricsWriter(workdir, num_rows)))
