@@ -13,6 +13,12 @@ from tqdm import tqdm
 tqdm.set_lock(threading.RLock())
 
 
+def end_bars() -> None:
+    """Ends the bars that an error has left in the middle of a line."""
+    for bar in list(getattr(tqdm, "_instances", ())):
+        bar.close()
+
+
 def progress(
     iterable: Iterable[Any] | None = None,
     *,

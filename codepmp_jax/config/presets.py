@@ -228,5 +228,9 @@ def run(main: Callable[[], None]) -> None:
 
 
 def _exit_with(error: UserError) -> NoReturn:
+    if "tqdm" in sys.modules:
+        from codepmp_jax.cli.progress import end_bars
+
+        end_bars()
     print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
     sys.exit(error.status)

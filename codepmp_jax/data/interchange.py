@@ -237,9 +237,12 @@ def export_pairs(config: ExportConfig) -> int:
     dataset = shards.ShardedDataset(config.input, PreferencePair, config.split)
     if len(dataset) == 0:
         raise UserError(f"{dataset!r}: nothing to export. Remedy: give another input or split.")
-    with outputs.file(config.output) as output, storage.replaced(output) as partial:
-        with contextlib.closing(_rows_of(dataset)) as rows:
-            writers[suffix](partial, rows, dataset[0].is_conversation)
+    with (
+        outputs.file(config.output) as output,
+        storage.replaced(output) as partial,
+        contextlib.closing(_rows_of(dataset)) as rows,
+    ):
+        writers[suffix](partial, rows, dataset[0].is_conversation)
     return len(dataset)
 
 

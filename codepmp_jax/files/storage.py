@@ -122,7 +122,9 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = os.fspath(path)  # a full disk names none
         # Else the error that counts would be that of a place that is no folder.
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)

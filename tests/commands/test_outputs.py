@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import json
+import json.decoder
 import os
 import pathlib
 import resource
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -22,7 +26,7 @@ from tests.training.reference import tiny_config
 # Command -> its arguments, where IN is the folder of inputs and OUT the output; True where that is a folder.
 COMMANDS = {
     "corpus": ("--config corpus_files --input IN/code --output OUT", True),
-    "train-tokenizer": ("--input IN/corpus --output OUT --vocab-size 300", True),
+    "train-tokenizer": ("--input IN/corpus --output OUT --vocab-size 512", True),
     "synthesize": ("--config synth_ngram --input IN/corpus --output OUT", True),
     "import-pairs": ("--input IN/rows.jsonl --output OUT", True),
     "export-pairs": ("--input IN/pairs --split heldout --output OUT.jsonl", False),
@@ -64,6 +68,7 @@ def inputs(tmp_path_factory) -> pathlib.Path:
     code = [
         f"def add_{i}(a, b):\n    total = a + b * {i}\n    return total - {i}\n" for i in range(40)
     ]
+    code[0] = inspect.getsource(json.decoder)
     (folder / "code").mkdir()
     for i, text in enumerate(code):
         (folder / "code" / f"file{i}.py").write_text(text)
@@ -127,12 +132,9 @@ def codepmp(inputs, monkeypatch, capsys):
     def run(command: str, output: str) -> tuple[int, str]:
         options = COMMANDS[command][0].replace("IN/", f"{inputs}/").replace("OUT", output)
         monkeypatch.setattr("sys.argv", ["codepmp", *command.split(), *options.split()])
-        status = 0
-        try:
+        with pytest.raises(SystemExit) as ended:
             main.main()
-        except SystemExit as exit_:
-            status = exit_.code
-        return status or 0, capsys.readouterr().err
+        return int(ended.value.code or 0), capsys.readouterr().err
 
     yield run
     sys.argv = argv
@@ -177,16 +179,36 @@ def test_an_output_that_may_not_be_written(command, codepmp):
     check_answer(codepmp(command, "/sys/codepmp_jax/out"), STORE, "/sys/codepmp_jax")
 
 
-@pytest.mark.parametrize("limit", [0, 700])
-@pytest.mark.parametrize("command", [command for command in COMMANDS if command not in SLOW])
-def test_a_disk_that_takes_no_more(command, limit, codepmp, tmp_path):
-    """A limit on the size of files stands for a full disk: the system refuses to write, in the same place."""
+@contextlib.contextmanager
+def limited_files(limit: int) -> Iterator[None]:
+    """No file grows beyond `limit` bytes. stdout, a file under pytest, is none meanwhile: Rust panics there."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = os.dup(1)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
-        answer = codepmp(command, f"{tmp_path}/out")
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        os.dup2(before, 1)
+        os.close(before)
+
+
+@pytest.mark.parametrize(
+    ("command", "limit"),
+    [
+        (command, limit)
+        for command in COMMANDS
+        for limit in (0, 700)
+        # The processes of judges inherit the limit, and do not start.
+        if command not in SLOW and (command, limit) != ("evaluate judge", 700)
+    ],
+)
+def test_a_disk_that_takes_no_more(command, limit, codepmp, tmp_path):
+    """A limit on the size of files stands for a full disk: the system refuses to write, in the same place."""
+    with limited_files(limit):
+        answer = codepmp(command, f"{tmp_path}/out")
     check_answer(answer, STORE, str(tmp_path))
     output = tmp_path / ("out" if COMMANDS[command][1] else "out.jsonl")
     assert not output.is_file()
