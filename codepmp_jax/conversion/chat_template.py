@@ -73,7 +73,9 @@ def make_template(tokenizer: Tokenizer, data: DataConfig) -> str:
         if not after.endswith(eos):
             # Training does not append a second EOS either.
             condition = (
-                f" and not message['content'].endswith({_literal(eos)})" if not after else ""
+                f" and not message['content'].rstrip().endswith({_literal(eos)})"
+                if not after
+                else ""
             )
             after += eos
     parts = {
