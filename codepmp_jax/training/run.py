@@ -165,6 +165,8 @@ class Run:
         day = data.date or saved or (today if tokenizer.writes_date else None)
         if day is None:
             return tokenizer
+        if tokenizer.writes_date and data.date is None:
+            logger.info("the chat template writes the date: %s throughout the run", day)
         data = dataclasses.replace(data, date=day)
         self.config = dataclasses.replace(self.config, data=data)
         self.asked = dataclasses.replace(

@@ -1,5 +1,6 @@
 """Rows: every text can be read back, rows are as full as brute force makes them, and states go on."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -104,7 +105,12 @@ def pair_lists(draw):
             chosen, rejected = [*prompt, 1], [*prompt, 1, 2]
             if i % 2:
                 chosen, rejected = rejected, chosen
-        pairs.append(pair_of(str(i), chosen, rejected, len(prompt)))
+        pair = pair_of(str(i), chosen, rejected, len(prompt))
+        gaps = [
+            np.array([sorted(draw(st.tuples(*[st.integers(0, len(text))] * 2)))], np.int32)
+            for text in (chosen, rejected)
+        ]
+        pairs.append(dataclasses.replace(pair, gaps=tuple(gaps)))
     return pairs
 
 
@@ -130,7 +136,9 @@ def test_texts_can_be_read_back(layout, side):
                 pair = by_id[name]
                 assert chosen == pair.chosen.tolist()
                 assert rejected == pair.rejected.tolist()
-                assert labels == dict(list(enumerate(chosen))[pair.label_starts[0] :])
+                ((first, stop),), start = pair.gaps[0], pair.label_starts[0]
+                at = [i for i in range(start, len(chosen)) if not first <= i < stop]
+                assert labels == {i: chosen[i] for i in at}
                 assert margin == pair.margin
         counts = rows[-1].state if rows else new_state()
         assert counts["pairs"] == len(pairs)
