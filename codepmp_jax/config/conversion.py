@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Literal
 
-from codepmp_jax.config.base import Config, NonNegativeFloat, Remedy
+from codepmp_jax.config.base import Config, NonNegativeFloat, Remedy, StorePath
 
 
 @dataclasses.dataclass(frozen=True)
 class ConvertConfig(Config):
     """Training run -> Hugging Face folder."""
 
-    run: str = ""
+    run: StorePath = ""
     """Training run (its workdir)."""
     output: str = ""
     """Hugging Face folder to write."""

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Annotated, Literal
 
 from codepmp_jax.cli.errors import require
-from codepmp_jax.config.base import Config, PositiveInt, Remedy, Rule
+from codepmp_jax.config.base import Config, DiskPath, PositiveInt, Remedy, Rule, StorePath
 from codepmp_jax.config.data import is_template
 from codepmp_jax.config.mesh import MeshConfig
 
@@ -60,12 +60,12 @@ class ScoreConfig(Config):
     a pod."""
     step: int | None = None
     """Step of the run's checkpoint (jax); by default the newest."""
-    input: str = "runs/candidates.jsonl"
+    input: StorePath = "runs/candidates.jsonl"
     """Texts to score. Candidates: JSONL, one problem per line. Pairs: a folder of shards, or JSONL or Parquet in the
     format of TRL or RewardBench."""
     split: Literal["train", "heldout"] = "heldout"
     """Split to read from a folder of shards."""
-    output: str = "runs/scores.jsonl"
+    output: DiskPath = "runs/scores.jsonl"
     """JSONL file to write the scores to, one text per line."""
     texts: TextsConfig = TextsConfig()
     scorer: ScorerConfig = ScorerConfig()
