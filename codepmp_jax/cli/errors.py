@@ -6,7 +6,7 @@ import errno
 import os
 from typing import Any
 
-from codepmp_jax.cli.exit_codes import MISTAKE, STORE
+from codepmp_jax.cli.exit_codes import MISTAKE, STORE, WORKER_LOST
 
 
 class UserError(ValueError):
@@ -20,6 +20,12 @@ class StoreError(UserError):
     """A disk or bucket could not be read or written. The message names the path and what the store said."""
 
     status = STORE
+
+
+class WorkerLostError(UserError):
+    """A worker process was killed, which the same work need not meet again. The message says how far it was."""
+
+    status = WORKER_LOST
 
 
 def require(condition: bool, path: str, value: Any, rule: str, remedy: str) -> None:

@@ -10,6 +10,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from codepmp_jax.cli.errors import require
 from codepmp_jax.config.base import (
     Config,
+    DiskPath,
     Fraction,
     NonNegativeInt,
     PositiveFloat,
@@ -99,7 +100,7 @@ class CorpusConfig(Config):
     input: str | None = None
     """Folder or git checkout, Parquet or JSONL file (.gz, .zst), or folder of those, local or gs://. By default
     the standard library of the running interpreter."""
-    output: str = "runs/corpus"
+    output: DiskPath = "runs/corpus"
     """Folder to write the shards to."""
     exclude: tuple[str, ...] = ("test", "tests", "idle_test", "site-packages", "dist-packages")
     """Names of folders to skip, at any depth."""
@@ -152,7 +153,7 @@ class TokenizerConfig(Config):
 
     input: str = "runs/corpus"
     """Folder of SourceFile shards. The tokenizer is trained on the train split."""
-    output: str = "runs/tokenizer"
+    output: DiskPath = "runs/tokenizer"
     """Folder to write tokenizer.json and tokenizer_config.json to."""
     vocab_size: Annotated[int, Ge(512), Remedy("the bytes take 256; try 4096")] = 4096
     """Number of tokens, including the 256 bytes and the special tokens."""

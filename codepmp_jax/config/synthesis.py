@@ -11,6 +11,7 @@ from annotated_types import Ge, Gt, Le, MinLen
 from codepmp_jax.cli.errors import require
 from codepmp_jax.config.base import (
     Config,
+    DiskPath,
     Fraction,
     NonNegativeFloat,
     NonNegativeInt,
@@ -216,7 +217,7 @@ class SynthesisConfig(Config):
 
     input: str = "runs/corpus"
     """Folder of SourceFile shards."""
-    output: str = "runs/pairs"
+    output: DiskPath = "runs/pairs"
     """Folder to write the pair shards to."""
     describe: WriterConfig = WriterConfig(template=DESCRIBE_TEMPLATE)
     chosen: WriterConfig = WriterConfig()
@@ -284,7 +285,7 @@ class CandidatesConfig(Config):
     input: str = "runs/corpus"
     """JSONL file of problems, as written by launch/evaluate.py problems; or a folder of SourceFile shards, whose
     held-out split is used."""
-    output: str = "runs/candidates.jsonl"
+    output: DiskPath = "runs/candidates.jsonl"
     """JSONL file to write the problems with their candidates to; counts are written next to it, in
     NAME.writing.json."""
     num_candidates: Annotated[int, Ge(2), Remedy("Best-of-N needs several")] = 16

@@ -22,12 +22,13 @@ from codepmp_jax.conversion.weights import Index, leaf, nested
 from codepmp_jax.files import output as outputs
 from codepmp_jax.files.json_files import write_json
 from codepmp_jax.models.preference import abstract_params
+from codepmp_jax.text import forms
 from codepmp_jax.text.tokenization import Tokenizer
 
 
 def _saved_config(folder: pathlib.Path) -> TrainConfig:
     """The config of the run that a folder was converted from; the defaults if it was not."""
-    path = folder / "codepmp_jax.json"
+    path = folder / forms.MADE_BY
     if not path.is_file():
         return TrainConfig()
     try:
@@ -69,6 +70,8 @@ def _from_hf(convert: FromHfConfig, output: pathlib.Path, partial: pathlib.Path)
         config.model,
         init_from=str(folder),
         heads=(),
+        attention="auto",
+        attention_block=None,
         tie_embeddings=convert.tie_embeddings,
         score_init_std=convert.score_init_std,
     )
@@ -87,6 +90,9 @@ def _from_hf(convert: FromHfConfig, output: pathlib.Path, partial: pathlib.Path)
     shutil.rmtree(partial, ignore_errors=True)
     tokenizer.save(partial / "tokenizer")
     write_json(partial / "config.json", presets.to_json(config))
+    form = forms.read_folder(folder, tokenizer)
+    if form is not None:
+        forms.write_form(partial, form)
     total = sum(int(np.prod(leaf(shapes, path).shape)) for path in reads)
     with (
         progress(total=total, desc="convert", unit="param", unit_scale=True) as bar,

@@ -78,9 +78,12 @@ def read_benchmark(
     assert task.make_problem is not None
     where, found = _load(task, config)
     seen: dict[str, int] = {}
+    repeated: collections.Counter[str] = collections.Counter()
     for number, row in enumerate(progress(found, desc=config.task, unit="problem")):
         try:
             problem = task.make_problem(Row(row), number)
+            if problem.problem_id in seen and task.repeats_ids:
+                problem = _numbered(problem, repeated)
             if problem.problem_id in seen:
                 raise ValueError(
                     f"is named {problem.problem_id} as row {seen[problem.problem_id] + 1} is"
@@ -92,7 +95,19 @@ def read_benchmark(
             ) from error
         seen[problem.problem_id] = number
         yield problem
+    if repeated:
+        print(
+            f"{repeated.total()} rows have the id of a row before them, and a number behind it: "
+            f"{', '.join(list(repeated)[:3])}{', ...' if len(repeated) > 3 else ''}"
+        )
     require(bool(seen), where, 0, f"holds no problem of {config.task}", "download it again")
+
+
+def _numbered(problem: Problem, repeated: collections.Counter[str]) -> Problem:
+    """A problem whose id another has too, with a number behind it; counted in `repeated` by id."""
+    repeated[problem.problem_id] += 1
+    number = repeated[problem.problem_id] + 1
+    return dataclasses.replace(problem, problem_id=f"{problem.problem_id}/{number}")
 
 
 def _load(task: Task, config: ProblemsConfig) -> tuple[str, Iterable[dict[str, Any]]]:

@@ -118,6 +118,9 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     partial = pathlib.Path(f"{os.fspath(path)}.partial")
     try:
         yield partial
+        # Else a power cut may leave the new name with no bytes.
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
         partial.replace(path)
     except BaseException as error:
         if isinstance(error, OSError) and error.filename is None:
@@ -211,11 +214,14 @@ def _crc32c(path: epath.Path) -> str:
 
 
 def move(source: epath.Path, target: epath.Path) -> None:
-    """Renames a folder; in a bucket copies its objects, on the server, and deletes them."""
+    """Renames a file or folder; in a bucket copies its objects, on the server, and deletes them."""
     if not is_bucket(source):
         source.rename(target)
         return
     client = fsspec.filesystem("gcs")
+    if client.isfile(str(source)):
+        client.mv(str(source), str(target))
+        return
     for name in files(source):
         client.copy(f"{source}/{name}", f"{target}/{name}")
     client.rm(str(source), recursive=True)
