@@ -40,12 +40,12 @@ def base_model(source: str | None) -> str | None:
     seen = set()
     while source is not None and source not in seen:
         seen.add(source)
-        path = pathlib.Path(source)
+        path = storage.to_path(source)
         for part in path.parts:
             if part.startswith("models--"):  # the hub's own cache
                 return part.removeprefix("models--").replace("--", "/")
         if not path.is_dir():
-            return source if source.count("/") == 1 and not path.is_absolute() else None
+            return source if source.count("/") == 1 and not source.startswith("/") else None
         source = None
         for name, keys in (("codepmp_jax.json", ("config", "model")), ("config.json", ("model",))):
             if (path / name).is_file():
