@@ -41,11 +41,11 @@ def base_model(source: str | None) -> str | None:
     seen = set()
     while source is not None and source not in seen:
         seen.add(source)
-        path = pathlib.Path(source)
         if (name := hub_name(source)) is not None:
             return name
+        path = storage.to_path(source)
         if not path.is_dir():
-            return source if source.count("/") == 1 and not path.is_absolute() else None
+            return source if source.count("/") == 1 and not source.startswith("/") else None
         source = None
         for name, keys in (("codepmp_jax.json", ("config", "model")), ("config.json", ("model",))):
             if (path / name).is_file():

@@ -84,3 +84,30 @@ def test_a_disk_without_room_is_reported_before_anything_is_written(tmp_path, mo
         export.to_hf(convert)
     assert not (tmp_path / "hf").exists()
     assert not list((tmp_path / "hf.partial").glob("*"))
+
+
+def test_a_run_in_a_bucket_is_converted_and_its_chain_followed(bucket, tmp_path):
+    start = {"model": {"init_from": "Qwen/Qwen2-7B"}}
+    bucket.put("start/config.json", json.dumps(start).encode())
+    config = tiny_config(
+        workdir=str(tmp_path / "run"),
+        model__vocab_size=4096,
+        model__init_from="gs://code/start",
+        data__input="gs://code/gone",
+    )
+    write_run(config)
+    forms.write_form(config.workdir, forms.of_data(config.data, "conversation"))
+    for path in (tmp_path / "run").rglob("*"):
+        if path.is_file():
+            bucket.put(f"run/{path.relative_to(tmp_path / 'run')}", path.read_bytes())
+    folders = [
+        export.to_hf(ConvertConfig(run=run, output=str(tmp_path / name)))
+        for name, run in (("disk", config.workdir), ("bucket", "gs://code/run"))
+    ]
+    weights = [(folder / "model.safetensors").read_bytes() for folder in folders]
+    assert weights[0] == weights[1]
+    facts = json.loads((folders[1] / "codepmp_jax.json").read_text())
+    assert (facts["run"], facts["chat_template"]) == ("gs://code/run", "conversation")
+    card = (folders[1] / "README.md").read_text()
+    assert "# run, step" in card
+    assert "base_model: Qwen/Qwen2-7B" in card

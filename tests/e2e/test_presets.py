@@ -134,7 +134,8 @@ def shrunk(config: TrainConfig, folder: pathlib.Path, tokenizer: pathlib.Path) -
         tokenizer=str(folder / "base") if config.model.init_from else str(tokenizer),
         max_length=64,
         row_length=None if config.data.row_length is None else 160,
-        # Processes, which take seconds to start.
+        # Pairs that are tokenized, and processes that are started, before the first batch.
+        packing_window=4,
         num_workers=0,
     )
     model = config.model
@@ -229,7 +230,7 @@ def test_a_preset_goes_through_all_stages(
     workdir = tmp_path / "run"
     command = ("--config", settings, "--data.input", pairs[is_conversation])
 
-    with devices(monkeypatch, 8):
+    with devices(monkeypatch, 4):
         run_command(train.main, *command, "--num-steps", 1, "--eval-pairs", 0)
     assert checkpoint_steps(workdir) == [1]
 

@@ -223,6 +223,13 @@ def _check_config(folder: pathlib.Path) -> None:
     """Raises UserError where config.json is missing or of a model that is not computed here."""
     path = folder / "config.json"
     require(
+        not (folder / "checkpoints").is_dir(),
+        "model",
+        str(folder),
+        "is a training run",
+        "score it with --backend jax, or convert it (launch/convert.py to-hf)",
+    )
+    require(
         path.is_file(),
         "model",
         str(folder),

@@ -144,6 +144,14 @@ def test_missing_folder_is_refused(tmp_path):
         load(tmp_path / "nowhere")
 
 
+def test_runs_and_folders_in_buckets_name_what_takes_them(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(UserError, match=r"is a training run.*--backend jax"):
+        load(tmp_path)
+    with pytest.raises(UserError, match=r"model = 'gs://b/hf': is in a bucket.*--backend jax"):
+        load("gs://b/hf")
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_missing_gpu_is_refused(plain_reward_model):
     with pytest.raises(UserError, match=r"scorer\.device = 'cuda': must be there"):
