@@ -135,7 +135,11 @@ def old_files(folder: pathlib.Path) -> None:
     (folder / "vocab.json").write_text(json.dumps(model["vocab"]))
     merges = [entry if isinstance(entry, str) else " ".join(entry) for entry in model["merges"]]
     (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
-    settings = {"tokenizer_class": "Qwen2Tokenizer", "eos_token": "<|endoftext|>", "pad_token": "<|pad|>"}
+    settings = {
+        "tokenizer_class": "Qwen2Tokenizer",
+        "eos_token": "<|endoftext|>",
+        "pad_token": "<|pad|>",
+    }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
