@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.records.schema import Candidate, Problem, content_id
 from codepmp_jax.tasks.common.task import Task
-from codepmp_jax.tasks.judges.answers import last_box
 from codepmp_jax.tasks.judges.judge import CORRECT, NO_ANSWER, WRONG, Judge, Judgement
+from codepmp_jax.tasks.judges.replies import last_box
 
 if TYPE_CHECKING:  # judge processes need no settings
     from codepmp_jax.config import ProblemsConfig
