@@ -65,6 +65,9 @@ _STATEMENT_END = re.compile(
 _FORMULA = re.compile(
     r"\$\$(.+?)\$\$|(?<!\\)\$((?:\\.|[^$\\])+?)\$(?!\d)|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL
 )
+_NO_FORMULA = re.compile(
+    r"\s*(?:\\(?:blacksquare|square|Box|qed|checkmark|quad)\s*)*"
+)  # an end of proof
 _WORD = re.compile(
     r"(?<![\\A-Za-z])(?!(?:sin|cos|tan|cot|sec|csc|log|exp|sqrt|inf|abs|and)\b)[A-Za-z]{3,}|[\u4e00-\u9fff]"
 )
@@ -161,6 +164,9 @@ def _formulas(text: str) -> list[re.Match[str]]:
     found, position = [], 0
     while (match := _FORMULA.search(text, position)) is not None:
         content = next(filter(None, match.groups()))
+        if _NO_FORMULA.fullmatch(content):
+            position = match.end()
+            continue
         is_tight = content == content.strip()
         words = re.sub(r"\\[a-zA-Z]+\s*(?:\{[A-Za-z ,.]*\})?", "", content)
         if (

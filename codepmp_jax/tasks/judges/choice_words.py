@@ -65,7 +65,7 @@ _DENYING = r"\b(?:not|never|cannot|wrong|incorrect|false|un\w+)\b|n't\b"
 ANSWERS = (
     re.compile(
         r"\b(?<!no )(?<!wrong )(?<!incorrect )"
-        r"(?:answers?|ans|solution|conclusion|response|option|choice|selection|pick|verdict)\b"
+        r"(?:answers?|ans|solution|conclusion|inference|statement|response|option|choice|selection|pick|verdict)\b"
         rf"(?:(?!{_DENYING})[^.\n:=?!;]){{0,60}}?{_IS}{_FILLER}",
         re.IGNORECASE,
     ),
@@ -117,7 +117,7 @@ IS_RIGHT = re.compile(
     r"(?:(?:the|therefore|thus|clearly|indeed|also|only|definitely|certainly|obviously|our|my|most|likely|probably|"
     r"logically|a|one|option|choice|that is|actually|really|hence|then|best|necessarily|both)\s+)*"
     rf"(?:{RIGHT_WORDS}|best|only (?:option|choice|one|answer|statement)|strongest|closest|the answer|answer|follows|fits|"
-    r"holds|explains|matches|works|valid|supported|strengthens|weakens|my (?:final )?answer|must be true|it[.!]|it\Z|"
+    r"holds|explains|matches|works|valid|supported|strengthens|weakens|my (?:final )?answer|must be true|it is[.!]?\s*\Z|it[.!]|it\Z|"
     r"most (?:accurate|likely|strongly|supported|plausible|appropriate))"
     r"|\s*(?:选?项)?\s*(?:是|为)?(?:正确|对(?!应|于|比)|符合|最合适|最恰当|成立|可(?:以)?(?:被)?推出|能(?:够)?推出|必然)",
     re.IGNORECASE,

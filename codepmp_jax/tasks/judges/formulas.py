@@ -132,7 +132,7 @@ def _as_set(text: str) -> Any:
             value = value.rhs
         return value if isinstance(value, sympy.Set) and not value.is_FiniteSet else None
     found = None
-    # A comma or `or` joins solutions; `and` joins conditions.
+    # `or` joins solutions and `and` conditions; a comma conditions that can hold at once, else solutions.
     pieces = re.split(r"(?<![A-Za-z])(and|or|\\lor|\\vee|\\land|\\wedge)(?![A-Za-z])|[,;]", text)
     for joint, piece in zip([None, *pieces[1::2]], pieces[::2], strict=True):
         condition = parse(piece.strip())
@@ -144,8 +144,12 @@ def _as_set(text: str) -> Any:
             raise
         except Exception:  # SymPy does not solve every inequality
             return None
-        is_and = joint in ("and", r"\land", r"\wedge")
-        found = part if found is None else found.intersect(part) if is_and else found.union(part)
+        if found is None:
+            found = part
+            continue
+        both = found.intersect(part)
+        is_and = joint in ("and", r"\land", r"\wedge") or (joint is None and not both.is_empty)
+        found = both if is_and else found.union(part)
     return found
 
 

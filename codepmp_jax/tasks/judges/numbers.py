@@ -99,7 +99,7 @@ _LEADING_SIGN = re.compile(r"^([\s$(]*)([-+])\s+")
 _APPROXIMATELY = re.compile(r"\\approx(?![A-Za-z])|\\simeq(?![A-Za-z])|≈|≃")
 # What makes a text a formula: an operator that a number or bracket follows, a command, a power, a comparison.
 _OPERATED = re.compile(
-    r"\s*(?:[+*×÷^√π!|({\[<>≤≥≠](?!\s*\^?[a-zA-Z°%])|-\s*[\d(\\.]|/\s*[\d(\\]|\\[a-zA-Z]+)"
+    r"[({\[](?!\s*[a-zA-Z°%])|\s*(?:[+*×÷^√π!|<>≤≥≠](?!\s*\^?[a-zA-Z°%])|-\s*[\d(\\.]|/\s*[\d(\\]|\\[a-zA-Z]+)"
 )
 _PREFIX_OPERATED = re.compile(
     r"\\[a-zA-Z]+|[\^+*×÷√({\[<>≤≥≠|]\s*$|[\d)}]\s*[-/]\s*$|\d\s*[+*×÷^]|[/^]"
@@ -136,18 +136,15 @@ def number_in(text: str, asked: Collection[str] = ()) -> str | None:
     if found is None:
         return None
     before, after = side[start : found.start()], side[found.end() :]
+    if before.endswith("(") and after.startswith(")") and re.fullmatch(r"[A-Za-z\s-]*\(", before):
+        before, after = "", after[1:]  # sixteen (16)
     if _PREFIX_OPERATED.search(before) or _OTHER_VALUE.match(after):
         return None
     if re.match(r":\d", after):
         after = re.sub(r"^:00\b", "", after)
     if re.match(r":\s*\d", after) or _OPERATED.match(after):
         return None
-    value = _value(found, asked)
-    for pattern, ratio in _COMPOUND:
-        if (lesser := pattern.match(after)) is not None and isinstance(value, Fraction):
-            value += (-1 if value < 0 else 1) * Fraction(lesser[1]) / ratio
-            break
-    return str(value)
+    return str(_whole_value(found, after, asked)[0])
 
 
 def last_number(text: str, asked: Collection[str] = ()) -> str | None:
@@ -159,20 +156,25 @@ def last_number(text: str, asked: Collection[str] = ()) -> str | None:
 
 
 def numbers(text: str, asked: Collection[str] = ()) -> Iterator[str]:
-    """The numbers of a text in their order; a time of day is given as it stands: `12:30`."""
+    """The numbers of a text in their order; a time of day is given as it stands: `12:30`. The total of `3 out of 5` is none."""
     text = unmarked(text)
     if re.fullmatch(r"[-+]\s+\S+", text):  # else a list's mark
         text = _LEADING_SIGN.sub(r"\1\2", text)
     position = 0
     while (found := _NUMBER.search(text, position)) is not None:
+        is_total = text[: found.start()].endswith("out of ")
         position = found.end()
+        if is_total:
+            continue
         time = re.compile(r":\d\d\b").match(text, position)
         if time is not None and time[0] != ":00":
             position = time.end()
             yield found[0] + time[0]
         else:
             position = time.end() if time else position
-            yield str(_value(found, asked))
+            value, length = _whole_value(found, text[position:], asked)
+            position += length
+            yield str(value)
 
 
 def _last_side(text: str) -> str | None:
@@ -193,6 +195,17 @@ def _last_colon(text: str) -> int:
         m.end() for m in re.finditer(rf"(?<=[A-Za-z)]):\s+(?=[-+]?\s*{_CURRENCY}?\s*\.?\d)", text)
     ]
     return places[-1] if places else 0
+
+
+def _whole_value(
+    found: re.Match[str], after: str, asked: Collection[str]
+) -> tuple[Fraction | str, int]:
+    """(value of a number with the lesser unit that follows it, length of that part): `5 ft 3 in`."""
+    value = _value(found, asked)
+    for pattern, ratio in _COMPOUND:
+        if (lesser := pattern.match(after)) is not None and isinstance(value, Fraction):
+            return value + (-1 if value < 0 else 1) * Fraction(lesser[1]) / ratio, lesser.end()
+    return value, 0
 
 
 def _value(found: re.Match[str], asked: Collection[str]) -> Fraction | str:

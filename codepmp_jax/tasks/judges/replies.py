@@ -51,17 +51,20 @@ _BARE = re.compile(r"-?(?:\d[\d,.]*\d|\d)|[A-Za-z](?![A-Za-z])")
 
 
 def without_reasoning(text: str) -> str:
-    """A reply without what it marks as reasoning, by the rule above, and without marks of a turn's end."""
+    """A reply without what it marks as reasoning, by the rule above, and without marks of a turn's end.
+
+    A line's end takes the place of reasoning; what is left keeps its indentation.
+    """
     for opening, closing in _MARKS:
         kept, position = [], 0
         while (start := opening.search(text, position)) is not None:
             kept.append(text[position : start.start()])
             end = closing.search(text, start.end())
             position = len(text) if end is None else end.end()
-        text = " ".join((*kept, text[position:]))
+        text = "\n".join((*kept, text[position:]))
         *_, start = 0, *(end.end() for end in closing.finditer(text))
         text = text[start:]
-    return _TURN_END.sub(" ", text).strip()
+    return _TURN_END.sub("", text)
 
 
 def plain_characters(text: str) -> str:

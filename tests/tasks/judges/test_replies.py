@@ -82,12 +82,17 @@ def test_the_table_shows_every_pattern_right_and_wrong():
     ],
 )
 def test_reasoning_and_ends_of_turns_are_taken_away(response):
-    assert without_reasoning(response) == "42"
+    assert without_reasoning(response).strip() == "42"
 
 
 def test_a_reply_that_only_reasons_has_nothing_left():
-    assert without_reasoning("<think>the answer is 5") == ""
-    assert without_reasoning("<think>the answer is 5</think>") == ""
+    assert without_reasoning("<think>the answer is 5").strip() == ""
+    assert without_reasoning("<think>the answer is 5</think>").strip() == ""
+
+
+def test_a_reply_without_reasoning_stays_as_it_is():
+    assert without_reasoning("    return 1\n") == "    return 1\n"
+    assert without_reasoning("<think>a</think>    return 1") == "\n    return 1"
 
 
 def test_plain_characters():
