@@ -54,14 +54,12 @@ _COMPARISONS = {
 # Methods that make a value and answer no question of a test.
 _MAKERS = frozenset(
     f"__{name}__"
-    for name in "new init post_init init_subclass set_name class_getitem del".split()
+    for name in ["new", "init", "post_init", "init_subclass", "set_name", "class_getitem", "del"]
 )
 # Methods that a stand-in has in a form of its own, or leaves to Python: `in` looks at what `__iter__` yields.
 _NOT_PASSED_ON = _MAKERS | {
     f"__{name}__"
-    for name in (
-        "class dict weakref getattribute getattr setattr delattr hash repr str contains subclasshook get set delete"
-    ).split()
+    for name in ["class", "dict", "weakref", "getattribute", "getattr", "setattr", "delattr", "hash", "repr", "str", "contains", "subclasshook", "get", "set", "delete"]
 }
 _C_METHODS = (
     types.WrapperDescriptorType
