@@ -6,6 +6,7 @@ then raises in the thread that happens to write, which ends a run, or dies with 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -111,7 +112,9 @@ def guard() -> None:
             os.fstat(number)
         except OSError:
             nowhere = os.open(os.devnull, os.O_RDWR)
-            if nowhere != number:
+            if nowhere == number:
+                os.set_inheritable(number, True)
+            else:
                 os.dup2(nowhere, number)
                 os.close(nowhere)
     for number, name in ((1, "stdout"), (2, "stderr")):
@@ -146,7 +149,5 @@ def _note(line: str) -> None:
 
 
 def _flush(stream: TextIO) -> None:
-    try:
+    with contextlib.suppress(OSError, ValueError):
         stream.flush()
-    except (OSError, ValueError):
-        pass

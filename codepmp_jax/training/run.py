@@ -252,6 +252,13 @@ class Run:
             f"give {step} or more, or another workdir",
         )
         content = self.checkpointer.restore_data()
+        require(
+            isinstance(content, dict),
+            "workdir",
+            config.workdir,
+            "must not be a converted run, which has parameters only and cannot be resumed",
+            f"give another workdir, and --model.init-from {config.workdir}",
+        )
         content.setdefault("tokenizer", self._parts_in_workdir())
         check_same_content(config, self._shards(), self.tokenizer.parts(), content, source)
         changes = describe_changes(self.asked, saved, self._heldout_shards, content.get("heldout"))

@@ -381,7 +381,10 @@ def test_embedded_tokenizer():
 def test_folders_that_hold_no_tokenizer(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="no such folder"):
         Tokenizer.load(str(tmp_path / "nowhere"))
-    with pytest.raises(UserError, match=r"no tokenizer.json. Remedy: save it"):
+    with pytest.raises(UserError, match=r"no tokenizer.json. Remedy: give the folder"):
+        Tokenizer.load(str(tmp_path))
+    (tmp_path / "merges.txt").touch()
+    with pytest.raises(UserError, match=r"no tokenizer.json, but merges.txt. Remedy: save it anew"):
         Tokenizer.load(str(tmp_path))
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(UserError, match=r"tokenizer.json: not a tokenizer"):
