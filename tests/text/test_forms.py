@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ def tokenizer():
     return dataclasses.replace(Tokenizer.load("embedded"), chat_template=CHAT)
 
 
-def written(form, item, tokenizer):
+def written(form: Any, item, tokenizer):
     return [text.text for text in TextForm(form).texts(item, tokenizer)]
 
 
