@@ -224,9 +224,7 @@ def final_state(config: TrainConfig) -> list[np.ndarray]:
 
     assert config.num_steps is not None
     mesh = sharding.make_mesh((1, 1, 1), jax.devices()[:1])
-    abstract = abstract_state(
-        config.model, optimizers.build(config.optimizer, config.num_steps), mesh
-    )
+    abstract = abstract_state(config, optimizers.build(config.optimizer, config.num_steps), mesh)
     restored = Checkpointer(config.workdir).restore(
         abstract.params, (abstract.step, abstract.opt_state), config.num_steps
     )

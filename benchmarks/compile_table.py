@@ -24,7 +24,7 @@ from codepmp_jax.cli.progress import progress
 from codepmp_jax.files.json_files import write_json
 
 # Texts padded to the longest, and all logits of a chip at once, as in the authors' code.
-_PADDED = "--data.layout padded --data.row-length None --loss.lm-chunk-tokens 1048576"
+_PADDED = "--data.layout padded --loss.lm-chunk-tokens 1048576"
 _SHARED = "--data.layout shared"
 
 

@@ -173,10 +173,8 @@ def ours(setup: Setup, layout: Literal["padded", "packed", "shared"]) -> Contest
     )
     mesh = make_mesh(check_mesh(config.mesh, config.model, num_devices, part_rows=part_rows))
     optimizer = optimizers.build(config.optimizer, setup.num_turns)
-    state = init_state(config.model, optimizer, mesh, setup.seed)
-    shardings = jax.tree.map(
-        lambda leaf: leaf.sharding, abstract_state(config.model, optimizer, mesh)
-    )
+    state = init_state(config, optimizer, mesh)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(config, optimizer, mesh))
     options = chips.compiler_options(config, chip)
     step = jit_train_step(config, setup.num_turns, shardings, options)
 

@@ -108,7 +108,7 @@ def check(config: TrainConfig, topology_name: str, num_slices: int = 1) -> Repor
 def compile_step(config: TrainConfig, mesh: jax.sharding.Mesh, options: dict[str, str]) -> Any:
     """The training step of a resolved config, compiled for the devices of `mesh`."""
     num_steps = config.num_steps or 1000
-    state = abstract_state(config.model, optimizers.build(config.optimizer, num_steps), mesh)
+    state = abstract_state(config, optimizers.build(config.optimizer, num_steps), mesh)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
     step: Any = jit_train_step(config, num_steps, shardings, options)
     with jax.set_mesh(mesh):

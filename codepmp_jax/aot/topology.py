@@ -31,8 +31,8 @@ NAMES = tuple(
 def describe(name: str, num_slices: int = 1) -> tuple[Chip, list[Any]]:
     """The chip, and the devices of `num_slices` slices of the topology `name`, e.g. `v5p:4x4x4`.
 
-    Raises UserError where libtpu is not installed, and naming the nearest topologies where it knows none
-    of that name.
+    Raises UserError where libtpu is not installed or does not start, and naming the nearest topologies where it
+    knows none of that name.
     """
     if importlib.util.find_spec("libtpu") is None:
         raise UserError("libtpu is not installed. Remedy: pip install -e '.[tpu]'")
@@ -45,7 +45,13 @@ def describe(name: str, num_slices: int = 1) -> tuple[Chip, list[Any]]:
             name, platform="tpu", **chip.topology_options, **slices
         )
     except jax.errors.JaxRuntimeError as error:
-        raise _unknown(name, str(error)) from error
+        # libtpu's word for a name that it refuses; any other is about the machine.
+        if str(error).startswith("INVALID_ARGUMENT"):
+            raise _unknown(name, str(error)) from error
+        raise UserError(
+            f"libtpu does not start: {error} Remedy: end the other program that uses it, or set "
+            "ALLOW_MULTIPLE_LIBTPU_LOAD=1."
+        ) from error
     return chip, described.devices
 
 

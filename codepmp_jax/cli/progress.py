@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterable
 from typing import Any
 
 from tqdm import tqdm
+
+# tqdm's own lock is shared with processes that are forked: one that is killed while it holds it would stop all.
+tqdm.set_lock(threading.RLock())
+
+
+def end_bars() -> None:
+    """Ends the bars that an error has left in the middle of a line."""
+    for bar in list(getattr(tqdm, "_instances", ())):
+        bar.close()
 
 
 def progress(
@@ -18,7 +28,8 @@ def progress(
 ) -> tqdm[Any]:
     """A progress bar over `iterable`, or to be updated by hand; `labels` are tqdm's `desc` and `unit`.
 
-    Where stderr is no terminal, a line every ten seconds instead of a moving bar.
+    Where stderr is no terminal, a line every ten seconds instead of a moving bar. Errors of stderr are those of
+    cli.output, which drops them.
     """
     interval = 0.5 if sys.stderr.isatty() else 10.0
     return tqdm(

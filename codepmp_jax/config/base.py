@@ -47,6 +47,19 @@ class Remedy:
     """The proposal, without a full stop."""
 
 
+@dataclasses.dataclass(frozen=True)
+class OnlyWith:
+    """Says that a setting means something only with some values of another one of its config, as metadata of its type.
+
+    Where a command line changes that other setting to a further value, the preset's value of this one is dropped.
+    """
+
+    setting: str
+    """The other setting's name."""
+    values: tuple[str, ...]
+    """The values with which it means something."""
+
+
 PositiveInt = Annotated[int, Gt(0)]
 NonNegativeInt = Annotated[int, Ge(0)]
 PositiveFloat = Annotated[float, Gt(0)]
@@ -116,6 +129,18 @@ def _adapter(hint: Any) -> pydantic.TypeAdapter:
     import pydantic
 
     return pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(strict=True, allow_inf_nan=False))
+
+
+@functools.cache
+def dependent(config_type: type[Any]) -> dict[str, OnlyWith]:
+    """The settings that depend on another one of their config, by their names."""
+    hints = typing.get_type_hints(config_type, include_extras=True)
+    return {
+        name: entry
+        for name, hint in hints.items()
+        for entry in metadata(hint)
+        if isinstance(entry, OnlyWith)
+    }
 
 
 def metadata(hint: Any) -> list[Any]:

@@ -11,17 +11,19 @@ import dataclasses
 import difflib
 import functools
 import importlib.util
+import itertools
 import json
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 import pydantic
 import tyro
 
-from codepmp_jax.cli.errors import UserError
-from codepmp_jax.config.base import broken_rule
+from codepmp_jax.cli import output
+from codepmp_jax.cli.errors import UserError, disk_error
+from codepmp_jax.config.base import broken_rule, dependent
 
 ConfigT = TypeVar("ConfigT")
 
@@ -120,6 +122,8 @@ def parse(
 ) -> ConfigT:
     """The config of a command line: preset, then overrides.
 
+    Where an option changes a setting that others of the preset depend on (config.base.OnlyWith), these follow it: the
+    rows of `--data.layout padded` have no row_length, even if the preset's have.
     `--print-config` prints the resolved config and exits. A typo or a wrong value prints one error and
     exits with status 2. `default` stands in for the preset where no `--config` is given; `notes` are lines
     that `--print-config` adds.
@@ -145,7 +149,7 @@ def parse(
     config = tyro.cli(
         config_type,
         prog=prog,
-        default=preset,
+        default=_following(preset, _given(rest)),
         args=rest,
         description=f"{description}\n\n--config NAME|PATH starts from a preset in configs/ (or a file);\n"
         "--print-config shows every setting and exits.",
@@ -154,6 +158,31 @@ def parse(
         print(describe(config, preset), *notes, sep="\n")
         sys.exit(0)
     return config
+
+
+def _given(options: Sequence[str]) -> dict[str, str]:
+    """The options' values by dotted path; empty where none comes directly after."""
+    given = {}
+    for option, following in itertools.pairwise([*options, ""]):
+        if option.startswith("--"):
+            path, _, value = option.removeprefix("--").partition("=")
+            given[path.replace("-", "_")] = value or following
+    return given
+
+
+def _following(config: ConfigT, given: Mapping[str, str], prefix: str = "") -> ConfigT:
+    """The preset, where settings that depend on a value which is no longer theirs have their defaults."""
+    changes: dict[str, Any] = {}
+    config_type: Any = type(config)
+    for field in dataclasses.fields(config_type):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            changes[field.name] = _following(value, given, f"{prefix}{field.name}.")
+    for name, only in dependent(config_type).items():
+        chosen = given.get(prefix + only.setting, only.values[0])
+        if chosen not in only.values and prefix + name not in given:
+            changes[name] = config_type.__dataclass_fields__[name].default
+    return dataclasses.replace(cast(Any, config), **changes)
 
 
 def parse_command(
@@ -185,9 +214,23 @@ def split_arguments() -> tuple[list[str], list[str]]:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a command's main; a UserError becomes one line on stderr and its exit status."""
+    """Runs a command's main; a UserError, or an error of a disk, becomes one line on stderr and its exit status."""
+    output.guard()
     try:
         main()
     except UserError as error:
-        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
-        sys.exit(error.status)
+        _exit_with(error)
+    except OSError as error:
+        found = disk_error(error)
+        if found is None:
+            raise
+        _exit_with(found)
+
+
+def _exit_with(error: UserError) -> NoReturn:
+    if "tqdm" in sys.modules:
+        from codepmp_jax.cli.progress import end_bars
+
+        end_bars()
+    print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+    sys.exit(error.status)

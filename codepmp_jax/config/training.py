@@ -53,8 +53,10 @@ class OptimizerConfig(Config, section="optimizer"):
     """Share of the steps that decay (wsd only)."""
     weight_decay: Annotated[NonNegativeFloat, Remedy("0 turns it off")] = 0.1
     """Decoupled weight decay, multiplied by the learning rate at each step; 0 turns it off."""
-    weight_decay_mask: Literal["matrices", "all"] = "matrices"
-    """Parameters to decay: matrices only, or all as in the paper's run."""
+    weight_decay_mask: Literal["matrices", "all_but_biases", "all"] = "matrices"
+    """Parameters to decay. `matrices`: all but biases and norm scales, as transformers' Trainer does now.
+    `all_but_biases`: norm scales too, as that Trainer did with RMSNorm when the paper was written, and as the authors'
+    code does without DeepSpeed. `all`: as in the paper's run, with DeepSpeed."""
     beta1: Annotated[float, Ge(0), Lt(1)] = 0.9
     """Decay rate of Adam's first moment."""
     beta2: Annotated[float, Ge(0), Lt(1)] = 0.999
@@ -112,6 +114,9 @@ class TrainConfig(Config):
     """Steps between evaluations. The last step is always evaluated."""
     eval_pairs: Annotated[NonNegativeInt, Remedy("0 turns the evaluation off")] = 1024
     """Number of held-out pairs to evaluate on during training; 0 turns the evaluation off."""
+    eval_sample: Literal["random", "first"] = "random"
+    """Which pairs these are where the held-out split has more. `random`: a sample, the same in every run whatever its
+    seed. `first`: the first of the split, which may all be of one subset."""
     on_bad_step: Literal["stop", "skip"] = "stop"
     """What to do on a loss or gradient that is not finite: stop the run, or skip the update of parameters and
     optimizer. The ids of the step's pairs are written to WORKDIR/bad_steps either way."""

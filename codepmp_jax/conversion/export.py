@@ -26,7 +26,7 @@ from codepmp_jax.conversion.hf_config import hf_config
 from codepmp_jax.conversion.tensors import Tensor, write_tensors
 from codepmp_jax.families import FAMILIES
 from codepmp_jax.families.weights import Weight
-from codepmp_jax.files import storage
+from codepmp_jax.files import output, storage
 from codepmp_jax.files.json_files import write_json
 from codepmp_jax.models.preference import Params, abstract_params
 from codepmp_jax.text import forms
@@ -164,7 +164,17 @@ def to_hf(convert: ConvertConfig, check: Check | None = None) -> pathlib.Path:
     """
     for name, value in (("run", convert.run), ("output", convert.output)):
         require(value != "", name, value, "must be given", f"add --{name} FOLDER")
-    folder = require_local("output", convert.output)
+    with output.beside(require_local("output", convert.output)) as folder:
+        partial = folder.with_name(folder.name + ".partial")
+        try:
+            return _to_hf(convert, folder, partial, check)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _to_hf(
+    convert: ConvertConfig, folder: pathlib.Path, partial: pathlib.Path, check: Check | None
+) -> pathlib.Path:
     require(
         not folder.exists() or (folder / forms.MADE_BY).is_file(),
         "output",
@@ -177,7 +187,6 @@ def to_hf(convert: ConvertConfig, check: Check | None = None) -> pathlib.Path:
     params = checkpointer.open_params(shapes, step)
     tokenizer = Tokenizer.load(str(storage.to_path(convert.run) / "tokenizer"))
     form = form_of_run(convert, config)
-    partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     with_score = convert.heads == "both" or (convert.heads == "auto" and config.loss.trains_rewards)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,10 +12,13 @@ from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.files import storage
 from codepmp_jax.files.checksums import sha256_of
 from codepmp_jax.records import shards
-from codepmp_jax.records.pair_rows import MalformedRow, find_files, parse_row, read_rows
+from codepmp_jax.records.pair_rows import REPLIES, Findings, parse_row
+from codepmp_jax.records.row_files import MalformedRow, find_files, names_not_read, read_rows
 from codepmp_jax.records.schema import PreferencePair, Problem, content_id, read_problems
 
-_OF_PAIRS = {"chosen", "rejected", "better", "worse"}
+_logger = logging.getLogger("codepmp_jax")
+
+_OF_PAIRS = {name for names in REPLIES for name in names}
 _OF_PROBLEMS = {"problem_id", "candidates"}
 
 Items = Sequence[PreferencePair] | Sequence[Problem]
@@ -138,16 +142,26 @@ def _shard_pairs(path: str, split: str) -> _Located:
 
 
 def _row_pairs(path: str) -> _Located:
+    """Logs at the end what was read as what, and what was not."""
+    findings = Findings()
     for file in find_files(_on_disk(path)):
         for row in read_rows(file):
             where = f"{file}:{row.number}"
             try:
                 if isinstance(row.value, MalformedRow):
                     raise row.value
-                pair = parse_row(row.value, {"file": file.name, "row": row.number})
-                yield where, _given_id(row.value), pair
+                parsed = parse_row(row.value, {"file": file.name, "row": row.number})
+                given = _given_id(row.value)
+                findings.add(parsed)
+                yield where, given, parsed.pair
             except MalformedRow as error:
                 raise UserError(f"{where}: {error}. Remedy: correct the row.") from error
+    for name in ("id", "pair_id"):
+        findings.columns_not_read.pop(name, None)
+    for name in names_not_read(path):
+        _logger.warning("%s: not read: %s", path, name)
+    for line in findings.lines():
+        _logger.warning("%s: %s", path, line)
 
 
 def _given_id(row: dict[str, Any]) -> str | None:

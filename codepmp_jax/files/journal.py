@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from codepmp_jax.files import output as outputs
 from codepmp_jax.files import resume, storage
 
 
@@ -70,7 +71,7 @@ def open_journal(output: str, settings: dict[str, Any]) -> Iterator[Journal]:
     Raises UserError that shows the difference where it was begun with other settings, and StoreError where it
     cannot be written (as the journal's methods do).
     """
-    path = pathlib.Path(output)
+    path = outputs.require_file(output)
     folder = path.with_name(path.name + ".partial")
     with contextlib.ExitStack() as stack:
         with storage.storage_errors(output, "written"):
@@ -80,4 +81,5 @@ def open_journal(output: str, settings: dict[str, Any]) -> Iterator[Journal]:
                 # Nothing depends on the settings of a run that failed at its first line.
                 (folder / resume.SETTINGS).unlink(missing_ok=True)
             resume.claim(folder, settings, f"give another output, or delete {folder} to begin anew")
+        stack.enter_context(outputs.errors_of(output))
         yield journal

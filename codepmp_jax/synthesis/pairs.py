@@ -21,6 +21,7 @@ from typing import Any
 
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import DedupConfig, SynthesisConfig, presets
+from codepmp_jax.files import output as outputs
 from codepmp_jax.files import resume
 from codepmp_jax.files.checksums import sha256_of
 from codepmp_jax.files.json_files import write_json, write_lines
@@ -47,6 +48,13 @@ def synthesize(config: SynthesisConfig) -> dict[str, Any] | None:
     work, or no pair comes out.
     """
     corpus = {split: ShardedDataset(config.input, SourceFile, split, False) for split in SPLITS}
+    with outputs.errors_of(outputs.require_folder(config.output)):
+        return _synthesize(config, corpus)
+
+
+def _synthesize(
+    config: SynthesisConfig, corpus: Mapping[str, ShardedDataset]
+) -> dict[str, Any] | None:
     sizes = {
         ShardId(split, number, len(dataset.shards)): shard.num_records
         for split, dataset in corpus.items()

@@ -36,5 +36,6 @@ TASK = Task(
     passages=(
         Passages("LogiQA", columns=("text", "question", "options"), id="id", texts=_passages),
     ),
+    repeats_ids=True,
     url="https://raw.githubusercontent.com/csitfun/LogiQA2.0/main/logiqa/DATA/LOGIQA/test.txt",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax
@@ -31,10 +32,13 @@ def schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
     return optax.join_schedules(phases, [warmup, num_steps - decay])
 
 
-def weight_decay_mask(params: Params) -> Params:
-    """True for matrices; False for biases and norm scales, also where layers are stacked."""
+_NOT_DECAYED = {"matrices": ("bias", "scale"), "all_but_biases": ("bias",), "all": ()}
+
+
+def weight_decay_mask(kind: str, params: Params) -> Params:
+    """True for the parameters that optimizer.weight_decay_mask `kind` decays, also where layers are stacked."""
     return jax.tree_util.tree_map_with_path(
-        lambda path, _: path[-1].key not in ("bias", "scale"), params
+        lambda path, _: path[-1].key not in _NOT_DECAYED[kind], params
     )
 
 
@@ -49,6 +53,6 @@ def build(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformati
             eps=config.epsilon,
             weight_decay=config.weight_decay,
             mu_dtype=config.first_moment_dtype,
-            mask=weight_decay_mask if config.weight_decay_mask == "matrices" else None,
+            mask=functools.partial(weight_decay_mask, config.weight_decay_mask),
         ),
     )

@@ -22,7 +22,7 @@ from codepmp_jax.models.preference import Params, PreferenceModel, abstract_para
 from codepmp_jax.training import objectives
 from codepmp_jax.training import optimizer as optimizers
 from codepmp_jax.training.objectives.objective import Objective, Outputs, Term, Weights
-from codepmp_jax.training.state import TrainState
+from codepmp_jax.training.state import TrainState, trained, with_trained
 
 Metrics = dict[str, Array]
 Sums = dict[Unit, Metrics]
@@ -93,18 +93,22 @@ def _parts(whole: WeightedBatch, number: int) -> WeightedBatch:
 
 
 def gradients(params: Params, batch: Batch, config: TrainConfig) -> tuple[Params, Metrics]:
-    """Gradients, summed over accumulation_steps parts in float32, and metrics of the global batch."""
+    """Gradients of the trained parameters, summed over accumulation_steps parts in float32, and metrics of the
+    global batch."""
     graph, _, axes = abstract_params(config.model)
     objective = objectives.build(config)
 
-    def addend(params: Params, part: WeightedBatch) -> tuple[Array, Metrics]:
-        return loss_and_metrics(nnx.merge(graph, params), part, objective)
+    def addend(changed: Params, part: WeightedBatch) -> tuple[Array, Metrics]:
+        model = nnx.merge(graph, with_trained(in_compute_dtype, changed))
+        return loss_and_metrics(model, part, objective)
 
     def grad(part: WeightedBatch) -> tuple[Params, Metrics]:
-        grads, metrics = jax.grad(addend, has_aux=True)(in_compute_dtype, part)
+        grads, metrics = jax.grad(addend, has_aux=True)(trained(in_compute_dtype, config), part)
         # Pinned to the parameters' shards, gradients are reduced into these, not onto every device.
         return jax.tree.map(
-            lambda leaf, names: constrain(leaf, *names).astype(jnp.float32), grads, axes
+            lambda leaf, names: constrain(leaf, *names).astype(jnp.float32),
+            grads,
+            trained(axes, config),
         ), metrics
 
     in_compute_dtype = compute_params(params, config)
@@ -136,8 +140,10 @@ def train_step(
     """
     optimizer = optimizers.build(config.optimizer, num_steps)
     grads, metrics = gradients(state.params, batch, config)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = cast(Params, optax.apply_updates(state.params, updates))
+    before = trained(state.params, config)
+    updates, opt_state = optimizer.update(grads, state.opt_state, before)
+    changed = cast(Params, optax.apply_updates(before, updates))
+    params = with_trained(state.params, changed)
     metrics["grad_norm"] = optax.tree.norm(grads)
     metrics["learning_rate"] = jnp.asarray(
         optimizers.schedule(config.optimizer, num_steps)(state.step), jnp.float32

@@ -168,6 +168,16 @@ def test_an_unknown_topology_names_the_nearest(name, nearest):
     assert nearest in str(error.value)
 
 
+def test_only_a_refused_name_is_an_unknown_topology(monkeypatch):
+    def locked(*args, **kwargs):
+        raise jax.errors.JaxRuntimeError("ABORTED: Internal error when accessing libtpu lockfile.")
+
+    monkeypatch.setattr(topology.topologies, "get_topology_desc", locked)
+    with pytest.raises(UserError, match=r"libtpu does not start: ABORTED.*Remedy: ") as error:
+        topology.describe("v5e:2x2")
+    assert "no such slice" not in str(error.value)
+
+
 def test_mistakes_are_found_before_anything_is_compiled():
     with pytest.raises(UserError, match=r"mesh \(data, fsdp, tensor\) = \(1, 3, 1\)"):
         check(dataclasses.replace(CONFIG, mesh=MeshConfig(fsdp=3)), "v5e:2x2")

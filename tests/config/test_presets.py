@@ -58,6 +58,24 @@ def test_overrides_change_what_they_name_and_nothing_else():
     )
 
 
+@pytest.mark.parametrize("option", [("--data.layout", "padded"), ("--data.layout=padded",)])
+def test_a_layouts_own_settings_follow_the_layout(option, capsys):
+    padded = parse("--config", "pmp_7b", *option)
+    assert (padded.data.layout, padded.data.row_length) == ("padded", None)
+    packed = parse("--config", "pmp_7b", "--data.layout", "packed")
+    assert packed.data.row_length == presets.load_preset("pmp_7b").data.row_length
+    with pytest.raises(SystemExit):
+        parse("--config", "pmp_7b", *option, "--print-config")
+    assert "* data.row_length = None   (preset: 2560)" in capsys.readouterr().out
+
+
+def test_what_the_command_line_gives_of_another_layout_is_refused(capsys):
+    argv = ("--config", "pmp_7b", "--data.layout", "padded", "--data.row_length", "64")
+    assert "data.row_length = 64: must not be given with the layout padded" in refused(
+        capsys, *argv
+    )
+
+
 def test_without_a_preset_the_default_holds():
     default = TrainConfig(seed=5)
     assert presets.parse(TrainConfig, "Trains.", [], default=default) == default

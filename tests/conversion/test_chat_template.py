@@ -127,8 +127,8 @@ def test_an_eos_of_the_text_itself_is_not_doubled(tmp_path):
     for special in ("none", "bos"):
         tokenizer = with_special_tokens(special, tmp_path / special)
         own = written(tokenizer, data)
-        for response in ("x", "x<|endoftext|>"):
-            assert own.render(messages("p", response)).endswith("x<|endoftext|>")
+        for response in ("x", "x<|endoftext|>", "x<|endoftext|> \n"):
+            assert own.render(messages("p", response)).rstrip().endswith("x<|endoftext|>")
             text = tokenizers.Tokenizer.from_str(own.definition).encode(
                 own.render(messages("p", response)), add_special_tokens=False
             )

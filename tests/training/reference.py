@@ -180,16 +180,17 @@ class TorchPreferenceModel(torch.nn.Module):
 def torch_optimizer(model: TorchPreferenceModel, config: OptimizerConfig, num_steps: int):
     """(AdamW, its schedule), as transformers' Trainer builds them."""
     parameters = dict(model.named_parameters())
-    is_matrix = {
-        name: value.ndim > 1 or config.weight_decay_mask == "all"
-        for name, value in parameters.items()
-    }
+    decays = {
+        "matrices": lambda name, value: value.ndim > 1,
+        "all_but_biases": lambda name, value: not name.endswith("bias"),
+        "all": lambda name, value: True,
+    }[config.weight_decay_mask]
     groups = [
         {
-            "params": [parameters[n] for n in parameters if is_matrix[n]],
-            "weight_decay": config.weight_decay,
-        },
-        {"params": [parameters[n] for n in parameters if not is_matrix[n]], "weight_decay": 0.0},
+            "params": [value for name, value in parameters.items() if decays(name, value) == yes],
+            "weight_decay": config.weight_decay * yes,
+        }
+        for yes in (True, False)
     ]
     adamw = torch.optim.AdamW(
         groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.epsilon

@@ -29,7 +29,7 @@ def final_state(config: TrainConfig) -> list[np.ndarray]:
     """Parameters and optimizer state of the newest checkpoint."""
     mesh = sharding.make_mesh((1, 1, 1), jax.devices()[:1])
     optimizer = optimizers.build(config.optimizer, 6)
-    abstract = abstract_state(config.model, optimizer, mesh)
+    abstract = abstract_state(config, optimizer, mesh)
     restored = Checkpointer(config.workdir).restore(
         abstract.params, (abstract.step, abstract.opt_state)
     )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -9,7 +10,7 @@ import pytest
 
 from codepmp_jax.config import OptimizerConfig
 from codepmp_jax.models.preference import abstract_params
-from codepmp_jax.training.optimizer import build, schedule, weight_decay_mask
+from codepmp_jax.training.optimizer import build, schedule
 from tests.training.reference import tiny_config
 
 
@@ -44,15 +45,26 @@ def test_without_warmup_the_first_step_has_the_peak(kind):
     assert rates(config, 10)[0] == 0.5
 
 
-def test_matrices_decay_and_biases_and_scales_do_not():
-    """Also where the layers' stack makes a bias a matrix."""
+@pytest.mark.parametrize(
+    ("kind", "decays"),
+    [
+        ("matrices", {"kernel": True, "bias": False, "scale": False}),
+        ("all_but_biases", {"kernel": True, "bias": False, "scale": True}),
+        ("all", {"kernel": True, "bias": True, "scale": True}),
+    ],
+)
+def test_which_parameters_decay(kind, decays):
+    """Also where the layers' stack makes a bias a matrix; by what a step changes with gradients of 0."""
     _, shapes, _ = abstract_params(tiny_config().model)
-    mask = weight_decay_mask(shapes)
-    layers = mask["decoder"]["layers"]
-    assert layers["attention"]["query"] == {"kernel": True, "bias": False}
-    assert layers["mlp_norm"] == {"scale": False}
-    assert mask["decoder"]["embedding"]
-    assert mask["score"]["kernel"]
+    params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), shapes)
+    optimizer = build(OptimizerConfig(weight_decay_mask=kind, warmup_fraction=0.0), 10)
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    updates: Any = optimizer.update(zeros, optimizer.init(params), params)[0]
+    layers = updates["decoder"]["layers"]
+    found = layers["attention"]["query"] | layers["mlp_norm"]
+    assert {name: bool(jnp.all(leaf < 0)) for name, leaf in found.items()} == decays
+    assert jnp.all(updates["decoder"]["embedding"] < 0)
+    assert jnp.all(updates["score"]["kernel"] < 0)
 
 
 def test_clipping_bounds_the_gradient_not_its_direction():

@@ -117,6 +117,33 @@ def test_losses_and_gradients(layout, tied, reduction):
     assert max(found.values()) < TOLERANCE, found
 
 
+@pytest.mark.parametrize("layout", ["right", "packed", "shared"])
+def test_centering(layout):
+    """(r_chosen + r_rejected)^2 in the loss, with the pair loss and without it."""
+    for rm_coef in (1.0, 0.0):
+        config = tiny_config(
+            loss__centering_coef=0.3,
+            loss__rm_coef=rm_coef,
+            loss__lm_coef=0.5,
+            data=data_config(layout),
+        )
+        params = random_params(config)
+        pairs = random_pairs(2)
+        reference = TorchPreferenceModel(config, params)
+        pair_loss, lm_loss = reference.losses(padded(pairs), config.loss)
+        rewards, _ = reference(padded(pairs))
+        centering = rewards.sum(axis=1).square().mean()
+        loss = rm_coef * pair_loss + 0.5 * lm_loss + 0.3 * centering
+        loss.backward()
+        grads, metrics = jax.jit(
+            lambda params, batch, config=config: gradients(params, batch, config)
+        )(params, batch_of(pairs, config))
+        assert float(metrics["centering_loss"]) == pytest.approx(centering.item(), rel=TOLERANCE)
+        assert float(metrics["loss"]) == pytest.approx(loss.item(), rel=TOLERANCE)
+        found = errors(config, grads, reference.named(lambda parameter: parameter.grad))
+        assert max(found.values()) < TOLERANCE, found
+
+
 def test_the_two_reductions_differ():
     """Otherwise the parity of micro_batch_mean would show nothing."""
     configs = tiny_config(), tiny_config(loss__lm_reduction="micro_batch_mean")
@@ -129,7 +156,7 @@ def test_the_two_reductions_differ():
 
 @pytest.mark.parametrize(
     ("layout", "tied", "mask"),
-    [("right", False, "matrices"), ("left", True, "all"), ("shared", True, "matrices")],
+    [("right", False, "matrices"), ("left", True, "all"), ("shared", True, "all_but_biases")],
 )
 def test_thirty_steps(layout, tied, mask):
     config = tiny_config(

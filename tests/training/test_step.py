@@ -27,10 +27,8 @@ def run(config, num_devices: int, num_steps: int = 4):
         check_mesh(config.mesh, config.model, num_devices), jax.devices()[:num_devices]
     )
     optimizer = optimizers.build(config.optimizer, num_steps)
-    state = init_state(config.model, optimizer, mesh, config.seed)
-    shardings = jax.tree.map(
-        lambda leaf: leaf.sharding, abstract_state(config.model, optimizer, mesh)
-    )
+    state = init_state(config, optimizer, mesh)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(config, optimizer, mesh))
     step = jit_train_step(config, num_steps, shardings)
     rows = []
     with jax.set_mesh(mesh):
@@ -91,7 +89,7 @@ def test_eight_devices_in_any_layout_equal_one_with_padded_rows(
 def test_sharded_parameters_lie_on_all_devices():
     config = tiny_config(mesh=MeshConfig(fsdp=4, tensor=2))
     mesh = make_mesh(check_mesh(config.mesh, config.model, 8))
-    state = init_state(config.model, optimizers.build(config.optimizer, 1), mesh, 0)
+    state = init_state(config, optimizers.build(config.optimizer, 1), mesh)
     layers = state.params["decoder"]["layers"]
     for kernel, shard in (
         (layers["mlp"]["gate"]["kernel"], (2, 32 // 4, 48 // 2)),
@@ -286,10 +284,8 @@ def test_a_skipped_step_leaves_the_state_and_a_good_one_is_as_ever():
     config = tiny_config(on_bad_step="skip")
     mesh = make_mesh((1, 1, 1), jax.devices()[:1])
     optimizer = optimizers.build(config.optimizer, 4)
-    before = init_state(config.model, optimizer, mesh, config.seed)
-    shardings = jax.tree.map(
-        lambda leaf: leaf.sharding, abstract_state(config.model, optimizer, mesh)
-    )
+    before = init_state(config, optimizer, mesh)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(config, optimizer, mesh))
     kept = jax.device_get(before)
     step = jit_train_step(config, 4, shardings)
     good = batch_of(random_pairs(0), config)
@@ -299,6 +295,6 @@ def test_a_skipped_step_leaves_the_state_and_a_good_one_is_as_ever():
         jax.tree.map(np.testing.assert_array_equal, jax.device_get(after), kept)
         skipping, _ = step(after, good)
         stopping, _ = jit_train_step(tiny_config(), 4, shardings)(
-            init_state(config.model, optimizer, mesh, config.seed), good
+            init_state(config, optimizer, mesh), good
         )
     jax.tree.map(np.testing.assert_allclose, jax.device_get(skipping), jax.device_get(stopping))

@@ -5,6 +5,7 @@ Workers may run on other machines: all that they share with the command is the o
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -17,6 +18,7 @@ from codepmp_jax.cli.progress import progress
 from codepmp_jax.files.json_files import write_json
 
 _FOLDER = "status"
+_ENTRIES = {"command", "worker", "sources", "tokens", "seconds", "time"}
 # A worker that wrote nothing down for so long is not counted as at work.
 _STALE_SECONDS = 600
 
@@ -82,10 +84,11 @@ class Board:
     def _rows(self) -> list[dict[str, Any]]:
         rows = []
         for path in sorted(self._folder.glob("*.json")):
-            try:
-                rows.append(json.loads(path.read_text(encoding="utf-8")))
-            except FileNotFoundError:  # another command ended just now
-                continue
+            # Another command ended just now, or a machine broke off while it wrote.
+            with contextlib.suppress(OSError, ValueError):
+                row = json.loads(path.read_text(encoding="utf-8"))
+                if isinstance(row, dict) and row.keys() >= _ENTRIES:
+                    rows.append(row)
         return rows
 
     def _show(self) -> None:

@@ -86,6 +86,8 @@ class Objective:
     """Arrays needed with each pair or label."""
     uses_lm_head: bool = True
     """Whether the step computes logits of the labels; counts in useful FLOPs."""
+    uses_score_head: bool = True
+    """Whether the loss depends on rewards."""
 
     def __init__(self, config: TrainConfig):
         """Of the config, an objective reads `loss` and the data's and the model's settings."""
@@ -94,6 +96,13 @@ class Objective:
     def layout(self) -> Layout:
         """The rows that the objective is computed on."""
         return layout_of(self.config.data, self.label_sides, self.companions)
+
+    @property
+    def unused_heads(self) -> frozenset[str]:
+        """Heads of the model on which the loss does not depend. Training leaves them as they are."""
+        others = {name for name, _ in self.config.model.heads} - self.heads.keys()
+        used = {"lm_head": self.uses_lm_head, "score": self.uses_score_head}
+        return frozenset(others | {name for name, is_used in used.items() if not is_used})
 
     def weights(self, batch: Batch) -> Weights:
         """The weights of the items of a global batch: plain means over its pairs and over its labels."""
