@@ -64,6 +64,7 @@ def test_one_question_has_one_text_whatever_it_comes_as(tokenizer, item):
 
 
 def test_items_of_the_models_own_form_are_written_as_in_training(tokenizer):
+    form: Any
     for item, form in (
         (STRINGS, "text"),
         (ONE_ROUND, "conversation"),
