@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ def tokenizer():
     return dataclasses.replace(Tokenizer.load("embedded"), chat_template=CHAT)
 
 
-def written(form, item, tokenizer):
+def written(form: Any, item, tokenizer):
     return [text.text for text in TextForm(form).texts(item, tokenizer)]
 
 
@@ -63,6 +64,7 @@ def test_one_question_has_one_text_whatever_it_comes_as(tokenizer, item):
 
 
 def test_items_of_the_models_own_form_are_written_as_in_training(tokenizer):
+    form: Any
     for item, form in (
         (STRINGS, "text"),
         (ONE_ROUND, "conversation"),
