@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from codepmp_jax.cli.errors import UserError
+from codepmp_jax.files.json_lines import json_line
 from codepmp_jax.records.schema import Score
 
 # Field -> the names that a file of others may have for it.
@@ -22,7 +23,7 @@ _NAMES = {
 
 def to_line(score: Score) -> str:
     """The score as one line of JSON."""
-    return json.dumps(dataclasses.asdict(score), ensure_ascii=False)
+    return json_line(dataclasses.asdict(score))
 
 
 def read_scores(path: str | pathlib.Path) -> list[Score]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from codepmp_jax.files import storage
+from codepmp_jax.files.json_lines import json_line
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
@@ -22,5 +23,5 @@ def write_lines(path: str | os.PathLike[str], rows: Iterable[Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     with open(partial, "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        file.writelines(json_line(row) + "\n" for row in rows)
     partial.replace(path)
