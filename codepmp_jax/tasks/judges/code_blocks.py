@@ -68,11 +68,8 @@ def code_of(response: str, names: Sequence[str], head: str = "") -> str:
     Empty where the response is.
     """
     mark = _END_OF_TEXT.search(response)
-    response = response[: mark.start()] if mark else response
-    reply = without_reasoning(response)
-    # Without reasoning, its indentation counts.
-    text = response.strip("\n") if reply == response.strip() else reply
-    text = text.replace("\r\n", "\n")
+    text = without_reasoning(response[: mark.start()] if mark else response)
+    text = text.replace("\r\n", "\n").strip("\n")
     whole = None if _MARK_LINE.search(text) else _parsed(text)  # Python parses [DONE]
     if whole is not None and whole.defines(names):
         return text
@@ -187,9 +184,8 @@ def _block(lines: list[str], at: int, opening: re.Match[str]) -> tuple[str, int]
         if closing and closing["fence"].startswith(opening["fence"]):
             last = [closing["before"]] if closing["before"].strip() else []
             ends.append(("\n".join(inner + last), number + 1))
-        elif (other := _OPENING.fullmatch(line)) and other["fence"].startswith(opening["fence"]):
-            if not other["before"].strip():
-                ends.append(("\n".join(inner), number))
+        elif line.lstrip().startswith(opening["fence"]):  # another block opens
+            ends.append(("\n".join(inner), number))
         inner.append(line)
     if not ends:
         ends.append(("\n".join(inner), len(lines)))

@@ -34,7 +34,9 @@ _ATOMS: frozenset[type] = frozenset(
     | {decimal.Decimal, fractions.Fraction, datetime.date, datetime.datetime, datetime.timedelta}
 )
 _COLLECTIONS: frozenset[type] = frozenset({list, tuple, set, frozenset, collections.deque})
-_MAPPINGS: frozenset[type] = frozenset({dict, collections.OrderedDict, collections.defaultdict, collections.Counter})
+_MAPPINGS: frozenset[type] = frozenset(
+    {dict, collections.OrderedDict, collections.defaultdict, collections.Counter}
+)
 
 # Type flags that Python code cannot set or clear (CPython's object.h).
 _HEAP_TYPE, _IMMUTABLE_TYPE = 1 << 9, 1 << 8
@@ -51,12 +53,29 @@ _COMPARISONS = {
 }
 # Methods that make a value and answer no question of a test.
 _MAKERS = frozenset(
-    f"__{name}__" for name in ["new", "init", "post_init", "init_subclass", "set_name", "class_getitem", "del"]
+    f"__{name}__"
+    for name in ["new", "init", "post_init", "init_subclass", "set_name", "class_getitem", "del"]
 )
 # Methods that a stand-in has in a form of its own, or leaves to Python: `in` looks at what `__iter__` yields.
 _NOT_PASSED_ON = _MAKERS | {
     f"__{name}__"
-    for name in ["class", "dict", "weakref", "getattribute", "getattr", "setattr", "delattr", "hash", "repr", "str", "contains", "subclasshook", "get", "set", "delete"]
+    for name in [
+        "class",
+        "dict",
+        "weakref",
+        "getattribute",
+        "getattr",
+        "setattr",
+        "delattr",
+        "hash",
+        "repr",
+        "str",
+        "contains",
+        "subclasshook",
+        "get",
+        "set",
+        "delete",
+    ]
 }
 _C_METHODS = (
     types.WrapperDescriptorType
