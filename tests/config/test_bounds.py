@@ -36,6 +36,7 @@ RULES = {
         ["{prompt}{response}"],
         ["{prompt}", "{response} {prompt}", "{prompt}{response}.", "{prompt}{prompt}{response}"],
     ),
+    "data.date": ([None, "2024-02-29"], ["2023-02-29", "20240229", "29 Feb 2024", ""]),
     "compiler_options": ([(), ("xla_a=b",)], [("xla_a",), ("xla_a=b", "a=b")]),
     "mesh.data": ([1], [0, -2]),
     "mesh.fsdp": ([-1, 1], [0, -2]),
