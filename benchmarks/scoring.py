@@ -25,8 +25,8 @@ from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import ScorerConfig
 from codepmp_jax.evaluation.scorers.pieces import ATTENTION
 from codepmp_jax.evaluation.scorers.torch_scorer import TorchScorer
-from codepmp_jax.text.lengths import draw_lengths
 from codepmp_jax.text.forms import TextForm
+from codepmp_jax.text.lengths import draw_lengths
 from codepmp_jax.text.tokenization import Tokenizer
 
 MAX_LENGTH = 1024
