@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ def tokenizer():
     return dataclasses.replace(Tokenizer.load("embedded"), chat_template=CHAT)
 
 
-def written(form, item, tokenizer):
+def written(form: Any, item, tokenizer):
     return [text.text for text in TextForm(form).texts(item, tokenizer)]
 
 
@@ -63,6 +64,7 @@ def test_one_question_has_one_text_whatever_it_comes_as(tokenizer, item):
 
 
 def test_items_of_the_models_own_form_are_written_as_in_training(tokenizer):
+    form: Any
     for item, form in (
         (STRINGS, "text"),
         (ONE_ROUND, "conversation"),
@@ -102,6 +104,13 @@ def test_conversations_as_rows_are_those_of_the_converted_folders_template(token
 def test_what_cannot_be_written_is_refused(tokenizer, form, item, said):
     with pytest.raises(Refused, match=said):
         TextForm(form).texts(item, tokenizer)
+
+
+@pytest.mark.parametrize("form", ["text", "conversation"])
+def test_half_a_surrogate_pair_is_written_as_a_replacement(tokenizer, form):
+    halves = Problem("a", "p\ud83d", (Candidate("x\udc00y"), Candidate("😀")))
+    whole = Problem("a", "p\ufffd", (Candidate("x\ufffdy"), Candidate("😀")))
+    assert written(form, halves, tokenizer) == written(form, whole, tokenizer)
 
 
 def test_pairs_of_the_other_form_are_known(tokenizer):

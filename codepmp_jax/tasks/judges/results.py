@@ -28,13 +28,15 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-_ATOMS = frozenset(
+_ATOMS: frozenset[type] = frozenset(
     {bool, int, float, complex, str, bytes, bytearray, range, slice, array.array, memoryview}
     | {type(None), type(...), type(NotImplemented), types.ModuleType}
     | {decimal.Decimal, fractions.Fraction, datetime.date, datetime.datetime, datetime.timedelta}
 )
-_COLLECTIONS = frozenset({list, tuple, set, frozenset, collections.deque})
-_MAPPINGS = frozenset({dict, collections.OrderedDict, collections.defaultdict, collections.Counter})
+_COLLECTIONS: frozenset[type] = frozenset({list, tuple, set, frozenset, collections.deque})
+_MAPPINGS: frozenset[type] = frozenset(
+    {dict, collections.OrderedDict, collections.defaultdict, collections.Counter}
+)
 
 # Type flags that Python code cannot set or clear (CPython's object.h).
 _HEAP_TYPE, _IMMUTABLE_TYPE = 1 << 9, 1 << 8
@@ -42,9 +44,7 @@ _flags = type.__dict__["__flags__"].__get__
 _members = type.__dict__["__dict__"].__get__
 _mro = type.__dict__["__mro__"].__get__
 _LIBRARIES = tuple(
-    {
-        sysconfig.get_paths()[name] + "/" for name in ("stdlib", "platstdlib", "purelib", "platlib")
-    }
+    {sysconfig.get_paths()[name] + "/" for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     | {"<frozen "}
 )
 
@@ -54,14 +54,28 @@ _COMPARISONS = {
 # Methods that make a value and answer no question of a test.
 _MAKERS = frozenset(
     f"__{name}__"
-    for name in "new init post_init init_subclass set_name class_getitem del".split()
+    for name in ["new", "init", "post_init", "init_subclass", "set_name", "class_getitem", "del"]
 )
 # Methods that a stand-in has in a form of its own, or leaves to Python: `in` looks at what `__iter__` yields.
 _NOT_PASSED_ON = _MAKERS | {
     f"__{name}__"
-    for name in (
-        "class dict weakref getattribute getattr setattr delattr hash repr str contains subclasshook get set delete"
-    ).split()
+    for name in [
+        "class",
+        "dict",
+        "weakref",
+        "getattribute",
+        "getattr",
+        "setattr",
+        "delattr",
+        "hash",
+        "repr",
+        "str",
+        "contains",
+        "subclasshook",
+        "get",
+        "set",
+        "delete",
+    ]
 }
 _C_METHODS = (
     types.WrapperDescriptorType
@@ -102,7 +116,7 @@ def checked(value: Any) -> Any:
     if is_library or _is_plain(kind):
         _require_plain(_held(value))
         return value
-    if issubclass(kind, tuple(_COLLECTIONS | _MAPPINGS)):
+    if not (_COLLECTIONS | _MAPPINGS).isdisjoint(_mro(kind)):
         _require_plain(_held(value))
     return _stand_in(value)
 
@@ -144,11 +158,10 @@ def _held(value: Any) -> list[Any]:
     """What a value of a package's type, or of a class without methods of its own, holds."""
     attributes = getattr(value, "__dict__", None) or {}
     held = [part for name, part in attributes.items() if not _is_special(str(name))]
-    if isinstance(value, BaseException):
-        held += value.args
+    held += getattr(value, "args", ()) if issubclass(type(value), BaseException) else ()
     if isinstance(value, Mapping):
         held += [*value.keys(), *value.values()]
-    elif hasattr(value, "to_numpy"):
+    elif hasattr(value, "to_numpy"):  # tables of pandas
         held.append(value.to_numpy())
     elif _has(type(value), "__iter__") and not isinstance(value, str | bytes | bytearray):
         held += value
@@ -283,13 +296,17 @@ def _stand_in_class(kind: type) -> type:
         name
         for one in _mro(kind)[:-1]
         for name, member in _members(one).items()
-        if _is_special(name) and (callable(member) or isinstance(member, staticmethod | classmethod))
+        if _is_special(name)
+        and (callable(member) or isinstance(member, staticmethod | classmethod))
     } - _NOT_PASSED_ON
     if "__contains__" not in own and _has(kind, "__contains__"):
         names.add("__contains__")
     members: dict[str, Any] = {
         "__slots__": (),
         "__class__": property(lambda _: kind),
+        "__hash__": _StandIn.__hash__,
+        "__doc__": property(lambda self: checked(_value_of(self).__doc__)),
+        "__module__": property(lambda self: checked(_value_of(self).__module__)),
         **{name: _method(name) for name in names},
         **{name: _comparison(name, name in own) for name in _COMPARISONS},
     }

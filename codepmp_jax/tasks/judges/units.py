@@ -72,7 +72,7 @@ def without_unit(text: str) -> tuple[str, str]:
     if not all(_is_unit(word, is_apart) for word in words):
         return text, ""
     names = (word if word in _MEASURES else word.removesuffix("s") for word in words)
-    unit = "".join(_MEASURES[name] if name in _MEASURES else name for name in names)
+    unit = "".join(_MEASURES.get(name) or name for name in names)
     power = "".join(re.findall(r"[123]", found["unit"]))
     return _CURRENCY.sub("", found["value"].strip()), unit + power
 

@@ -35,7 +35,13 @@ FAMILIES = {
 
 
 def publish(
-    folder, family="llama", dtype=torch.bfloat16, shard="5GB", num_labels=1, pad="<pad>", **more
+    folder,
+    family="llama",
+    dtype=torch.bfloat16,
+    shard="5GB",
+    num_labels=1,
+    pad: str | None = "<pad>",
+    **more,
 ):
     """A tiny random reward model as save_pretrained leaves it: weights, tokenizer, chat template."""
     torch.manual_seed(0)
