@@ -179,7 +179,7 @@ def _check_writer(path: str, writer: WriterConfig) -> None:
         f"{path}.enable_thinking",
         writer.enable_thinking,
         f"is a setting of the chat template, which {path}.chat = 'never' leaves out",
-        f"leave out one of the two",
+        "leave out one of the two",
     )
 
 

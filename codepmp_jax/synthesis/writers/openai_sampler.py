@@ -150,7 +150,9 @@ class OpenAISampler(Sampler):
                 timeout=openai.Timeout(
                     config.timeout_seconds, connect=min(_CONNECT_SECONDS, config.timeout_seconds)
                 ),
-                http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [_leave_limits]}),
+                http_client=openai.DefaultAsyncHttpxClient(
+                    event_hooks={"response": [_leave_limits]}
+                ),
             )
         return self._portal
 
@@ -197,7 +199,9 @@ class OpenAISampler(Sampler):
         elif _LENGTH_ERROR.search(said):
             remedy = "lower --sampling.max-tokens, or serve the model with a longer context"
         elif named:
-            remedy = f"--openai.omit {' '.join(named)}, which leaves out what the servers do not take"
+            remedy = (
+                f"--openai.omit {' '.join(named)}, which leaves out what the servers do not take"
+            )
         elif "enable_thinking" in said or "chat_template_kwargs" in said:
             remedy = "leave out enable_thinking, which the servers do not take"
         return UserError(
@@ -297,7 +301,12 @@ class OpenAISampler(Sampler):
         return raw.text
 
     async def _refusal(
-        self, endpoint: Endpoint, request: Request, status: int, said: str, headers: Mapping[str, str]
+        self,
+        endpoint: Endpoint,
+        request: Request,
+        status: int,
+        said: str,
+        headers: Mapping[str, str],
     ) -> Completion:
         """What an error status means: for this request, for its endpoint, or for all; see above."""
         if status == _WRONG_KEY:
@@ -317,7 +326,9 @@ class OpenAISampler(Sampler):
                 canary = await self._ask(endpoint, _canary(request))
                 if canary.failure in (REFUSED, TOO_LONG):
                     is_access = status in _NO_ACCESS
-                    raise self._no_access(endpoint, said) if is_access else self._wrong_settings(said)
+                    raise (
+                        self._no_access(endpoint, said) if is_access else self._wrong_settings(said)
+                    )
                 self._num_refusals[endpoint] = num_refusals
         is_too_long = status == _TOO_LARGE or _LENGTH_ERROR.search(said)
         return Completion(request.key, "", TOO_LONG if is_too_long else REFUSED, said)

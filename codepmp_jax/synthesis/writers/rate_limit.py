@@ -78,20 +78,15 @@ class RateLimit:
 
 def seconds_asked(headers: Mapping[str, str]) -> float | None:
     """How long a response's `Retry-After`, in seconds or as a date, asks to wait; None where it is not there."""
-    written = headers.get("retry-after-ms")
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        written = headers.get(name, "")
+        try:
+            seconds = float(written) * unit
+        except ValueError:
+            continue
+        return max(0.0, seconds) if math.isfinite(seconds) else None
     try:
-        if written is not None:
-            return _finite(float(written) / 1000)
-        written = headers.get("retry-after", "")
-        return _finite(float(written))
-    except ValueError:
-        pass
-    try:
-        date = email.utils.parsedate_to_datetime(written)
+        date = email.utils.parsedate_to_datetime(headers.get("retry-after", ""))
         return max(0.0, date.timestamp() - time.time())
     except (ValueError, TypeError, OverflowError):
         return None
-
-
-def _finite(seconds: float) -> float | None:
-    return max(0.0, seconds) if math.isfinite(seconds) else None

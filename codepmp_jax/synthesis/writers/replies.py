@@ -24,14 +24,42 @@ OWN_WORD = "server_finish_reason"
 
 _STOP, _LENGTH = "stop", "length"
 _LENGTH_WORDS = frozenset(
-    "length max_tokens max_length max_output_tokens max_new_tokens model_length limit token_limit "
-    "model_context_window_exceeded".split()
+    [
+        "length",
+        "max_tokens",
+        "max_length",
+        "max_output_tokens",
+        "max_new_tokens",
+        "model_length",
+        "limit",
+        "token_limit",
+        "model_context_window_exceeded",
+    ]
 )
 _REFUSED_WORDS = frozenset(
-    "content_filter content_filtered safety refusal recitation blocklist prohibited_content spii sensitive".split()
+    [
+        "content_filter",
+        "content_filtered",
+        "safety",
+        "refusal",
+        "recitation",
+        "blocklist",
+        "prohibited_content",
+        "spii",
+        "sensitive",
+    ]
 )
 _ERROR_WORDS = frozenset(
-    "error abort aborted cancel canceled cancelled network_error insufficient_system_resource".split()
+    [
+        "error",
+        "abort",
+        "aborted",
+        "cancel",
+        "canceled",
+        "cancelled",
+        "network_error",
+        "insufficient_system_resource",
+    ]
 )
 
 
@@ -86,7 +114,7 @@ def to_completion(
 ) -> Completion:
     """The completion of a whole reply; `finish_reason` is the server's word for how it ended, by the rule above."""
     word = finish_reason.casefold()
-    counts = {"num_tokens": num_tokens, "num_prompt_tokens": num_prompt_tokens}
+    counts: dict[str, Any] = {"num_tokens": num_tokens, "num_prompt_tokens": num_prompt_tokens}
     if word in _REFUSED_WORDS or word in _ERROR_WORDS:
         failure = REFUSED if word in _REFUSED_WORDS else ERROR
         return Completion(request.key, "", failure, f"finish reason {finish_reason}", **counts)

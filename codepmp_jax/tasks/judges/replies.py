@@ -29,7 +29,7 @@ _MARKS = tuple(
 )
 # What begins a reply: BOS, and heads of a turn.
 _TURN_BEGIN = re.compile(
-    r"\s*(?:<s>|<bos>|<\|(?:begin_of_text|startoftext)\|>|<｜begin▁of▁sentence｜>|<｜Assistant｜>|"
+    r"\s*(?:<s>|<bos>|\[/INST\]|<\|(?:begin_of_text|startoftext)\|>|<｜begin▁of▁sentence｜>|<｜Assistant｜>|"
     r"(?:<\|im_start\|>|<start_of_turn>|<\|start\|>)(?:assistant|model)?\n?|<\|assistant\|>|"
     r"<\|start_header_id\|>assistant<\|end_header_id\|>|<\|channel\|>final<\|message\|>|<\|message\|>)\s*?"
 )
@@ -39,7 +39,11 @@ TURN_END = re.compile(
     r"start_header_id|endofprompt|end_of_turn)\|>"
 )
 """Marks that end a turn, or begin the next one, which a writer left in the text."""
-_QUOTES = {'"': re.compile('"'), "'": re.compile(r"(?<!\w)'|'(?!\w)"), "`": re.compile(r"(?<!`)`(?!`)")}
+_QUOTES = {
+    '"': re.compile('"'),
+    "'": re.compile(r"(?<!\w)'|'(?!\w)"),
+    "`": re.compile(r"(?<!`)`(?!`)"),
+}
 
 _CHARACTERS: dict[int, str] = {
     **dict.fromkeys(map(ord, "\u00a0\u202f\u205f\u3000"), " "),
