@@ -36,7 +36,7 @@ from codepmp_jax.synthesis.writers.replies import (
     to_completion,
 )
 from codepmp_jax.synthesis.writers.sampler import Request, Sampler
-from codepmp_jax.synthesis.writers.server_replies import MalformedError, read_reply, short
+from codepmp_jax.synthesis.writers.server_replies import MalformedError, read_error, read_reply, short
 
 # How servers say that a prompt and its reply do not fit into the model; there is no common code for it.
 _LENGTH_ERROR = re.compile(
@@ -217,15 +217,17 @@ class OpenAISampler(Sampler):
             body = await self._send(endpoint, request)
             reply = read_reply(body)
         except openai.APIStatusError as error:
-            said, headers = short(f"{error.status_code}: {error.message}"), error.response.headers
-            return await self._refusal(endpoint, request, error.status_code, said, headers)
-        except openai.APITimeoutError as error:
-            raise FailedError(f"no reply in {self._config.openai.timeout_seconds:g} s") from error
+            status, response = error.status_code, error.response
+            said = read_error(status, response.text)
+            return await self._refusal(endpoint, request, status, said, response.headers)
         except openai.APIConnectionError as error:
             said = short(repr(error.__cause__ or error))
-            # A server that breaks a connection off may do so for this request alone.
-            is_down = "Connect" in type(error.__cause__).__name__
-            raise (UnavailableError if is_down else FailedError)(said) from error
+            # ConnectError, ConnectTimeout. A server that breaks off or never answers may do so for this request alone.
+            if "Connect" in type(error.__cause__).__name__:
+                raise UnavailableError(said) from error
+            if isinstance(error, openai.APITimeoutError):
+                said = f"no reply in {self._config.openai.timeout_seconds:g} s"
+            raise FailedError(said) from error
         except MalformedError as error:
             raise FailedError(f"malformed reply: {error}") from error
         except Exception as error:

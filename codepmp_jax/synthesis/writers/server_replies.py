@@ -107,6 +107,20 @@ def _count(value: Any) -> int:
     return int(value) if is_count else 0
 
 
+def read_error(status: int, body: str) -> str:
+    """What a response with an error status says, in one line: `422: [{"loc": ["body", "seed"], ...}]`."""
+    said: Any = body
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        found = None
+    # {"error": {"message": ...}}, {"error": ...}, {"message": ...}, {"detail": ...}
+    for name in ("error", "message", "detail"):
+        if isinstance(found, dict) and found.get(name):
+            found = said = found[name]
+    return short(f"{status}: {said if isinstance(said, str) else json.dumps(said)}")
+
+
 def short(words: str) -> str:
     """A server's words in one line, the end of long ones left out."""
     line = _SURROGATE.sub("\ufffd", " ".join(words[: 4 * _MAX_WORDS].split()))

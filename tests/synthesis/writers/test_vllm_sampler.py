@@ -121,7 +121,7 @@ class LLM:
 
 
 def text_of(tokens: list[int]) -> str:
-    return "".join("<s>" if token == BOS else chr(token) for token in tokens)
+    return "".join("BOS " if token == BOS else chr(token) for token in tokens)
 
 
 @pytest.fixture(autouse=True)
@@ -216,7 +216,7 @@ def test_sampling_parameters_and_seeds(monkeypatch):
 
     def spy(self, prompt, given, use_tqdm):
         params.append(given)
-        enqueue(self, prompt, given, use_tqdm)
+        return enqueue(self, prompt, given, use_tqdm)
 
     monkeypatch.setattr(LLM, "enqueue", spy)
     sampling = SamplingConfig(temperature=0.5, top_p=0.9, top_k=3, max_tokens=17, stop=("E",))
@@ -254,11 +254,11 @@ def prompt_seen(one: VllmSampler, prompt: str) -> str:
 @pytest.mark.parametrize(
     ("chat", "template", "prompt", "expected"),
     [
-        ("auto", "t", "a", "<s>user: a assistant:"),
-        ("always", "t", "a", "<s>user: a assistant:"),
-        ("never", "t", "a", "<s>a"),
-        ("auto", None, "a", "<s>a"),
-        ("never", None, "<s>a", "<s>a"),
+        ("auto", "t", "a", "BOS user: a assistant:"),
+        ("always", "t", "a", "BOS user: a assistant:"),
+        ("never", "t", "a", "BOS a"),
+        ("auto", None, "a", "BOS a"),
+        ("never", None, "<s>a", "BOS a"),
     ],
 )
 def test_chat_templates_and_a_single_bos(monkeypatch, chat, template, prompt, expected):
@@ -274,9 +274,9 @@ def test_a_chat_template_that_is_missing(monkeypatch):
 
 def test_thoughts_are_a_setting_of_the_chat_template(monkeypatch):
     monkeypatch.setattr(LLM, "chat_template", "{% if enable_thinking %}")
-    assert prompt_seen(sampler(), "a") == "<s>user: a assistant:"
+    assert prompt_seen(sampler(), "a") == "BOS user: a assistant:"
     one = sampler(enable_thinking=False)
-    assert prompt_seen(one, "a") == '<s>user: a assistant:{"enable_thinking": false}'
+    assert prompt_seen(one, "a") == 'BOS user: a assistant:{"enable_thinking": false}'
     assert one.settings()["enable_thinking"] is False
     assert "enable_thinking" not in sampler().settings()
     monkeypatch.setattr(LLM, "chat_template", "t")
