@@ -10,7 +10,7 @@ from codepmp_jax.config import CorpusConfig
 from codepmp_jax.corpus import snippets
 from codepmp_jax.corpus.files import File
 from codepmp_jax.records.schema import content_id
-from codepmp_jax.text import languages
+from codepmp_jax.text.definitions import definitions, has_definitions
 
 
 class Text(NamedTuple):
@@ -73,9 +73,9 @@ def _definitions(file: File, config: CorpusConfig) -> Iterator[Text | snippets.D
             else:
                 yield found
         return
-    if not languages.has_definitions(file.language):
+    if not has_definitions(file.language):
         raise Unusable("no parser")
-    for definition in languages.definitions(file.content, file.language):
+    for definition in definitions(file.content, file.language):
         name, kind, content, comment, line, is_parsable = definition
         fault = snippets.size_fault(content, config)
         if fault or not is_parsable:
