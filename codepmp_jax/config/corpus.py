@@ -22,7 +22,9 @@ from codepmp_jax.config.base import (
 class FilterConfig(Config, section="filter"):
     """Which texts are code worth learning from. The thresholds are those of The Stack and StarCoderData.
 
-    A text that breaks several rules is counted under the first one, in the order of these settings.
+    `licenses` and `drop_generated` are about files and come first. The others are about the text that is kept, a
+    function or a whole file: a large file of small functions keeps them. What breaks several rules is counted under the first
+    one, in the order of these settings.
     """
 
     licenses: tuple[str, ...] = ()
@@ -41,7 +43,7 @@ class FilterConfig(Config, section="filter"):
     max_tokens: PositiveInt = 100_000
     """Maximum length, in tokens of the embedded tokenizer."""
     drop_generated: bool = True
-    """Drop texts whose first lines say that a program generated them."""
+    """Drop files that a program generated, by their name or by the comments before their code."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -21,6 +21,7 @@ from codepmp_jax.config import CorpusConfig
 from codepmp_jax.corpus import readers, secrets, units
 from codepmp_jax.corpus.files import File, Rejected
 from codepmp_jax.corpus.filters import Filters
+from codepmp_jax.corpus.headers import without_header
 from codepmp_jax.corpus.snippets import Dropped, Unparsable
 from codepmp_jax.files import resume
 from codepmp_jax.files.json_files import write_json
@@ -157,12 +158,16 @@ class PartWriter:
         return len(encoding)
 
     def _cut(self, file: File) -> tuple[File | Rejected, list[units.Text | Dropped]]:
-        """The file's texts, or why it has none. What the filters say of a file holds for all of it."""
-        reason = self._filters.reason(file.content, file.language, file.license)
+        """The file's texts, or why it has none. License and generator are the file's; other limits each text's."""
+        reason = self._filters.file_reason(file)
         detail = ""
         if not reason:
             try:
-                return file, list(units.texts_of(file, self._config, self._count_tokens))
+                texts = list(units.texts_of(file, self._config, self._count_tokens))
+                is_whole = texts[0].kind == "file"
+                reason = self._filters.reason(file.content, file.language) if is_whole else None
+                if not reason:
+                    return file, texts
             except units.Unusable as error:
                 reason = str(error)
             except Unparsable as error:
@@ -194,7 +199,7 @@ class PartWriter:
         before = source(text.content, text.description)
         reason = None
         if text.kind != "file":
-            reason = self._filters.reason(text.content, file.language, file.license)
+            reason = self._filters.reason(text.content, file.language)
         if reason:
             return text_reject(before, reason, "")
         content, found = secrets.clean(text.content, self._config.secrets)
@@ -213,19 +218,22 @@ class PartWriter:
         )
 
     def _row(self, source: SourceFile, normal_hash: str) -> dict[str, Any]:
-        is_near = self._config.dedup.near
         return {
             "key": int(normal_hash[:16], 16),
             "id": bytes.fromhex(source.source_id),
-            "signature": near_duplicates.signature(source.content, self._config.dedup)
-            if is_near
-            else b"",
+            "signature": self._signature(source) if self._config.dedup.near else b"",
             "kind": source.kind,
             "language": source.language,
             "license": source.license,
             "num_chars": len(source.content),
             "record": source.to_bytes(),
         }
+
+    def _signature(self, source: SourceFile) -> bytes:
+        """Of a whole file without its header: one license makes no two files alike."""
+        is_whole = source.kind == "file"
+        text = without_header(source.content, source.language) if is_whole else source.content
+        return near_duplicates.signature(text, self._config.dedup)
 
 
 # --- processes ------------------------------------------------------------------------------------
