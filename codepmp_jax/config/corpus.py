@@ -57,6 +57,15 @@ class FilterConfig(Config, section="filter"):
 
 
 @dataclasses.dataclass(frozen=True)
+class DescriptionConfig(Config, section="description"):
+    """What a definition's docstring or comment must say. Whole files have no description and are kept."""
+
+    min_words: NonNegativeInt = 0
+    """Minimum number of words that the author wrote about a function or class. Where nothing is written, the
+    description is its name and parameters, which count as no words: 1 drops those."""
+
+
+@dataclasses.dataclass(frozen=True)
 class SecretsConfig(Config, section="secrets"):
     """How keys, passwords and e-mail addresses are handled."""
 
@@ -123,6 +132,7 @@ class CorpusConfig(Config):
     max_description_chars: PositiveInt = 600
     """Maximum length of a description, in characters. A longer docstring is cut to its first paragraphs."""
     filter: FilterConfig = FilterConfig()
+    description: DescriptionConfig = DescriptionConfig()
     secrets: SecretsConfig = SecretsConfig()
     dedup: DedupConfig = DedupConfig()
     decontamination: DecontaminationConfig = DecontaminationConfig()
