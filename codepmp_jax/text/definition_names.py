@@ -87,9 +87,9 @@ def target(node: Any) -> str:
     if node.type in ("string", "template_string") or node.type == "computed_property_name":
         return _text(node).strip("\"'`")
     text = "".join(_text(node).split()) if "expression" in node.type else _text(node)
-    text = re.sub(r"\[(['\"])([\w$]+)\1\]", r".\2", text.replace("->", ".").replace("::", "."))
+    text = re.sub(r"\[(['\"])([\w$-]+)\1\]", r".\2", text.replace("->", ".").replace("::", "."))
     text = _MODULE.sub("", text)
-    if re.fullmatch(r"[\w$#.]+|\[[\w.]+\]", text):
+    if re.fullmatch(r"[\w$#.-]+|\[[\w.]+\]", text):
         return text.removeprefix("$").removeprefix("self.").replace("$this.", "")
     words = _WORD.findall(text)
     return words[-1].strip(".:-") if words else DEFAULT
@@ -128,6 +128,10 @@ def _c(node: Any) -> str:
     if node.type not in ("function_definition", "inline_method_definition"):
         return _bare_type(_plain(node))
     place, scopes = node.child_by_field_name("declarator"), []
+    if (
+        place is not None and place.text == b"(void)"
+    ):  # `int API main(void)`: `main` is taken for the type
+        return _text(node.child_by_field_name("type"))
     while place is not None:
         if place.type == "qualified_identifier":
             scope = place.child_by_field_name("scope")
@@ -214,7 +218,8 @@ def _rust(node: Any) -> str:
     kind = node.child_by_field_name("type") if node.type == "impl_item" else None
     if kind is None:
         return _plain(node)
-    return _bare_type(_text(kind)) or "".join(_text(kind).split())[:40]
+    bare = re.sub(r"^[&*\s]+|'\w+\s*|\b(?:mut|dyn)\s+", "", _text(kind))
+    return _bare_type(_text(kind)) or "".join(bare.split())[:40]
 
 
 def _swift(node: Any) -> str:

@@ -223,6 +223,7 @@ _RULES = {
 }
 # Children of a function that are its body, where the grammar gives it no field.
 _BODIES = (
+    "{",
     "compound_statement",
     "function_body",
     "computed_property",
@@ -353,6 +354,7 @@ def _definition(
         after = outer.next_named_sibling if outer.type == "property_declaration" else None
         while after is not None and after.type in _ACCESSORS:
             end, after = after.end_byte, after.next_named_sibling
+    end = _without_comments(root, data, outer.start_byte, end)
     if data[end : end + 1] == b";":
         end += 1
     line_start = data.rfind(b"\n", 0, start) + 1
@@ -428,7 +430,8 @@ def _node_at(root: Any, byte: int, attributes: tuple[str, ...], language: str) -
     for _ in range(5):  # deeper than the parts of either
         if node is None or node.parent is None:
             return None
-        if node.type == "pod" or ("comment" in node.type and "doc_comment" not in node.type):
+        is_comment = "comment" in node.type and "comment" not in node.parent.type
+        if node.type == "pod" or is_comment:
             return node
         if node.type in attributes:
             return node
@@ -440,13 +443,32 @@ def _node_at(root: Any, byte: int, attributes: tuple[str, ...], language: str) -
     return None
 
 
+def _without_comments(root: Any, data: bytes, start: int, end: int) -> int:
+    """The end of a text without comments on lines of their own there: some grammars put the next one's in."""
+    while True:
+        end = start + len(data[start:end].rstrip())
+        found = _node_at(root, end - 1, (), "")
+        if found is None or found.start_byte <= start:
+            return end
+        line_start = data.rfind(b"\n", 0, found.start_byte) + 1
+        if data[line_start : found.start_byte].strip():
+            return end
+        end = line_start
+
+
 def _with_macros(node: Any, data: bytes) -> int:
     """First byte of a C function with what the grammar took for a declaration before it: `API int API_CALL f()`."""
     start, other = node.start_byte, node.prev_named_sibling
+    if (
+        node.child_count > 1
+        and data.count(b"\n", node.children[0].end_byte, node.children[1].start_byte) > 1
+    ):
+        return node.children[1].start_byte  # `TEST_END`, and a blank line
     while other is not None and other.type in _MACROS:
         gap = data[other.end_byte : start]
         ends = (b";", b"}", b",", b":") if b"\n" not in gap else (b";", b"}", b",", b":", b")")
-        if gap.strip() or gap.count(b"\n") > 1 or other.text.rstrip().endswith(ends):
+        text = other.text.rstrip()
+        if gap.strip() or gap.count(b"\n") > 1 or text.startswith(b"#") or text.endswith(ends):
             break
         start, other = other.start_byte, other.prev_named_sibling
     return start

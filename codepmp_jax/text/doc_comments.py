@@ -8,7 +8,7 @@ Never a description, whatever the language: copyright and license texts, and lin
 
 What is kept is the author's text, cleaned:
 
-- comment signs, lines of stars and dashes, and the common indentation are taken off;
+- comment signs, lines of stars and dashes, titles in them (`=== Helpers ===`), and the common indentation are taken off;
 - block tags stay as they are written (`@param name the shelf`), but those that say nothing of what the code does
   (`@author`, `@since`, `@see`, ...; `_TAGS`) go, with their lines;
 - inline tags become their text: `{@link Shelf#width the width}` -> `the width`, `\\\\c word` and `@p word` -> `word`;
@@ -31,7 +31,7 @@ _TO_TOOLS = re.compile(
     # JavaScript and TypeScript
     r"eslint\b|jshint\b|jslint\b|jscs:|tslint:|prettier-ignore|(?:istanbul|c8|v8) ignore|@ts-(?:ignore|nocheck|check|expect-error)"
     r"|@flow\b|\$Flow|@jsx\w*\s|@vite-ignore|webpack\w+:|[@#]__(?:PURE|INLINE|NOINLINE|NO_SIDE_EFFECTS)|biome-ignore|oxlint-"
-    r"|deno-(?:lint|fmt)-|[#@] ?source(?:Mapping)?URL|globals? [\w$, :]+$|exported [\w$, ]+$"
+    r"|deno-(?:lint|fmt)-|[#@] ?source(?:Mapping)?URL|(?-i:globals?|exported) [\w$]+(?:\s*[:,]\s*[\w$]+)*$"
     # Python
     r"|noqa\b|type: ?ignore|pylint:|mypy:|pyright:|flake8:|ruff:|isort:|fmt: ?(?:on|off|skip)|yapf:|pragma: ?no|nosec\b"
     # Ruby and shell
@@ -82,9 +82,11 @@ _HTML = re.compile(
     r"(?:\s[^<>]*)?/?>",
     re.IGNORECASE,
 )
-_SIGN = re.compile(r"^[ \t]*(///?/*[!<]?|--+(?!\[)|#+['!:]?(?!\[)|%+|;+|!+[<>]?)")
-_RULER = re.compile(
-    r"^[ \t]*([-=*#~+_/\\.:<>])\1{2,}[ \t]*$|^[ \t]*(?:[-=*#~+_]{4,})[ \t]*|[ \t]*(?:[-=*#~+_]{4,})[ \t]*$"
+_SIGN = re.compile(r"^[ \t]*(///?/*(?:!|<(?=\s))?|--+(?!\[)|#+[':]?(?!\[)|%+|;+|!+[<>]?)")
+_RULER = re.compile(r"[ \t]*([-=*#~+_/\\.:<>])\1{2,}[ \t]*")
+# `=== Helpers ===`: what follows has this in common, it does not say what one function does.
+_TITLE = re.compile(
+    r"[ \t]*(?:[-=*#~+_]{3,})[ \t]*[^-=*#~+_].*?[-=*#~+_]{3,}[ \t]*$|[ \t]*[-=*#~+_]{4,}[ \t]*\w"
 )
 _DOCUMENTING = ("/**", "/*!", "///", "//!", "---", "=", '"', "#'", "(**", "--|")
 
@@ -110,7 +112,8 @@ def describe(comments: list[str], language: str) -> str:
 def _sign(comment: str) -> str:
     """What starts a comment to the end of the line; empty for others."""
     match = _SIGN.match(comment)
-    return match[1] if match else ""
+    # `---` begins what `--` goes on with; of slashes three are another comment than two.
+    return (match[1] if match[1].startswith("/") else match[1][0]) if match else ""
 
 
 def _is_documenting(comment: str) -> bool:
@@ -122,7 +125,8 @@ def _is_documenting(comment: str) -> bool:
 def clean(comment: str, language: str) -> str:
     """The text of a comment without signs and mark-up, see above; empty where it describes no code."""
     lines = _bare_lines(comment)
-    lines = ["" if _RULER.fullmatch(line) else _RULER.sub("", line) for line in lines]
+    lines = ["" if _RULER.fullmatch(line) or _TITLE.match(line) else line for line in lines]
+    lines = [re.sub(r"[ \t]+[-=*#~+_]{4,}[ \t]*$", "", line) for line in lines]
     lines = [line for line in lines if not _TO_TOOLS.match(line.strip())]
     lines = _without_tags(lines)
     if _LICENSE.search("\n".join(lines)):
@@ -178,7 +182,7 @@ def _bare_lines(comment: str) -> list[str]:
         ]
         return [re.sub(r"[A-Z]<+\s?([^<>]*?)\s?>+", r"\1", line) for line in lines]
     lines = [
-        re.sub(r"^[ \t]*(?:///*[!<]?|--+|#+['!:]?|%+|;+|!+[<>]?)", "", line)
+        re.sub(r"^[ \t]*(?:///*(?:!|<(?=\s))?|--+|#+[':]?|%+|;+|!+[<>]?)", "", line)
         for line in text.split("\n")
     ]
     return textwrap.dedent("\n".join(lines)).split("\n")
