@@ -24,6 +24,7 @@ import warnings
 from codepmp_jax.tasks.judges.code_blocks import Block, fenced_blocks, marked_parts
 from codepmp_jax.tasks.judges.replies import without_reasoning
 from codepmp_jax.text import languages
+from codepmp_jax.text.definitions import definitions, has_definitions
 
 # Openings of replies that decline the task, or ask for what it lacks; code does not begin so.
 _REFUSAL = re.compile(
@@ -200,8 +201,8 @@ def _defines(code: str, language: str) -> bool:
                 return False
         kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
         names = [node.name for node in body if isinstance(node, kinds)]
-    elif languages.has_definitions(language):
-        names = [found.name for found in languages.definitions(code, language)]
+    elif has_definitions(language):
+        names = [found.name for found in definitions(code, language)]
     else:
         return True
     return any(not name.rpartition(".")[2].casefold().startswith("test") for name in names)
