@@ -29,7 +29,7 @@ def progress(
     """A progress bar over `iterable`, or to be updated by hand; `labels` are tqdm's `desc` and `unit`.
 
     Where stderr is no terminal, a line every ten seconds instead of a moving bar. Errors of stderr are those of
-    cli.output, which drops them.
+    cli.streams, which drops them.
     """
     interval = 0.5 if sys.stderr.isatty() else 10.0
     return tqdm(
