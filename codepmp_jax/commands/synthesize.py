@@ -8,6 +8,7 @@ COMMAND = (SynthesisConfig, "Writes preference pairs from a corpus.")
 def main() -> None:
     """Parses, synthesizes, sums up."""
     config = presets.parse(*COMMAND)
+    from codepmp_jax.cli import streams
     from codepmp_jax.files import notes
     from codepmp_jax.synthesis.pairs import synthesize
 

@@ -21,6 +21,7 @@ def main() -> None:
     config = presets.parse(*COMMAND, notes=chips.describe_options())
     import jax
 
+    from codepmp_jax.cli import streams
     from codepmp_jax.conversion import load
     from codepmp_jax.devices import hosts
     from codepmp_jax.files import notes
