@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from codepmp_jax.records.pair_rows import MalformedRow, find_files, parse_row, r
 from codepmp_jax.records.schema import PreferencePair, Problem, content_id, read_problems
 from codepmp_jax.text.tokenization import Text, Tokenizer
 
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 _OF_PAIRS = {"chosen", "rejected", "better", "worse"}
 _OF_PROBLEMS = {"problem_id", "candidates"}
 
@@ -97,10 +99,15 @@ def read_candidates(path: str) -> list[Problem]:
 
 
 def texts_of(item: PreferencePair | Problem, tokenizer: Tokenizer, template: str) -> list[Text]:
-    """Chosen and rejected of a pair, or every candidate of a problem, in the form of the training's rows."""
+    """Chosen and rejected of a pair, or every candidate of a problem, in the form of the training's rows.
+
+    Half a surrogate pair in a problem, which tokenizers refuse, is tokenized as U+FFFD.
+    """
     if isinstance(item, PreferencePair):
         return list(tokenizer.format_pair(item, template))
-    return [tokenizer.format(item.prompt, c.response, template) for c in item.candidates]
+    prompt = _HALF_PAIR.sub("\ufffd", item.prompt)
+    responses = (_HALF_PAIR.sub("\ufffd", candidate.response) for candidate in item.candidates)
+    return [tokenizer.format(prompt, response, template) for response in responses]
 
 
 def digest(path: str, split: str = "heldout") -> str:

@@ -5,10 +5,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from codepmp_jax.cli.errors import UserError
-from codepmp_jax.evaluation.items import digest, read_candidates, read_items, read_pairs
+from codepmp_jax.evaluation.items import digest, read_candidates, read_items, read_pairs, texts_of
 from codepmp_jax.files.json_files import write_lines
 from codepmp_jax.records.schema import Candidate, PreferencePair, Problem, content_id
 from codepmp_jax.records.shards import write_manifest, write_split
+from codepmp_jax.text.tokenization import Text, Tokenizer
 
 ROW = {"prompt": "p", "chosen": "c", "rejected": "r"}
 PROBLEM = {"problem_id": "a", "prompt": "p", "candidates": ["x", {"response": "y"}]}
@@ -102,3 +103,16 @@ def test_the_digest_is_sha256_of_the_bytes(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps(ROW))
     assert digest(str(path)) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_half_a_surrogate_pair_is_tokenized_as_a_replacement():
+    class Plain(Tokenizer):
+        def __init__(self):
+            pass
+
+        def format(self, prompt, response, template):
+            return Text(prompt + response, len(prompt))
+
+    problem = Problem("a", "p\ud83d", (Candidate("x\udc00y"), Candidate("😀")))
+    texts = texts_of(problem, Plain(), "")
+    assert texts == [Text("p\ufffdx\ufffdy", 2), Text("p\ufffd😀", 2)]
