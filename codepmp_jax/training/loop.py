@@ -59,7 +59,9 @@ def train(
         )
         if telemetry.is_main_process():
             run.write_settings()
-            forms.write_form(workdir, forms.of_data(run.config.data, forms.of_pairs(run.train_pairs)))
+            forms.write_form(
+                workdir, forms.of_data(run.config.data, forms.of_pairs(run.train_pairs))
+            )
         # The row of a step whose evaluation was cut off is written when that is done.
         num_rows = start.step - (start.resume_state.unevaluated is not None)
         writer = stack.enter_context(contextlib.closing(MetricsWriter(workdir, num_rows)))

@@ -39,6 +39,7 @@ RULES = {
         ["{prompt}{response}"],
         ["{prompt}", "{response} {prompt}", "{prompt}{response}.", "{prompt}{prompt}{response}"],
     ),
+    "data.date": ([None, "2024-07-26"], ["26 Jul 2024", "2024-7-26"]),
     "compiler_options": ([(), ("xla_a=b",)], [("xla_a",), ("xla_a=b", "a=b")]),
     "mesh.data": ([1], [0, -2]),
     "mesh.fsdp": ([-1, 1], [0, -2]),

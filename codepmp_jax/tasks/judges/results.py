@@ -42,9 +42,7 @@ _flags = type.__dict__["__flags__"].__get__
 _members = type.__dict__["__dict__"].__get__
 _mro = type.__dict__["__mro__"].__get__
 _LIBRARIES = tuple(
-    {
-        sysconfig.get_paths()[name] + "/" for name in ("stdlib", "platstdlib", "purelib", "platlib")
-    }
+    {sysconfig.get_paths()[name] + "/" for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     | {"<frozen "}
 )
 
@@ -54,14 +52,28 @@ _COMPARISONS = {
 # Methods that make a value and answer no question of a test.
 _MAKERS = frozenset(
     f"__{name}__"
-    for name in "new init post_init init_subclass set_name class_getitem del".split()
+    for name in ["new", "init", "post_init", "init_subclass", "set_name", "class_getitem", "del"]
 )
 # Methods that a stand-in has in a form of its own, or leaves to Python: `in` looks at what `__iter__` yields.
 _NOT_PASSED_ON = _MAKERS | {
     f"__{name}__"
-    for name in (
-        "class dict weakref getattribute getattr setattr delattr hash repr str contains subclasshook get set delete"
-    ).split()
+    for name in [
+        "class",
+        "dict",
+        "weakref",
+        "getattribute",
+        "getattr",
+        "setattr",
+        "delattr",
+        "hash",
+        "repr",
+        "str",
+        "contains",
+        "subclasshook",
+        "get",
+        "set",
+        "delete",
+    ]
 }
 _C_METHODS = (
     types.WrapperDescriptorType
@@ -283,7 +295,8 @@ def _stand_in_class(kind: type) -> type:
         name
         for one in _mro(kind)[:-1]
         for name, member in _members(one).items()
-        if _is_special(name) and (callable(member) or isinstance(member, staticmethod | classmethod))
+        if _is_special(name)
+        and (callable(member) or isinstance(member, staticmethod | classmethod))
     } - _NOT_PASSED_ON
     if "__contains__" not in own and _has(kind, "__contains__"):
         names.add("__contains__")
