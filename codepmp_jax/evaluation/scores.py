@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.evaluation.items import item_id_of
+from codepmp_jax.files.json_lines import json_line
 from codepmp_jax.records.schema import PreferencePair, Problem, Score
 
 ItemT = TypeVar("ItemT", PreferencePair, Problem)
@@ -25,7 +26,7 @@ _NAMES = {
 
 def to_line(score: Score) -> str:
     """The score as one line of JSON."""
-    return json.dumps(dataclasses.asdict(score), ensure_ascii=False)
+    return json_line(dataclasses.asdict(score))
 
 
 def read_scores(path: str | pathlib.Path) -> list[Score]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from codepmp_jax.files import storage
+from codepmp_jax.files.json_lines import json_line
 
 _logger = logging.getLogger("codepmp_jax")
 
@@ -60,4 +61,4 @@ def write_lines(path: str | os.PathLike[str], rows: Iterable[Any]) -> None:
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with storage.replaced(path) as partial, open(partial, "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        file.writelines(json_line(row) + "\n" for row in rows)

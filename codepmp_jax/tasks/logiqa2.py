@@ -18,7 +18,7 @@ def make_problem(row: Row, number: int) -> Problem:
     return make_choice(
         "logiqa2",
         row.identifier("id"),
-        row.text("text"),
+        row.text("text") if row.has("text") else "",
         row.text("question"),
         options,
         row.index("answer", len(options)),

@@ -26,7 +26,7 @@ def make_problem(row: Row, number: int) -> Problem:
     tests = row.texts("test_list")
     setup = row.text("test_setup_code") if row.has("test_setup_code") else ""
     if row.has("test_imports"):
-        setup = "\n".join((*row.texts("test_imports", may_be_empty=True), setup)).strip()
+        setup = "\n".join((*row.texts("test_imports", may_be_empty=True), setup))
     shown = "\n".join(tests)
     return Problem(
         f"mbpp/{row.identifier('task_id')}",
@@ -58,7 +58,7 @@ def make_program(prompt: str, reference: dict[str, Any]) -> Program:
         test_imports="\n".join(
             ast.unparse(node)
             for node in solution.body
-            if isinstance(node, _IMPORT) and not used.isdisjoint(_imported(node))
+            if isinstance(node, _IMPORT) and _imported(node) & (used | {"*"})
         ),
         test_setup=setup,
     )

@@ -18,6 +18,7 @@ import json
 import logging
 import os
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -36,6 +37,8 @@ FILE = "texts.json"
 MADE_BY = "codepmp_jax.json"
 # Pairs that are read to see what a run is trained on.
 _SAMPLED_PAIRS = 64
+
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 Form = Literal["text", "conversation", "both"]
 
@@ -106,14 +109,19 @@ class TextForm:
 
 
 def _rounds(item: PreferencePair | Problem, form: TextForm) -> list[tuple[Any, Any]]:
-    """(prompt, response) of each text: strings, or lists of messages."""
+    """(prompt, response) of each text: strings, or lists of messages.
+
+    Half a surrogate pair in a problem, which tokenizers refuse, becomes U+FFFD.
+    """
     if isinstance(item, Problem):
         if form.form == "both":
             raise ValueError(
                 "the model was trained on strings and on conversations, and a problem may be written either "
                 "way: give --texts.form text or conversation"
             )
-        return [(item.prompt, candidate.response) for candidate in item.candidates]
+        prompt = _HALF_PAIR.sub("\ufffd", item.prompt)
+        responses = (_HALF_PAIR.sub("\ufffd", candidate.response) for candidate in item.candidates)
+        return [(prompt, response) for response in responses]
     if not item.is_conversation:
         return [(item.prompt, item.chosen), (item.prompt, item.rejected)]
     prompt, chosen, rejected = map(json.loads, (item.prompt, item.chosen, item.rejected))

@@ -106,6 +106,13 @@ def test_what_cannot_be_written_is_refused(tokenizer, form, item, said):
         TextForm(form).texts(item, tokenizer)
 
 
+@pytest.mark.parametrize("form", ["text", "conversation"])
+def test_half_a_surrogate_pair_is_written_as_a_replacement(tokenizer, form):
+    halves = Problem("a", "p\ud83d", (Candidate("x\udc00y"), Candidate("😀")))
+    whole = Problem("a", "p\ufffd", (Candidate("x\ufffdy"), Candidate("😀")))
+    assert written(form, halves, tokenizer) == written(form, whole, tokenizer)
+
+
 def test_pairs_of_the_other_form_are_known(tokenizer):
     assert [TextForm(form).rewrites(STRINGS) for form in ("text", "conversation", "both")] == [
         False,

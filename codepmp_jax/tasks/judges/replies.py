@@ -31,11 +31,14 @@ _CHARACTERS: dict[int, str] = {
     **dict.fromkeys(map(ord, "\u00a0\u202f\u205f\u3000"), " "),
     **dict.fromkeys(range(0x2000, 0x200B), " "),
     **dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff\ufe0e\ufe0f"), ""),
+    **dict.fromkeys(
+        (*range(0xD800, 0xE000), *range(0x1F000, 0x1FB00)), ""
+    ),  # emoji and halves of them
     **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212\ufe63"), "-"),
     **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},
     **dict.fromkeys(map(ord, "“”„「」『』"), '"'),
     **dict.fromkeys(map(ord, "‘’"), "'"),
-    **str.maketrans("【】〔〕。、", "()().,"),
+    **dict(zip(map(ord, "【】〔〕。、"), "()().,", strict=True)),
 }
 
 _BOX = re.compile(r"\\(?:boxed|fbox)(\s*)")
@@ -48,21 +51,24 @@ _BARE = re.compile(r"-?(?:\d[\d,.]*\d|\d)|[A-Za-z](?![A-Za-z])")
 
 
 def without_reasoning(text: str) -> str:
-    """A reply without what it marks as reasoning, by the rule above, and without marks of a turn's end."""
+    """A reply without what it marks as reasoning, by the rule above, and without marks of a turn's end.
+
+    A line's end takes the place of reasoning; what is left keeps its indentation.
+    """
     for opening, closing in _MARKS:
         kept, position = [], 0
         while (start := opening.search(text, position)) is not None:
             kept.append(text[position : start.start()])
             end = closing.search(text, start.end())
             position = len(text) if end is None else end.end()
-        text = " ".join((*kept, text[position:]))
+        text = "\n".join((*kept, text[position:]))
         *_, start = 0, *(end.end() for end in closing.finditer(text))
         text = text[start:]
-    return _TURN_END.sub(" ", text).strip()
+    return _TURN_END.sub("", text)
 
 
 def plain_characters(text: str) -> str:
-    """Full-width forms, dashes, spaces, quotes and brackets of any kind as those of ASCII; invisible ones are dropped.
+    """Full-width forms, dashes, spaces, quotes and brackets of any kind as those of ASCII; without invisible ones and emoji.
 
     The em dash, which is never a sign, stays.
     """

@@ -28,13 +28,15 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-_ATOMS = frozenset(
+_ATOMS: frozenset[type] = frozenset(
     {bool, int, float, complex, str, bytes, bytearray, range, slice, array.array, memoryview}
     | {type(None), type(...), type(NotImplemented), types.ModuleType}
     | {decimal.Decimal, fractions.Fraction, datetime.date, datetime.datetime, datetime.timedelta}
 )
-_COLLECTIONS = frozenset({list, tuple, set, frozenset, collections.deque})
-_MAPPINGS = frozenset({dict, collections.OrderedDict, collections.defaultdict, collections.Counter})
+_COLLECTIONS: frozenset[type] = frozenset({list, tuple, set, frozenset, collections.deque})
+_MAPPINGS: frozenset[type] = frozenset(
+    {dict, collections.OrderedDict, collections.defaultdict, collections.Counter}
+)
 
 # Type flags that Python code cannot set or clear (CPython's object.h).
 _HEAP_TYPE, _IMMUTABLE_TYPE = 1 << 9, 1 << 8
@@ -114,7 +116,7 @@ def checked(value: Any) -> Any:
     if is_library or _is_plain(kind):
         _require_plain(_held(value))
         return value
-    if issubclass(kind, tuple(_COLLECTIONS | _MAPPINGS)):
+    if not (_COLLECTIONS | _MAPPINGS).isdisjoint(_mro(kind)):
         _require_plain(_held(value))
     return _stand_in(value)
 
@@ -156,11 +158,10 @@ def _held(value: Any) -> list[Any]:
     """What a value of a package's type, or of a class without methods of its own, holds."""
     attributes = getattr(value, "__dict__", None) or {}
     held = [part for name, part in attributes.items() if not _is_special(str(name))]
-    if isinstance(value, BaseException):
-        held += value.args
+    held += getattr(value, "args", ()) if issubclass(type(value), BaseException) else ()
     if isinstance(value, Mapping):
         held += [*value.keys(), *value.values()]
-    elif hasattr(value, "to_numpy"):
+    elif hasattr(value, "to_numpy"):  # tables of pandas
         held.append(value.to_numpy())
     elif _has(type(value), "__iter__") and not isinstance(value, str | bytes | bytearray):
         held += value
@@ -303,6 +304,9 @@ def _stand_in_class(kind: type) -> type:
     members: dict[str, Any] = {
         "__slots__": (),
         "__class__": property(lambda _: kind),
+        "__hash__": _StandIn.__hash__,
+        "__doc__": property(lambda self: checked(_value_of(self).__doc__)),
+        "__module__": property(lambda self: checked(_value_of(self).__module__)),
         **{name: _method(name) for name in names},
         **{name: _comparison(name, name in own) for name in _COMPARISONS},
     }
