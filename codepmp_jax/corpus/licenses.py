@@ -6,7 +6,7 @@ nothing is said. Doubt is `unknown`, which no list of allowed licenses holds.
 A text is a license if (rules of `identify`, in this order)
 
 1. it says `SPDX-License-Identifier:` in its first lines: that expression;
-2. three quarters of its words, copyright lines left out, are those of licenses of the SPDX list, word by word
+2. three quarters of its words and all but 150, copyright lines left out, are those of licenses of the SPDX list, word by word
    (package licenseclassifier, a port of Go's licensecheck, which pkg.go.dev uses). Several together hold all
    (`AND`); LGPL-3.0 includes the GPL-3.0 it adds to;
 3. it has the title of a GNU license, the MPL or the EPL, whole or not;
@@ -109,10 +109,13 @@ _TAG_END = re.compile(r"\s*(?:\*/|-->|--%>|#\}|\"\"\"|'''|\*\)|[\"';]\s*\Z).*|[^
 _COPYRIGHT = re.compile(
     r"^.*(?:copyright|\(c\)|©|all rights reserved|\bcontributors?\b).*$", re.IGNORECASE | re.MULTILINE
 )
+_OWNER = re.compile(
+    r"^\W*(?:copyright\s*(?:\(c\)|©)?|\(c\)|©)\s*(?:copyright\s*)?\d{4}.*$", re.IGNORECASE | re.MULTILINE
+)
 _RESTRICTS = re.compile(
     r"commons clause|non-?\s?commercial|business source|functional source|fair[- ](?:source|code)|elastic license|"
     r"server side public|polyform|prosperity|hippocratic|ethical|do no harm|proprietary|confidential|"
-    r"evaluation|trial|no licen[sc]e is granted|end[- ]user licen[sc]e|eula\b|commercial|not be (?:used|sold|copied|"
+    r"evaluation|trial\b|no licen[sc]e is granted|terms of (?:service|use)|subscri|\bpay(?:s|ment)?\b|\bfees?\b|end[- ]user licen[sc]e|eula\b|commercial|not be (?:used|sold|copied|"
     r"redistributed|distributed)|may not (?:use|sell|copy|redistribute|distribute|offer|provide|modify)|not permitted|"
     r"prohibited|research (?:use|purposes?)|academic|educational|personal use|internal use|"
     r"additional (?:terms|restrictions?|conditions?|use)|subject to the following additional|competing|"
@@ -152,6 +155,7 @@ _SHORT = (
 _SHORT_CHARS = 1500
 _LONGEST = 300_000
 _COVERED = 0.75
+_MOST_LEFT = 150
 
 
 def tagged(text: str) -> str:
@@ -173,17 +177,19 @@ def identify(text: str) -> str:
     if tag:
         return tag
     text = text[:_LONGEST]
-    matches = matched(text)
+    # Without its lines of copyright, which the matcher counts to the license below, with all between.
+    matches = matched(_OWNER.sub(lambda line: " " * len(line[0]), text))
     rest, end = [], 0
     for _, start, stop in matches:
         rest.append(text[end:start])
         end = max(end, stop)
     rest.append(text[end:])
-    left = _COPYRIGHT.sub("", "\n".join(rest))
     names = list(dict.fromkeys(name for name, _, _ in matches))
-    is_restricted = _RESTRICTS.search(" ".join(left.split())) is not None
-    num_words = len(_COPYRIGHT.sub("", text).split())
-    if names and 1 - len(left.split()) / max(1, num_words) >= _COVERED:
+    is_restricted = _RESTRICTS.search(" ".join(" ".join(rest).split())) is not None
+    num_left, num_words = (
+        len(_COPYRIGHT.sub("", part).split()) for part in ("\n".join(rest), text)
+    )
+    if names and num_left <= min(_MOST_LEFT, (1 - _COVERED) * num_words):
         is_of_others = _OF_OTHERS.search(" ".join(rest[0].split())) is not None
         return UNKNOWN if is_restricted or is_of_others else all_of(names)
     for name, title in _TITLE.items():

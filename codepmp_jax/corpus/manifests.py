@@ -44,6 +44,11 @@ _NAMES = {
     "gplv2": "GPL-2.0-only",
     "the unlicense (unlicense)": "Unlicense",
     "python software foundation license": "PSF-2.0",
+    # npm's word for no license at all, and others.
+    **dict.fromkeys(
+        ("unlicensed", "proprietary", "other/proprietary license", "commercial", "all rights reserved", "none"),
+        "LicenseRef-Proprietary",
+    ),
 }
 _POINTS = re.compile(r"see\b|file\b|licen[cs]e(?:\.\w+)?$", re.IGNORECASE)
 _CLASSIFIER = re.compile(r"^Classifier: License ::(?: .* ::)? (.+)$", re.MULTILINE)
