@@ -194,7 +194,7 @@ def packages() -> dict[str, Any]:
     counts = {"packages": 0, "permissive": 0, "rightly": 0, "wrongly": 0}
     wrong, seconds = [], 0.0
     for package in importlib.metadata.distributions():
-        declared = package.metadata.get("License-Expression")
+        declared = "".join(package.metadata.get_all("License-Expression") or ())
         texts = [
             path
             for path in package.files or ()
@@ -234,13 +234,18 @@ def main() -> None:
         runs = {"before: ": json.loads(arguments.before.read_text()), "": figures}
     names = ("rightly", "wrongly")
     heads = [f"{run}let in {name}" for run in runs for name in names]
-    rows = [f"| folders | number | permissive | {' | '.join(heads)} |", "|---" * (3 + len(heads)) + "|"]
+    rows = [
+        f"| folders | number | permissive | {' | '.join(heads)} |",
+        "|---" * (3 + len(heads)) + "|",
+    ]
     for kind, row in counts.items():
         cells = [str(run["table"][kind][name]) for run in runs.values() for name in names]
         rows.append(f"| {kind} | {row['folders']} | {row['permissive']} | {' | '.join(cells)} |")
     row = figures["packages"]
     cells = [str(run["packages"][name]) for run in runs.values() for name in names]
-    rows.append(f"| installed packages | {row['packages']} | {row['permissive']} | {' | '.join(cells)} |")
+    rows.append(
+        f"| installed packages | {row['packages']} | {row['permissive']} | {' | '.join(cells)} |"
+    )
     rows += ["", "| table | precision | recall | ms a folder |", "|---" * 4 + "|"]
     for name, run in runs.items():
         total = run["totals"]

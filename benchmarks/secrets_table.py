@@ -105,9 +105,7 @@ def judge(line: Line) -> tuple[int, bool]:
     if found == len(line.secrets):
         return found, line.cleaned.fullmatch(cleaned) is None
     # A secret that is missed stands where it stood.
-    parts = [
-        f"(?:{_PLACEHOLDER}|{re.escape(secret)})" if secret else "" for secret in line.secrets
-    ]
+    parts = [f"(?:{_PLACEHOLDER}|{re.escape(secret)})" if secret else "" for secret in line.secrets]
     kept = [re.escape(part) for part in _kept(line)]
     pattern = "".join(part for pair in zip(kept, [*parts, ""], strict=True) for part in pair)
     return found, re.fullmatch(pattern, cleaned) is None
@@ -185,7 +183,11 @@ def main() -> None:
     for kind, row in counts.items():
         cells = [str(run["table"][kind][name]) for run in runs.values() for name in names]
         rows.append(f"| {kind} | {row['lines']} | {row['secrets']} | {' | '.join(cells)} |")
-    rows += ["", "| | precision | recall | ms a kB of real code | found in real code |", "|---" * 5 + "|"]
+    rows += [
+        "",
+        "| | precision | recall | ms a kB of real code | found in real code |",
+        "|---" * 5 + "|",
+    ]
     for name, run in runs.items():
         code = run["code"]
         kinds = ", ".join(f"{count} {kind}" for kind, count in code["found"].items())

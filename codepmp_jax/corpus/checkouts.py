@@ -86,7 +86,9 @@ _LICENSE_NAME = re.compile(
     r"source|code|project|software)(?:[-_. ]?v?[\d.]+)?(?:[-_. ](?:clause|only|or-later|license|licence|\d+))*",
     re.IGNORECASE,
 )
-_CHOICE = re.compile(r"\beither\b|\bdual[- ]licen|at your (?:option|choice)|your choice", re.IGNORECASE)
+_CHOICE = re.compile(
+    r"\beither\b|\bdual[- ]licen|at your (?:option|choice)|your choice", re.IGNORECASE
+)
 
 
 def _says_something(name: str) -> bool:
@@ -102,14 +104,16 @@ def license_of(folder: pathlib.Path) -> str:
     texts, folders = [], []
     for path in entries:
         named = _FILE.fullmatch(path.name)
-        if named is None or named["suffix"] and not _LICENSE_NAME.fullmatch(named["suffix"]):
+        if named is None or (named["suffix"] and not _LICENSE_NAME.fullmatch(named["suffix"])):
             continue
         if path.is_file():
             texts.append(_head(path))
         elif path.is_dir() and path.name.upper() == "LICENSES":
             folders.append(path)
     if not texts:  # as REUSE has it
-        texts = [_head(path) for inner in folders for path in sorted(inner.iterdir()) if path.is_file()]
+        texts = [
+            _head(path) for inner in folders for path in sorted(inner.iterdir()) if path.is_file()
+        ]
     declared = [
         manifests.declared(path.name, _head(path))
         for path in entries
@@ -132,7 +136,11 @@ def _together(texts: list[str], declared: str) -> str:
     else:
         written = licenses.all_of([*names, *[UNKNOWN] * bool(pointers)])
     if not written or not declared or UNKNOWN in (written, declared):
-        return UNKNOWN if UNKNOWN in (written, declared) and not _is_vague(written, declared) else written or declared
+        return (
+            UNKNOWN
+            if UNKNOWN in (written, declared) and not _is_vague(written, declared)
+            else written or declared
+        )
     # A text says neither `only` nor `or-later`, and several texts not whether they are a choice.
     if _symbols(written) <= _symbols(declared):
         return declared
@@ -158,7 +166,8 @@ _NOTICE = re.compile(
     re.IGNORECASE,
 )
 _CLOSED = re.compile(
-    r"\bproprietary\b|\bconfidential\b|unauthori[sz]ed (?:copying|use|distribution)|non-?commercial", re.IGNORECASE
+    r"\bproprietary\b|\bconfidential\b|unauthori[sz]ed (?:copying|use|distribution)|non-?commercial",
+    re.IGNORECASE,
 )
 
 
@@ -209,7 +218,9 @@ def _remote_name(folder: pathlib.Path) -> str:
         return ""
     address = url.group(1).rstrip("/").removesuffix(".git")
     # A server's whole path (GitLab has groups in groups), without its user and password; of a local one the end.
-    server = re.fullmatch(r"(?!file:)[\w+.-]+://[^/]+/(.+)|(?:[^/@:]+@)?[^/@:]+:(?!//)(.+)", address)
+    server = re.fullmatch(
+        r"(?!file:)[\w+.-]+://[^/]+/(.+)|(?:[^/@:]+@)?[^/@:]+:(?!//)(.+)", address
+    )
     path = (server[1] or server[2]).strip("/") if server else ""
     return path or "/".join(re.split(r"[/:]+", address)[-2:])
 

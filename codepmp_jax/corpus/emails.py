@@ -37,7 +37,28 @@ _VERSION = re.compile(r"\d+\.\d.*|\d.*\.(?:zip|mov)")
 _LABELS = frozenset(("this", "super", "return", "break", "continue"))
 _OBJECTS = frozenset(("self", "cls", "this", "super"))
 # Top-level domains that no attribute is called by.
-_PLAIN = frozenset("com org net edu gov mil de fr uk jp cn ru br eu ca au ch nl".split())
+_PLAIN = frozenset(
+    [
+        "com",
+        "org",
+        "net",
+        "edu",
+        "gov",
+        "mil",
+        "de",
+        "fr",
+        "uk",
+        "jp",
+        "cn",
+        "ru",
+        "br",
+        "eu",
+        "ca",
+        "au",
+        "ch",
+        "nl",
+    ]
+)
 # Behind an operator, a keyword, or the bracket of a call or an index that is still open.
 _OPERAND = re.compile(
     r"(?:[=?~\[]|\S\s*[+*/<>&|-]|\b(?:return|and|or|not|in|if|else|yield|await))\s*\Z|\w[(\[][^)\]]*[(\[,]\s*\Z"

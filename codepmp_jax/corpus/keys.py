@@ -23,6 +23,7 @@ accounts, and passwords that are words.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -64,7 +65,23 @@ _HASH_NAME = re.compile(
     re.IGNORECASE,
 )
 _PASSWORD_WORDS = frozenset(
-    "pass password passwd pwd pw secret user username token admin root guest test foo bar".split()
+    [
+        "pass",
+        "password",
+        "passwd",
+        "pwd",
+        "pw",
+        "secret",
+        "user",
+        "username",
+        "token",
+        "admin",
+        "root",
+        "guest",
+        "test",
+        "foo",
+        "bar",
+    ]
 )
 
 
@@ -87,7 +104,7 @@ def is_random(value: str, least: float = 0.2) -> bool:
     if value == value.upper():
         least /= 4
     kinds = [0 if c.islower() else 1 if c.isupper() else 2 if c.isdigit() else 3 for c in value]
-    changes = sum(one != other for one, other in zip(kinds, kinds[1:], strict=False))
+    changes = sum(one != other for one, other in itertools.pairwise(kinds))
     return changes >= least * (len(value) - 1) and len(set(value)) >= 8
 
 
@@ -131,7 +148,10 @@ def _scanned(content: str) -> Iterator[Find]:
         place = one.location
         start, end = place["start_offset"], place["end_offset"]
         if not is_ascii:
-            start, end = len(data[:start].decode(errors="replace")), len(data[:end].decode(errors="replace"))
+            start, end = (
+                len(data[:start].decode(errors="replace")),
+                len(data[:end].decode(errors="replace")),
+            )
         value = content[start:end]
         if kind == _CREDENTIAL_URI:
             if value.lower() not in _PASSWORD_WORDS and not _TEMPLATE.search(value):
@@ -153,7 +173,11 @@ FORMS = (
     ("aws-access-key-id", "ASIA", r"ASIA[A-Z2-7]{16}"),
     ("anthropic-api-key", "sk-ant-", r"sk-ant-[a-z]+\d\d-[\w-]{80,100}"),
     ("artifactory-api-key", "AKCp", r"AKCp[A-Za-z0-9]{68,70}"),
-    ("braintree-access-token", "access_token$", r"access_token\$production\$([a-z0-9]{16}\$[0-9a-f]{32})"),
+    (
+        "braintree-access-token",
+        "access_token$",
+        r"access_token\$production\$([a-z0-9]{16}\$[0-9a-f]{32})",
+    ),
     ("cloudinary-api-secret", "cloudinary://", r"cloudinary://\d+:([\w-]{20,40})@"),
     ("crates-io-api-key", "cio", r"cio[A-Za-z0-9]{32}"),
     ("discord-bot-token", ".", r"[MNO][A-Za-z\d_-]{23,25}\.[\w-]{6}\.[\w-]{27,38}"),
@@ -173,7 +197,11 @@ FORMS = (
     ("pypi-token", "pypi-AgE", r"pypi-AgE[\w-]{50,}"),
     ("sendgrid-api-token", "SG.", r"SG\.[\w-]{22}\.[\w-]{43}"),
     ("shopify-token", "shp", r"shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}"),
-    ("slack-webhook", "hooks.slack.com", r"hooks\.slack\.com/(?:services|workflows|triggers)/([\w/+]{40,60})"),
+    (
+        "slack-webhook",
+        "hooks.slack.com",
+        r"hooks\.slack\.com/(?:services|workflows|triggers)/([\w/+]{40,60})",
+    ),
     ("discord-webhook", "/api/webhooks/", r"/api/webhooks/(\d{16,20}/[\w-]{60,80})"),
     ("slack-token", "xox", r"xox[abeoprs]-[\w-]{20,}"),
     ("square-token", "sq0", r"sq0(?:atp|csp|idp)-[\w-]{22,43}"),
@@ -201,7 +229,9 @@ def _formed(content: str) -> Iterator[Find]:
 # --- entropy --------------------------------------------------------------------------------------
 
 # The end of a name, in lower case, and what stands before it where it is `key`.
-_NAME = re.compile(r"(?:secret|password|passwd|passphrase|token|credentials?|(?:secret_)?key(?:_base)?)(?![a-z0-9_])")
+_NAME = re.compile(
+    r"(?:secret|password|passwd|passphrase|token|credentials?|(?:secret_)?key(?:_base)?)(?![a-z0-9_])"
+)
 _KEY_OF = re.compile(
     r"(?:api|auth|access|secret|private|encryption|signing|account|client|app|subscription|license)[_.-]?\Z"
 )
@@ -215,7 +245,9 @@ _QUOTED = re.compile(
 _BARE = re.compile(r"(?:=|:[ ]|[ ]=[ ])(?P<value>[\w+/=~!@#$%^&*-]{16,256})[ \t]*$", re.MULTILINE)
 _BARE_NAME = re.compile(r"\s*(?:export[ ]+|set[ ]+|ENV[ ]+|-[ ]+)?[\w.-]*")
 _HEADER = re.compile(rf"\b(?:Bearer|Basic)\s(?P<value>[\w+/=.~-]{{20,512}})(?!{_VALUE})")
-_PUBLIC_NAME = re.compile(r"pub(?:lic|lishable)?[_.-]?(?:api[_.-]?)?\Z|csrf|xsrf|site[_.-]?\Z|next|last")
+_PUBLIC_NAME = re.compile(
+    r"pub(?:lic|lishable)?[_.-]?(?:api[_.-]?)?\Z|csrf|xsrf|site[_.-]?\Z|next|last"
+)
 
 
 def _named(content: str) -> Iterator[Find]:
@@ -224,7 +256,9 @@ def _named(content: str) -> Iterator[Find]:
         lower = content
     for name in _NAME.finditer(lower):
         before = lower[max(0, name.start() - 30) : name.start()]
-        if name[0].startswith("key") and not _KEY_OF.search(before) or _PUBLIC_NAME.search(before):
+        if (name[0].startswith("key") and not _KEY_OF.search(before)) or _PUBLIC_NAME.search(
+            before
+        ):
             continue
         value = _QUOTED.match(content, name.end())
         least = 0.3

@@ -6,9 +6,9 @@ nothing is said. Doubt is `unknown`, which no list of allowed licenses holds.
 A text is a license if (rules of `identify`, in this order)
 
 1. it says `SPDX-License-Identifier:` in its first lines: that expression;
-2. three quarters of its words and all but 150, copyright lines left out, are those of licenses of the SPDX list, word by word
-   (package licenseclassifier, a port of Go's licensecheck, which pkg.go.dev uses). Several together hold all
-   (`AND`); LGPL-3.0 includes the GPL-3.0 it adds to;
+2. three quarters of its words, and all but 150, are those of licenses of the SPDX list, word by word, copyright
+   lines left out (package licenseclassifier, a port of Go's licensecheck, which pkg.go.dev uses). Several together
+   all hold (`AND`); LGPL-3.0 includes the GPL-3.0 it adds to;
 3. it has the title of a GNU license, the MPL or the EPL, whole or not;
 4. it is a short form of MIT, BSD, ISC or Apache-2.0 under that title, with its first sentence.
 
@@ -22,37 +22,27 @@ import functools
 import re
 from typing import Any
 
-from codepmp_jax.cli.errors import UserError
-
 UNKNOWN = "unknown"
 
 # --- expressions ----------------------------------------------------------------------------------
 
 
 @functools.cache
-def _spdx() -> Any:
-    try:
-        from license_expression import get_spdx_licensing
-    except ImportError as error:
-        raise _missing("license-expression") from error
+def spdx() -> Any:
+    """The SPDX list's licenses and exceptions, of the package license-expression."""
+    # Reading the list takes a fifth of a second.
+    from license_expression import get_spdx_licensing
+
     return get_spdx_licensing()
-
-
-def _missing(package: str) -> UserError:
-    return UserError(
-        f"filter.licenses: the package {package} is not installed. Remedy: install the extra `corpus`, or give "
-        "a table as --input without --filter.licenses."
-    )
 
 
 def parse(expression: str) -> Any:
     """The expression's tree; None where it is none. `MIT/Apache-2.0`, as in older Cargo files, means OR."""
-    from license_expression import ExpressionError
-    from boolean import ParseError
+    from license_expression import ExpressionError, ExpressionParseError
 
     try:
-        return _spdx().parse(re.sub(r"\s*/\s*", " OR ", expression.strip()))
-    except (ExpressionError, ParseError, ValueError):
+        return spdx().parse(re.sub(r"\s*/\s*", " OR ", expression.strip()))
+    except (ExpressionError, ExpressionParseError):
         return None
 
 
@@ -83,7 +73,7 @@ def _allows(tree: Any, names: frozenset[str]) -> bool:
     if tree.__class__.__name__ == "AND":
         return all(_allows(part, names) for part in tree.args)
     if hasattr(tree, "exception_symbol"):
-        is_known = not _spdx().unknown_license_keys(tree.exception_symbol)
+        is_known = not spdx().unknown_license_keys(tree.exception_symbol)
         return str(tree).lower() in names or (is_known and _allows(tree.license_symbol, names))
     name = str(tree).lower()
     later = name.removesuffix("-or-later") + "-only"
@@ -107,10 +97,12 @@ def all_of(expressions: list[str]) -> str:
 _TAG = re.compile(r"SPDX-License-Identifier:[ \t]*([^\n]+)")
 _TAG_END = re.compile(r"\s*(?:\*/|-->|--%>|#\}|\"\"\"|'''|\*\)|[\"';]\s*\Z).*|[^\w.+)]+\Z")
 _COPYRIGHT = re.compile(
-    r"^.*(?:copyright|\(c\)|©|all rights reserved|\bcontributors?\b).*$", re.IGNORECASE | re.MULTILINE
+    r"^.*(?:copyright|\(c\)|©|all rights reserved|\bcontributors?\b).*$",
+    re.IGNORECASE | re.MULTILINE,
 )
 _OWNER = re.compile(
-    r"^\W*(?:copyright\s*(?:\(c\)|©)?|\(c\)|©)\s*(?:copyright\s*)?\d{4}.*$", re.IGNORECASE | re.MULTILINE
+    r"^\W*(?:copyright\s*(?:\(c\)|©)?|\(c\)|©)\s*(?:copyright\s*)?\d{4}.*$",
+    re.IGNORECASE | re.MULTILINE,
 )
 _RESTRICTS = re.compile(
     r"commons clause|non-?\s?commercial|business source|functional source|fair[- ](?:source|code)|elastic license|"
@@ -164,7 +156,9 @@ def tagged(text: str) -> str:
     for match in _TAG.finditer(text):
         written = _TAG_END.sub("", match[1]).strip()
         tree = parse(written)
-        found.append(UNKNOWN if tree is None else written)
+        # Words with spaces are free text, which the parser takes for a symbol.
+        is_one = tree is not None and not any(" " in key for key in spdx().license_keys(tree))
+        found.append(written if is_one else UNKNOWN)
     return all_of(found)
 
 
@@ -204,9 +198,7 @@ def identify(text: str) -> str:
 
 
 def matched(text: str) -> list[tuple[str, int, int]]:
-    """(SPDX identifier, start, end) of the license texts in a text. Raises UserError without the package."""
-    try:
-        from licenseclassifier import identify_license
-    except ImportError as error:
-        raise _missing("licenseclassifier") from error
+    """(SPDX identifier, start, end) of the license texts in a text."""
+    from licenseclassifier import identify_license
+
     return [(found.id, found.start, found.end) for found in identify_license(text, 0.0)]

@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Callable
 from typing import Any
 
-from codepmp_jax.corpus.licenses import UNKNOWN, all_of, parse
+from codepmp_jax.corpus.licenses import UNKNOWN, all_of, parse, spdx
 
 # Of Python's classifiers those that name one license, and usual ways to write them.
 _NAMES = {
@@ -46,7 +46,14 @@ _NAMES = {
     "python software foundation license": "PSF-2.0",
     # npm's word for no license at all, and others.
     **dict.fromkeys(
-        ("unlicensed", "proprietary", "other/proprietary license", "commercial", "all rights reserved", "none"),
+        (
+            "unlicensed",
+            "proprietary",
+            "other/proprietary license",
+            "commercial",
+            "all rights reserved",
+            "none",
+        ),
         "LicenseRef-Proprietary",
     ),
 }
@@ -64,14 +71,8 @@ def expression(declared: str) -> str:
         return known
     tree = parse(declared)
     # A name in free text parses too, as one symbol.
-    is_spdx = tree is not None and not any(_is_free_text(str(symbol)) for symbol in tree.symbols)
+    is_spdx = tree is not None and not spdx().unknown_license_keys(tree)
     return declared if is_spdx else UNKNOWN
-
-
-def _is_free_text(name: str) -> bool:
-    from codepmp_jax.corpus.licenses import _spdx
-
-    return name not in _spdx().known_symbols
 
 
 def declared(name: str, text: str) -> str:
@@ -80,7 +81,14 @@ def declared(name: str, text: str) -> str:
         if re.fullmatch(pattern, name, re.IGNORECASE):
             try:
                 return reader(text)
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError, configparser.Error):
+            except (
+                ValueError,
+                KeyError,
+                TypeError,
+                AttributeError,
+                RecursionError,
+                configparser.Error,
+            ):
                 return ""
     return ""
 

@@ -104,9 +104,7 @@ def open_input(config: CorpusConfig) -> Input:
         resolved = pathlib.Path(place).resolve()
         around = checkouts.around(resolved)
         if around is not None:
-            return dataclasses.replace(
-                opened, repository=around.repository, license=around.license
-            )
+            return dataclasses.replace(opened, repository=around.repository, license=around.license)
         return dataclasses.replace(
             opened, repository=resolved.name, license=checkouts.license_of(resolved)
         )
