@@ -27,8 +27,8 @@ class FilterConfig(Config, section="filter"):
     """
 
     licenses: tuple[str, ...] = ()
-    """SPDX identifiers of the licenses to keep, in any case. By default every text is kept, whether its license
-    is known or not."""
+    """SPDX identifiers of the licenses to keep, in any case. What is `unknown` or under no license is dropped. By
+    default every text is kept, whether its license is known or not."""
     max_line_length: PositiveInt = 1000
     """Maximum line length, in characters."""
     max_mean_line_length: PositiveFloat = 100.0
@@ -60,7 +60,7 @@ class SecretsConfig(Config, section="secrets"):
     """How keys, passwords and e-mail addresses are handled."""
 
     secrets: Literal["keep", "replace", "drop"] = "keep"
-    """Keep keys and passwords, replace them with placeholders, or drop the text."""
+    """Keep keys and passwords, replace them with placeholders, or drop the text. Words as passwords are kept."""
     emails: Literal["keep", "replace", "drop"] = "keep"
     """Keep e-mail addresses, replace them with placeholders, or drop the text."""
 
