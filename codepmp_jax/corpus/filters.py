@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from codepmp_jax.config import FilterConfig
+from codepmp_jax.corpus import licenses
 from codepmp_jax.text.tokenization import Tokenizer
 
 # What CodeParrot's and Go's tools look for, in the lines where headers stand.
@@ -124,25 +125,6 @@ def is_generated(content: str) -> bool:
     )
 
 
-def is_licensed(licenses: str, allowed: frozenset[str]) -> bool:
-    """Whether a text under `licenses` is let in; `allowed` holds SPDX identifiers in lower case.
-
-    Of alternatives (`MIT OR GPL-2.0-only`) one must be allowed; of what holds together (`AND`), and of a
-    list of licenses (`MIT;Apache-2.0`, `['MIT', 'Apache-2.0']`), all. An exception (`WITH`) only adds to
-    what is allowed. Text without a license is not let in.
-    """
-    written = licenses.lower()
-    # Parentheses may turn round what binds tighter: then all must be allowed.
-    alternatives = [written] if "(" in written else re.split(r"\s+or\s+", written)
-    for alternative in alternatives:
-        parts = re.split(r"\s+(?:and|or)\s+|[;,|]", re.sub(r"[\[\]()'\"]", "", alternative))
-        names = [re.sub(r"\s+with\s.*", "", part).strip() for part in parts]
-        found = {name for name in names if name}
-        if found and found <= allowed:
-            return True
-    return False
-
-
 class Filters:
     """The rules of a FilterConfig. Picklable."""
 
@@ -157,7 +139,7 @@ class Filters:
     def reason(self, content: str, language: str, license: str) -> str | None:
         """The first setting, in the config's order, that the text breaks; None where it breaks none."""
         config = self._config
-        if self._licenses and not is_licensed(license, self._licenses):
+        if self._licenses and not licenses.allows(license, self._licenses):
             return "licenses"
         lengths = [len(line) for line in content.splitlines()] or [0]
         if max(lengths) > config.max_line_length:

@@ -102,6 +102,9 @@ def open_input(config: CorpusConfig) -> Input:
         if "://" in place:
             return opened
         resolved = pathlib.Path(place).resolve()
+        around = checkouts.around(resolved)
+        if around is not None:
+            return dataclasses.replace(opened, repository=around.repository, license=around.license)
         return dataclasses.replace(
             opened, repository=resolved.name, license=checkouts.license_of(resolved)
         )
@@ -143,14 +146,20 @@ def read(items: Iterable[Item], source: Input, config: CorpusConfig) -> Iterator
     wanted = frozenset(map(language_name, config.languages))
     for item in items:
         if item.kind == "file":
-            yield _read_file(filesystem, item, config.max_file_bytes)
+            yield _with_license(_read_file(filesystem, item, config.max_file_bytes))
         elif item.kind == "rejected":
             yield Rejected(as_text(item.name), "unreadable", item.detail)
         else:
             for row in _read_table(filesystem, item, source, config.max_file_bytes):
                 if isinstance(row, File) and wanted and row.language not in wanted:
                     row = Rejected(row.path, "other language", row.language, row.repository)
-                yield row
+                yield _with_license(row)
+
+
+def _with_license(found: File | Rejected) -> File | Rejected:
+    """The file under the license that it states itself, where it does."""
+    stated = checkouts.of_file(found.content) if isinstance(found, File) else ""
+    return found._replace(license=stated) if isinstance(found, File) and stated else found
 
 
 def _read_table(
@@ -223,8 +232,7 @@ def _walk(
         name = os.path.relpath(folder, source.place)
         yield Item("rejected", folder, name, detail=_one_line(error)), 0
         return
-    if any(entry.name == ".git" for entry in entries):
-        checkout = checkouts.open_checkout(folder)
+    checkout = checkouts.enter(checkout, folder, [entry.name for entry in entries])
     for entry in entries:
         if entry.is_dir():
             if entry.name not in config.exclude and entry.name != ".git" and not entry.is_symlink():

@@ -96,6 +96,16 @@ def test_checkouts_in_a_folder_keep_their_names_and_licenses(tmp_path):
     assert [file.license for file in read(tmp_path) if isinstance(file, File)] == ["MIT", "", ""]
 
 
+def test_the_license_is_the_files_own_or_of_the_nearest_folder(tmp_path):
+    write(tmp_path / "LICENSE", "SPDX-License-Identifier: MIT")
+    write(tmp_path / "a.py")
+    write(tmp_path / "b.py", "# SPDX-License-Identifier: ISC\nx = 1\n")
+    write(tmp_path / "deps/COPYING", "SPDX-License-Identifier: GPL-2.0-only")
+    write(tmp_path / "deps/src/c.py")
+    found = {file.path: file.license for file in read(tmp_path) if isinstance(file, File)}
+    assert found == {"a.py": "MIT", "b.py": "ISC", "deps/src/c.py": "GPL-2.0-only"}
+
+
 def test_links_to_folders_are_not_followed(tmp_path):
     write(tmp_path / "code/a.py")
     (tmp_path / "code/loop").symlink_to(tmp_path / "code")
