@@ -17,6 +17,7 @@ Figures: benchmarks/results/charsets.md.
 from __future__ import annotations
 
 import codecs
+import itertools
 import re
 import unicodedata
 
@@ -39,18 +40,27 @@ _DECLARED = re.compile(rb"coding[:=][ \t]*([-\w.]+)")
 _ISO_2022 = re.compile(rb"\x1b\$[@B].*?\x1b\([BJ]", re.DOTALL)
 # Single-byte encodings that the other ones are weighed against, and those of East Asia.
 _SINGLE_BYTE = (
-    *("cp1252", "iso8859-1", "iso8859-15", "cp1250", "iso8859-2", "cp1254", "cp1251", "koi8-r", "koi8-u"),
+    *(
+        "cp1252",
+        "iso8859-1",
+        "iso8859-15",
+        "cp1250",
+        "iso8859-2",
+        "cp1254",
+        "cp1251",
+        "koi8-r",
+        "koi8-u",
+    ),
     *("cp866", "cp1253", "cp437", "cp850", "mac-roman"),
 )
 # The encoding -> one in which the lead byte tells how common a character is, and the common lead bytes.
 _EAST_ASIAN = {
     "gb18030": ("gb2312", 0xB0, 0xD7),
-    "big5": ("big5", 0xA4, 0xC6),
+    "big5hkscs": ("big5", 0xA4, 0xC6),
     "cp932": ("euc-jp", 0xB0, 0xCF),
-    "shift_jis": ("euc-jp", 0xB0, 0xCF),
-    "euc-jp": ("euc-jp", 0xB0, 0xCF),
+    "shift_jis_2004": ("euc-jp", 0xB0, 0xCF),
+    "euc_jis_2004": ("euc-jp", 0xB0, 0xCF),
     "cp949": ("euc-kr", 0xB0, 0xC8),
-    "euc-kr": ("euc-kr", 0xB0, 0xC8),
 }
 # chardet's confidence in an East Asian text over that in the next best one.
 _SURE = 2.0
@@ -122,7 +132,9 @@ def _detected(data: bytes, fault: str) -> str:
         import cchardet
         import chardet
     except ImportError as error:
-        raise Undecodable(f"{fault}; other encodings need pip install 'codepmp_jax[corpus]'") from error
+        raise Undecodable(
+            f"{fault}; other encodings need pip install 'codepmp_jax[corpus]'"
+        ) from error
     # ASCII lines tell nothing, and make a detector take the few other bytes for noise.
     lines = b"\n".join(line for line in data.split(b"\n") if not line.isascii())[:_SAMPLE]
     lines = lines[: lines.rfind(b"\n")] if len(lines) == _SAMPLE and b"\n" in lines else lines
@@ -142,8 +154,7 @@ def _detected(data: bytes, fault: str) -> str:
     (best, (encoding, confidence)), *others = texts.items()
     second = cchardet.detect(lines)["encoding"]
     if best != _decoded(lines, second) and not (
-        _is_common(best, encoding)
-        and (not others or confidence >= _SURE * others[0][1][1])
+        _is_common(best, encoding) and (not others or confidence >= _SURE * others[0][1][1])
     ):
         raise Undecodable(f"{fault}; {encoding} and {second} are both possible")
     text = _strict(data, encoding)
@@ -170,7 +181,7 @@ def is_plausible(text: str) -> bool:
     for word in set(_WORD.findall(text)):
         if word.isascii():
             continue
-        pairs = zip(word, word[1:], strict=False)
+        pairs = itertools.pairwise(word)
         if any(a.islower() and b.isupper() and not (a + b).isascii() for a, b in pairs):
             return False
         scripts = {unicodedata.name(c, "").split(" ")[0] for c in word}

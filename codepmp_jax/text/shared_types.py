@@ -57,14 +57,25 @@ _RULES: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
         ("objectscript", (r"^Class [\w.%]+(?:\s+Extends\b|\s*\{|\s*$)",)),
         (
             "apex",
-            (r"^\s*(?:@\w+\s+)?(?:public|private|global)\s+(?:[a-z]+\s+)*(?:class|interface|enum)\s+\w+",),
+            (
+                r"^\s*(?:@\w+\s+)?(?:public|private|global)\s+(?:[a-z]+\s+)*(?:class|interface|enum)\s+\w+",
+            ),
         ),
     ),
     "cs": (("smalltalk", (r"![\w ]+methodsFor: *'", r"^\w+ subclass: #\w+")),),
-    "ex": (("euphoria", (r"^\s*end (?:function|procedure|for|while)\s*$", r"^include \S+\.e\s*$")),),
+    "ex": (
+        ("euphoria", (r"^\s*end (?:function|procedure|for|while)\s*$", r"^include \S+\.e\s*$")),
+    ),
     "f": (("forth", (r"^: \S+\s+\(.*--.*\)", r"^(?:: |variable |constant )\S+.*;\s*$")),),
     "fs": (
-        ("forth", (r"^: \S", r"^\\ ", r"^\s*(?:\d+ )?(?:constant|variable|2variable|value|create) \S+\s*$")),
+        (
+            "forth",
+            (
+                r"^: \S",
+                r"^\\ ",
+                r"^\s*(?:\d+ )?(?:constant|variable|2variable|value|create) \S+\s*$",
+            ),
+        ),
         ("glsl", (r"^\s*#version\s+\d", r"\bvoid\s+main\s*\(\s*(?:void)?\s*\)", r"\bgl_[A-Z]\w+")),
         ("filterscript", (r"^#pragma\s+(?:rs|version)\b",)),
     ),
@@ -74,11 +85,19 @@ _RULES: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "m": (
         ("objective-c", (*_OBJECTIVE_C, r"^\s*#\s*include\s*[<\"]")),
         ("mercury", (r"^\s*:- (?:module|interface|import_module)\b",)),
-        ("mathematica", (r"\A\s*\(\*", r"^\s*(?:BeginPackage|Begin|Needs|Module)\[", r"^\w+\[\w+_.*\]\s*:=")),
+        (
+            "mathematica",
+            (r"\A\s*\(\*", r"^\s*(?:BeginPackage|Begin|Needs|Module)\[", r"^\w+\[\w+_.*\]\s*:="),
+        ),
         ("limbo", (r"^implement \w+;", r"^\w+\s*:\s*module\s*\{?\s*$")),
         ("mumps", (r"\A\w+\s+;", r"^\t(?:[sS](?:et)?|[qQ](?:uit)?|[nN](?:ew)?)\s")),
     ),
-    "md": (("gcc-machine-description", (r"^\(define_(?:insn|expand|split|attr|constants|mode_iterator)\b",)),),
+    "md": (
+        (
+            "gcc-machine-description",
+            (r"^\(define_(?:insn|expand|split|attr|constants|mode_iterator)\b",),
+        ),
+    ),
     "ml": (
         (
             "standard-ml",
@@ -152,9 +171,18 @@ _RULES: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
         ("proguard", (r"^-(?:keep\w*|dont\w+|include|assumenosideeffects)\b",)),
         (
             "qmake",
-            (r"^\s*(?:TEMPLATE|QT|SOURCES|HEADERS|CONFIG|TARGET|SUBDIRS|FORMS|INCLUDEPATH)\s*[-+*~]?=",),
+            (
+                r"^\s*(?:TEMPLATE|QT|SOURCES|HEADERS|CONFIG|TARGET|SUBDIRS|FORMS|INCLUDEPATH)\s*[-+*~]?=",
+            ),
         ),
-        ("idl", (r"(?i)^\s*(?:pro|function)\s+[\w:]+\s*(?:,|;|$|&)", r"(?i)^\s*compile_opt\b", r"\A\s*;[+-]")),
+        (
+            "idl",
+            (
+                r"(?i)^\s*(?:pro|function)\s+[\w:]+\s*(?:,|;|$|&)",
+                r"(?i)^\s*compile_opt\b",
+                r"\A\s*;[+-]",
+            ),
+        ),
     ),
     "r": (("rebol", (r"(?i)^\s*rebol\s*\[",)),),
     "rs": (
