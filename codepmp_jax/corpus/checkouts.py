@@ -21,6 +21,7 @@ import pathlib
 import re
 
 from codepmp_jax.corpus import licenses, manifests
+from codepmp_jax.corpus.files import open_local
 from codepmp_jax.corpus.licenses import UNKNOWN
 
 
@@ -228,7 +229,7 @@ def _remote_name(folder: pathlib.Path) -> str:
 def _head(path: pathlib.Path) -> str:
     """The first characters of a file; empty where it cannot be read."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(300_000)
+        with open_local(path) as file:  # a license may be a FIFO
+            return file.read(300_000).decode(errors="replace")
     except OSError:
         return ""
