@@ -258,8 +258,9 @@ def _local_items(
 
     for entry in folders.walk(root, around, config.exclude, may_be_read):
         checkout = entry.checkout
-        name = os.path.relpath(entry.path, source.place)
-        within = pathlib.Path(entry.path).relative_to(checkout.root).as_posix()
+        # Paths begin with the folder that they were found in.
+        name = entry.path[len(root) :].lstrip("/") or "."
+        within = entry.path[len(checkout.root) :].lstrip("/")
         if entry.reason:
             item = Item("rejected", entry.path, name, reason=entry.reason, detail=entry.detail)
             yield item._replace(repository=checkout.repository if checkout.is_git else ""), 0

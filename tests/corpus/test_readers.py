@@ -303,9 +303,9 @@ def test_folders_are_read_at_any_depth(tmp_path):
     finally:
         subprocess.run(["rm", "-r", str(root)], check=True)
     rejects = [file for file in found if isinstance(file, Rejected)]
-    assert 1 <= len(rejects) <= 3
     assert all("name too long" in reject.detail for reject in rejects)
-    assert len(found) > 1500
+    assert 1 <= len(rejects) <= 2  # the first folder that is too deep, and perhaps a file beside it
+    assert len(found) - len(rejects) >= 19
 
 
 def test_what_vanishes_or_changes_after_the_listing_is_rejected(tmp_path, monkeypatch):
