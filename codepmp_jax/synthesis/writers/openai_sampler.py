@@ -36,7 +36,12 @@ from codepmp_jax.synthesis.writers.replies import (
     to_completion,
 )
 from codepmp_jax.synthesis.writers.sampler import Request, Sampler
-from codepmp_jax.synthesis.writers.server_replies import MalformedError, read_error, read_reply, short
+from codepmp_jax.synthesis.writers.server_replies import (
+    MalformedError,
+    read_error,
+    read_reply,
+    short,
+)
 
 # How servers say that a prompt and its reply do not fit into the model; there is no common code for it.
 _LENGTH_ERROR = re.compile(
