@@ -4,8 +4,8 @@
 
 The dimensions are Qwen2-7B's; length, learning rate, schedule and coefficients are the paper's. Where
 the authors' code differs from what one would choose, these flags follow it: `--data.layout padded
---global-batch-rows 1024 --data.length-policy truncate --data.response-window paper
---loss.lm-reduction micro_batch_mean --optimizer.weight-decay-mask all`.
+--global-batch-rows 1024 --data.length-policy truncate --data.identical-policy keep
+--data.response-window paper --loss.lm-reduction micro_batch_mean --optimizer.weight-decay-mask all`.
 Rows hold several pairs, their prompt once: 256 rows are some 1090 pairs of 358 tokens a text, against the
 paper's 1024. Hardware: any TPU slice that `launch/compile_check.py --config pmp_7b --topology NAME` lets
 pass, of at most 256 chips as it stands; on fewer, raise `accumulation_steps`, and on more, `global_batch_rows`.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from codepmp_jax.devices.chips import CHIPS
+from codepmp_jax.files import output, storage
 
 _GIB = 2.0**30
 
@@ -59,5 +59,5 @@ def draw_roofline(reports: Sequence[Mapping[str, Any]], path: str) -> None:
     axes.grid(color="#e5e5e5", linewidth=0.8, which="major")
     if colors:
         axes.legend(frameon=False, loc="lower right")
-    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    with output.file(path) as file, storage.replaced(file) as partial:
+        figure.savefig(partial, dpi=150, format=file.suffix.removeprefix(".") or None)

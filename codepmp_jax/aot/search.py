@@ -21,7 +21,7 @@ from codepmp_jax.config import CompileCheckConfig, TrainConfig, presets
 from codepmp_jax.config.model import RematPolicy
 from codepmp_jax.devices import sharding
 from codepmp_jax.devices.chips import Chip
-from codepmp_jax.files import resume
+from codepmp_jax.files import resume, storage
 from codepmp_jax.models.flops import train_flops
 from codepmp_jax.training import objectives
 
@@ -161,7 +161,7 @@ def _read(config: CompileCheckConfig) -> list[dict[str, Any]]:
     if config.json is None or not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    storage.write_text(path, "".join(f"{line}\n" for line in lines))
     return [json.loads(line) for line in lines]
 
 

@@ -45,6 +45,9 @@ _OF_STORE = (
     "UNKNOWN",
 )
 
+# With these in its path, Orbax and TensorStore write a checkpoint that they do not find again.
+_MEANT_OTHERWISE = {*"*?[\\"}
+
 logger = logging.getLogger("codepmp_jax")
 # Orbax logs errors in each of its threads, and warns of a directory that is only read, as is meant.
 logging.getLogger("absl").addFilter(storage.without_traceback)
@@ -68,9 +71,16 @@ class Checkpointer:
 
         To save, it holds WORKDIR/.lock, so that one run at a time works there, and removes what a save that
         was cut off left behind, telling so. Raises UserError where another run holds the lock, where the workdir cannot
-        be written, and where there is nothing to restore.
+        be written or its path is one that Orbax takes for a pattern, and where there is nothing to restore.
         """
         self.directory = _absolute(workdir) / "checkpoints"
+        require(
+            config is None or not _MEANT_OTHERWISE & {*str(self.directory)},
+            "workdir",
+            str(self.directory.parent),
+            f"must hold none of {' '.join(sorted(_MEANT_OTHERWISE))}, in which Orbax sees a pattern and not a name",
+            "give another path, e.g. one with ( ) or =",
+        )
         self._config = config
         self._lock = None
         if config is None:
@@ -168,13 +178,20 @@ class Checkpointer:
         return next(path for name in names if not (path := self.directory / name).exists())
 
     def _write_checksums(self) -> None:
-        """Runs on the first host, in the background, when all hosts have written all, before it counts."""
+        """Runs on the first host, in the background, when all hosts have written all, before it counts.
+
+        Checks first that the names of all arrays can be read back.
+        """
         step = str(self._saving)
         (folder,) = (
             path
             for path in self.directory.iterdir()
             if path.name == step or path.name.startswith(f"{step}{_UNFINISHED}")
         )
+        for item in ("params", "optimizer"):
+            missing = param_store.missing_arrays(folder / item) if (folder / item).exists() else []
+            if missing:
+                raise OSError(f"what was written cannot be read back: no {missing[0]} in {item}")
         checksums.write(folder, _WRITTEN_LAST)
 
     def _faults(self, step: int, items: Sequence[str]) -> list[str]:
@@ -354,6 +371,10 @@ class Checkpointer:
     def restore_config(self, step: int | None = None) -> dict[str, Any]:
         """Only the config of a checkpoint, as JSON values."""
         return self._restore(step, config=ocp.args.JsonRestore()).config
+
+    def restore_data(self, step: int | None = None) -> Any:
+        """Only the data state of a checkpoint, as JSON values."""
+        return self._restore(step, data=ocp.args.JsonRestore()).data
 
     def wait(self) -> None:
         """Waits until everything is written. Raises UserError where that fails; older checkpoints are whole."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import itertools
+import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore as ts
+from etils import epath
 from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint import future
 
@@ -153,12 +155,39 @@ def _unreadable(name: str, error: Exception) -> UserError:
     )
 
 
+def _base(directory: str) -> dict[str, str]:
+    """TensorStore's key-value store of a folder; as a spec, since in a URL some characters mean others."""
+    folder = f"{directory.rstrip('/')}/"
+    if folder.startswith("gs://"):
+        bucket, _, path = folder.removeprefix("gs://").partition("/")
+        return {"driver": "gcs", "bucket": bucket, "path": path}
+    return {"driver": "file", "path": folder}
+
+
+def missing_arrays(directory: epath.PathLike) -> list[str]:
+    """The arrays that the metadata of an item of a checkpoint names and of which its store has no shape or no chunk.
+
+    Reads the names only, not the arrays. Raises OSError or ValueError where they cannot be read.
+    """
+    metadata = json.loads((epath.Path(directory) / "_METADATA").read_text())
+    wanted = {
+        ".".join(part["key"] for part in entry["key_metadata"])
+        for entry in metadata["tree_metadata"].values()
+        if not entry["value_metadata"].get("skip_deserialize")
+    }
+    store = ts.KvStore.open({"driver": "ocdbt", "base": _base(str(directory))}).result()
+    stored = [key.decode().rpartition("/") for key in store.list().result()]
+    shapes = {name for name, _, key in stored if key == ".zarray"}
+    chunks = {name for name, _, key in stored if key != ".zarray"}
+    return sorted(wanted - (shapes & chunks))
+
+
 def open_params(directory: str, shapes: Any) -> Any:
     """The parameters in the `params` folder of a checkpoint: a tree like `shapes`, of StoredArrays.
 
     Nothing but their metadata is read. Raises UserError where one is missing or has another shape.
     """
-    base = directory if "://" in directory else f"file://{directory}"
+    base = _base(directory)
     context = ts.Context({"cache_pool#ocdbt": {"total_bytes_limit": 100_000_000}})
 
     def open_array(path: tuple[Any, ...], leaf: Any) -> StoredArray:
@@ -167,7 +196,7 @@ def open_params(directory: str, shapes: Any) -> Any:
             "driver": "auto",
             "kvstore": {
                 "driver": "ocdbt",
-                "base": f"{base.rstrip('/')}/",
+                "base": base,
                 "path": f"{name}/",
                 "cache_pool": "cache_pool#ocdbt",
             },

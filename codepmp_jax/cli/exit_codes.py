@@ -10,8 +10,10 @@ RESUME = 75
 STUCK = 70
 # EX_UNAVAILABLE: another host of the run is gone. Start it again, as the others are.
 HOST_LOST = 69
-# EX_IOERR: a disk or bucket could not be read or written. Start it again; if it is full or refuses access, change
-# that first.
+# EX_IOERR: a disk, a bucket or the Hugging Face hub could not be read or written. Start it again; if it is
+# full or refuses access, change that first.
 STORE = 74
+# EX_OSERR: a process that tokenizes was killed, e.g. for its memory. Start it again.
+WORKER_LOST = 71
 # A setting, the data or the numbers are wrong; another start would end the same.
 MISTAKE = 2

@@ -8,6 +8,7 @@ Takes the settings of `codepmp train`. Exits with status 1 where the step does n
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -61,6 +62,16 @@ def main() -> None:
     """Parses, compiles, prints."""
     config = parse()
     leave_tpus_alone()
+    from codepmp_jax.files import output as outputs
+
+    with contextlib.nullcontext() if config.json is None else outputs.file(config.json):
+        fits = _compile(config)
+    if not fits:
+        sys.exit(1)
+
+
+def _compile(config: CompileCheckConfig) -> bool:
+    """Searches, checks or draws, and prints what comes of it; whether the step fits."""
     from codepmp_jax.aot.check import check
     from codepmp_jax.aot.plot import draw_roofline
     from codepmp_jax.aot.search import search
@@ -68,7 +79,7 @@ def main() -> None:
 
     if config.search:
         print(search(config))
-        return
+        return True
     reports = [read_report(path) for path in config.reports]
     fits = True
     if not reports:
@@ -80,5 +91,4 @@ def main() -> None:
             write_json(config.json, reports[0])
     if config.plot is not None:
         draw_roofline([report for report in reports if report["fits"]], config.plot)
-    if not fits:
-        sys.exit(1)
+    return fits

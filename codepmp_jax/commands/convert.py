@@ -24,14 +24,19 @@ COMMANDS = {
 }
 
 
-def make_check(dtype: str, figures: list[str]) -> Check:
+def make_check(convert: ConvertConfig, figures: list[str]) -> Check:
     """What compares the written folder with the run, and adds to `figures` how far they differ."""
     # PyTorch is needed here only.
     from codepmp_jax.conversion.verify import verify
+    from codepmp_jax.conversion.verify_tokens import form_of_folder, verify_tokens
+    from codepmp_jax.files import storage
+    from codepmp_jax.text.tokenization import Tokenizer
 
     def check(folder: pathlib.Path, run: TrainConfig, load: Callable[[], Params]) -> None:
-        errors = verify(folder, run.model, run.data, load, dtype)
-        figures.append(f": relative error against PyTorch {errors}")
+        tokenizer = Tokenizer.load(str(storage.to_path(convert.run) / "tokenizer"))
+        tokens = verify_tokens(folder, tokenizer, run, form_of_folder(folder))
+        errors = verify(folder, run.model, run.data, load, convert.dtype)
+        figures.append(f": {tokens}; relative error against PyTorch {errors}")
 
     return check
 
@@ -48,5 +53,5 @@ def main() -> None:
         print(from_hf(config))
         return
     figures: list[str] = []
-    folder = to_hf(config, make_check(config.dtype, figures) if config.verify else None)
+    folder = to_hf(config, make_check(config, figures) if config.verify else None)
     print(f"{folder}{''.join(figures)}")

@@ -8,7 +8,7 @@ COMMAND = (ImportConfig, "JSONL or Parquet preference pairs -> pair shards.")
 def main() -> None:
     """Imports one split and prints a summary."""
     config = presets.parse(*COMMAND)
-    from codepmp_jax.data.interchange import import_pairs
+    from codepmp_jax.data.interchange import import_pairs, remarks
 
     report = import_pairs(config)
     rejected = sum(report["rejected"].values())
@@ -17,3 +17,5 @@ def main() -> None:
         f"{config.split}, {report['shards']} shard(s), {rejected} malformed row(s) set aside, "
         f"{report['seconds']:.1f} s"
     )
+    for line in remarks(report):
+        print(line)

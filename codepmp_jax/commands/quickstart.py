@@ -77,19 +77,21 @@ def main() -> None:
     """Runs every stage, then prints and writes the summary."""
     config = presets.parse(*COMMAND)
     from codepmp_jax.evaluation.reports.summary import summarize, summary_table
+    from codepmp_jax.files import output
     from codepmp_jax.files.json_files import write_json
 
-    at = pathlib.Path(config.output)
     commands = make_commands(config)
-    start_clean(at, commands)
-    seconds = run_all(commands)
-    summary = {
-        **summarize(at),
-        "seconds": round(sum(seconds.values()), 1),
-        "seed": config.seed,
-        "seconds_by_stage": {name: round(value, 1) for name, value in seconds.items()},
-    }
-    write_json(at / "summary.json", summary)
+    # The lock is beside the folder, which is removed first.
+    with output.beside(config.output) as at:
+        start_clean(at, commands)
+        seconds = run_all(commands)
+        summary = {
+            **summarize(at),
+            "seconds": round(sum(seconds.values()), 1),
+            "seed": config.seed,
+            "seconds_by_stage": {name: round(value, 1) for name, value in seconds.items()},
+        }
+        write_json(at / "summary.json", summary)
     print(f"\n{summary_table(summary)}\n")
     print(
         f"{summary['num_pairs']} pairs, {summary['seconds']:.0f} s; Hugging Face folder "

@@ -21,8 +21,10 @@ def main() -> None:
     config = presets.parse(*COMMAND, notes=chips.describe_options())
     import jax
 
+    from codepmp_jax.cli import streams
     from codepmp_jax.conversion import load
     from codepmp_jax.devices import hosts
+    from codepmp_jax.files import notes
     from codepmp_jax.training import telemetry
     from codepmp_jax.training.loop import train
 
@@ -35,6 +37,8 @@ def main() -> None:
     ):
         jax.config.update("jax_compilation_cache_dir", f"{config.workdir}/compilation_cache")
     telemetry.setup_logging()
+    name = "notes.txt" if telemetry.is_main_process() else f"notes.host{jax.process_index()}.txt"
+    streams.keep_notes(lambda line: notes.add(config.workdir, line, name))
     config = load.resolve(config)
     last = train(config, load.params_loader(config))
     if telemetry.is_main_process():
@@ -42,4 +46,6 @@ def main() -> None:
             name: last[name] for name in ("loss", "eval_accuracy") if last.get(name) is not None
         }
         figures = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
+        if "eval_accuracy" in shown and "heldout_pairs" in last:
+            figures += f" ({last['heldout_pairs']} of {last['heldout_records']} held-out pairs)"
         print(f"{config.workdir}: {figures or 'was already at its last step'}")

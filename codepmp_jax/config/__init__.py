@@ -39,7 +39,7 @@ from codepmp_jax.config.operation import (
 )
 from codepmp_jax.config.pmp import PmpConfig
 from codepmp_jax.config.quickstart import QuickstartConfig
-from codepmp_jax.config.scoring import ScoreConfig, ScorerConfig
+from codepmp_jax.config.scoring import ScoreConfig, ScorerConfig, TextsConfig
 from codepmp_jax.config.synthesis import (
     CandidatesConfig,
     GateConfig,
@@ -100,6 +100,7 @@ __all__ = [
     "SecretsConfig",
     "SuperviseConfig",
     "SynthesisConfig",
+    "TextsConfig",
     "TokenizerConfig",
     "TrainConfig",
     "VllmConfig",

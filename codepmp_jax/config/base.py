@@ -71,6 +71,12 @@ StorePath = Annotated[
     Remedy("mount the bucket and give the path"),
 ]
 
+DiskPath = Annotated[
+    str,
+    Rule(lambda path: "://" not in path, "must be a path on a disk"),
+    Remedy("give a path on a disk, and copy between it and the bucket"),
+]
+
 
 class Config:
     """Base of all configs: frozen dataclasses whose settings are checked on construction.

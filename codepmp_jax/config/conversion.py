@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Literal
 
-from codepmp_jax.config.base import Config, NonNegativeFloat, Remedy
+from codepmp_jax.config.base import Config, NonNegativeFloat, Remedy, StorePath
 
 
 @dataclasses.dataclass(frozen=True)
 class ConvertConfig(Config):
     """Training run -> Hugging Face folder."""
 
-    run: str = ""
+    run: StorePath = ""
     """Training run (its workdir)."""
     output: str = ""
     """Hugging Face folder to write."""
@@ -26,11 +26,12 @@ class ConvertConfig(Config):
     `both`."""
     chat_template: Literal["auto", "text", "conversation"] = "auto"
     """What apply_chat_template writes. `text`: rows of data.template, as pairs of strings are trained on.
-    `conversation`: the tokenizer's own template, as conversations are trained on. `auto`: chosen by the first
-    pairs of the run's data.input, or `text` if that folder cannot be read."""
+    `conversation`: the tokenizer's own template, as conversations are trained on. `auto`: as the run was trained, by
+    its texts.json, or of a run without one by a sample of data.input, or `text` if that folder is not there."""
     verify: bool = False
-    """Load the written folder with PyTorch and compare its rewards and logits with JAX, for texts of several
-    lengths, several batch sizes, and padding on either side."""
+    """Load the written folder as its users do, and compare the tokens of AutoTokenizer and its chat template with
+    those of training, and rewards and logits in PyTorch with JAX, for texts of several lengths, several batch sizes,
+    and padding on either side."""
 
 
 @dataclasses.dataclass(frozen=True)

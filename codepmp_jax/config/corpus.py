@@ -10,6 +10,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from codepmp_jax.cli.errors import require
 from codepmp_jax.config.base import (
     Config,
+    DiskPath,
     Fraction,
     NonNegativeInt,
     PositiveFloat,
@@ -28,8 +29,8 @@ class FilterConfig(Config, section="filter"):
     """
 
     licenses: tuple[str, ...] = ()
-    """SPDX identifiers of the licenses to keep, in any case. By default every text is kept, whether its license
-    is known or not."""
+    """SPDX identifiers of the licenses to keep, in any case. What is `unknown` or under no license is dropped. By
+    default every text is kept, whether its license is known or not."""
     max_line_length: PositiveInt = 1000
     """Maximum line length, in characters."""
     max_mean_line_length: PositiveFloat = 100.0
@@ -70,7 +71,7 @@ class SecretsConfig(Config, section="secrets"):
     """How keys, passwords and e-mail addresses are handled."""
 
     secrets: Literal["keep", "replace", "drop"] = "keep"
-    """Keep keys and passwords, replace them with placeholders, or drop the text."""
+    """Keep keys and passwords, replace them with placeholders, or drop the text. Words as passwords are kept."""
     emails: Literal["keep", "replace", "drop"] = "keep"
     """Keep e-mail addresses, replace them with placeholders, or drop the text."""
 
@@ -110,7 +111,7 @@ class CorpusConfig(Config):
     input: str | None = None
     """Folder or git checkout, Parquet or JSONL file (.gz, .zst), or folder of those, local or gs://. By default
     the standard library of the running interpreter."""
-    output: str = "runs/corpus"
+    output: DiskPath = "runs/corpus"
     """Folder to write the shards to."""
     exclude: tuple[str, ...] = ("test", "tests", "idle_test", "site-packages", "dist-packages")
     """Names of folders to skip, at any depth."""
@@ -164,7 +165,7 @@ class TokenizerConfig(Config):
 
     input: str = "runs/corpus"
     """Folder of SourceFile shards. The tokenizer is trained on the train split."""
-    output: str = "runs/tokenizer"
+    output: DiskPath = "runs/tokenizer"
     """Folder to write tokenizer.json and tokenizer_config.json to."""
     vocab_size: Annotated[int, Ge(512), Remedy("the bytes take 256; try 4096")] = 4096
     """Number of tokens, including the 256 bytes and the special tokens."""

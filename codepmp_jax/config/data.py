@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from typing import Annotated, Literal
 
 from annotated_types import Ge
@@ -21,9 +22,22 @@ from codepmp_jax.config.base import (
 _PACKED = OnlyWith("layout", ("packed", "shared"))
 
 
-def _is_template(template: str) -> bool:
+def is_template(template: str) -> bool:
+    """Whether it holds {prompt} once, then {response} once, at its end."""
     counts = template.count("{prompt}"), template.count("{response}")
     return counts == (1, 1) and template.endswith("{response}")
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return datetime.date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+Date = Annotated[
+    str, Rule(_is_date, "must be a date YYYY-MM-DD"), Remedy("give one like 2024-07-26")
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +50,7 @@ class DataConfig(Config, section="data"):
     """Folder or hub name of a tokenizer; `embedded` is the small code tokenizer in this package."""
     template: Annotated[
         str,
-        Rule(_is_template, "must hold {prompt} once, then {response} once, at the end"),
+        Rule(is_template, "must hold {prompt} once, then {response} once, at the end"),
         Remedy("e.g. 'Instruction:{prompt}\\n\\nResponse:{response}'"),
     ] = "Instruction:{prompt}\n\nResponse:{response}"
     """Text of a training row; ends in {response}. Conversations use the tokenizer's chat template instead."""
@@ -54,16 +68,28 @@ class DataConfig(Config, section="data"):
     length_policy: Literal["drop", "truncate"] = "drop"
     """What happens to a pair with a text over max_length, or one that does not fit a row. `drop`: it is left out.
     `truncate`: its texts are cut on the right, to max_length (as in the paper) and to half a row."""
+    identical_policy: Literal["drop", "keep"] = "drop"
+    """What happens to a pair whose two texts are the same tokens, after the cut where there is one. `drop`: it is
+    left out, for its pair loss is ln 2 whatever the model. `keep`: it is trained on, as in the authors' code."""
+    refused_policy: Literal["drop", "stop"] = "drop"
+    """What happens to a pair that the chat template or the tokenizer refuses. `drop`: it is left out, counted, and
+    logged with the template's words. `stop`: all conversations are tokenized before the first step, and the run
+    does not start if one is refused."""
+    date: Date | None = None
+    """Day that a chat template writes as today's (strftime_now), YYYY-MM-DD. By default the day (UTC) on which the run
+    starts; the run keeps it in its config, its checkpoints and the template of WORKDIR/tokenizer."""
     packing_window: Annotated[PositiveInt, _PACKED] = 64
     """Number of pairs that wait to be packed. The next row takes the oldest pair, and those of the others that leave
     the least of it empty."""
     padding_side: Annotated[Literal["right", "left"], OnlyWith("layout", ("padded",))] = "right"
     """Side on which texts are padded to max_length (layout `padded` only)."""
     response_window: Literal["offsets", "paper"] = "offsets"
-    """Where LM labels begin. `offsets`: at the response's first token, by character offsets. `paper`: counted from
-    the right by the response's own token count, as in the authors' code."""
+    """Where LM labels begin. `offsets`: at the response's first token, by character offsets; in conversations only
+    the assistant's turns are labels. `paper`: counted from the right by the response's own token count, as in the
+    authors' code, and everything from there on is a label. It differs from that code where a text itself holds the
+    pad token, as it may where pad is EOS: the authors neither count such a token nor make it a label."""
     append_eos: bool = False
-    """End every response with the tokenizer's EOS token."""
+    """End every row with the tokenizer's EOS token, unless it is already its last token but for white space."""
     shuffle: bool = True
     """Shuffle each epoch with `seed`. Otherwise pairs come in file order."""
     num_streams: PositiveInt = 1

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 
 from codepmp_jax.cli.errors import require
-from codepmp_jax.config.base import Config, PositiveFloat, PositiveInt, Remedy
+from codepmp_jax.config.base import Config, DiskPath, PositiveFloat, PositiveInt, Remedy, StorePath
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,11 +44,11 @@ class VotesConfig(Config, section="votes"):
 class AccuracyConfig(Config):
     """Pairwise accuracy of scores."""
 
-    pairs: str = "runs/pairs"
+    pairs: StorePath = "runs/pairs"
     """The scored pairs: a folder of shards, or a JSONL or Parquet file."""
-    scores: str = "runs/scores.jsonl"
+    scores: DiskPath = "runs/scores.jsonl"
     """Scores of the pairs, written by launch/evaluate.py score or by another program."""
-    output: str = "runs/accuracy"
+    output: DiskPath = "runs/accuracy"
     """Folder to write report.json, tables and plots to."""
     split: Literal["train", "heldout"] = "heldout"
     """Split to read from a folder of shards."""
@@ -59,11 +59,11 @@ class AccuracyConfig(Config):
 class BestOfNConfig(Config):
     """Best-of-N of scores over judged candidates."""
 
-    candidates: str = "runs/candidates.jsonl"
+    candidates: DiskPath = "runs/candidates.jsonl"
     """Judged candidates, one problem per line."""
-    scores: str = "runs/scores.jsonl"
+    scores: DiskPath = "runs/scores.jsonl"
     """Scores of the candidates, written by launch/evaluate.py score or by another program."""
-    output: str = "runs/best_of_n"
+    output: DiskPath = "runs/best_of_n"
     """Folder to write report.json, tables and plots to."""
     votes: VotesConfig = VotesConfig()
     resampling: ResamplingConfig = ResamplingConfig()
@@ -78,7 +78,7 @@ class ReportConfig(Config):
     names: tuple[str, ...] = ()
     """Display name of each input's model, in the order of the inputs. By default the model named in its scores, or the
     input's folder name."""
-    output: str = "runs/report"
+    output: DiskPath = "runs/report"
     """Folder to write report.json, tables, plots and report.html to."""
     resampling: ResamplingConfig = ResamplingConfig()
 

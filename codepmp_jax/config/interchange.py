@@ -17,7 +17,7 @@ class ImportConfig(Config):
     output: str = "runs/pairs"
     """Folder to write the pair shards to."""
     split: Literal["train", "heldout"] = "train"
-    """Split to write. Both splits can be written into one folder, one after the other."""
+    """Split to write. Both splits can be written into one folder; of two imports at once one waits."""
     records_per_shard: PositiveInt = 100_000
     """Pairs per shard; the last shard holds the rest."""
     skip_bad: bool = False

@@ -16,12 +16,13 @@ import json
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 import pydantic
 import tyro
 
-from codepmp_jax.cli.errors import UserError
+from codepmp_jax.cli import streams
+from codepmp_jax.cli.errors import UserError, disk_error
 from codepmp_jax.config.base import broken_rule, dependent
 
 ConfigT = TypeVar("ConfigT")
@@ -213,9 +214,23 @@ def split_arguments() -> tuple[list[str], list[str]]:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a command's main; a UserError becomes one line on stderr and its exit status."""
+    """Runs a command's main; a UserError, or an error of a disk, becomes one line on stderr and its exit status."""
+    streams.guard()
     try:
         main()
     except UserError as error:
-        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
-        sys.exit(error.status)
+        _exit_with(error)
+    except OSError as error:
+        found = disk_error(error)
+        if found is None:
+            raise
+        _exit_with(found)
+
+
+def _exit_with(error: UserError) -> NoReturn:
+    if "tqdm" in sys.modules:
+        from codepmp_jax.cli.progress import end_bars
+
+        end_bars()
+    print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+    sys.exit(error.status)

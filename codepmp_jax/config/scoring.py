@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
 
 from codepmp_jax.cli.errors import require
-from codepmp_jax.config.base import Config, PositiveInt
+from codepmp_jax.config.base import Config, DiskPath, PositiveInt, Remedy, Rule, StorePath
+from codepmp_jax.config.data import is_template
 from codepmp_jax.config.mesh import MeshConfig
 
 
@@ -24,23 +25,49 @@ class ScorerConfig(Config, section="scorer"):
 
 
 @dataclasses.dataclass(frozen=True)
+class TextsConfig(Config, section="texts"):
+    """How texts are written. By default as the model was trained, which its run or folder records. A folder that
+    `convert to-hf` did not write has its tokenizer's chat template, and takes as many tokens as config.json names
+    positions; without a chat template, `template` must be given."""
+
+    form: Literal["auto", "text", "conversation"] = "auto"
+    """`text`: rows of `template`. `conversation`: the tokenizer's chat template. `auto`: as the model was trained. Pairs
+    of the other form are rewritten and counted: a string as a user's message with its answer, a conversation as rows."""
+    template: (
+        Annotated[
+            str,
+            Rule(is_template, "must hold {prompt} once, then {response} once, at the end"),
+            Remedy("e.g. 'Instruction:{prompt}\\n\\nResponse:{response}'"),
+        ]
+        | None
+    ) = None
+    """Row of a prompt and a response; ends in {response}. Gives form `text` unless `form` says otherwise."""
+    max_length: PositiveInt | None = None
+    """Most tokens of a text; what is longer is cut on the right and counted."""
+    append_eos: bool | None = None
+    """End every text with the tokenizer's EOS token."""
+
+
+@dataclasses.dataclass(frozen=True)
 class ScoreConfig(Config):
     """Rewards of every candidate, or of both texts of every pair."""
 
     model: str = ""
-    """Model to score with: a Hugging Face folder, as written by launch/convert.py (torch), or a training run (jax)."""
+    """Model to score with: a Hugging Face folder of a reward model, written by launch/convert.py or not (torch), or a
+    training run, local or gs:// (jax)."""
     backend: Literal["torch", "jax"] = "torch"
     """`torch`: PyTorch, from a converted folder. `jax`: JAX, from a run's checkpoint, on one device or the devices of
     a pod."""
     step: int | None = None
     """Step of the run's checkpoint (jax); by default the newest."""
-    input: str = "runs/candidates.jsonl"
+    input: StorePath = "runs/candidates.jsonl"
     """Texts to score. Candidates: JSONL, one problem per line. Pairs: a folder of shards, or JSONL or Parquet in the
     format of TRL or RewardBench."""
     split: Literal["train", "heldout"] = "heldout"
     """Split to read from a folder of shards."""
-    output: str = "runs/scores.jsonl"
+    output: DiskPath = "runs/scores.jsonl"
     """JSONL file to write the scores to, one text per line."""
+    texts: TextsConfig = TextsConfig()
     scorer: ScorerConfig = ScorerConfig()
     mesh: MeshConfig = MeshConfig()
     """Layout of the devices (jax)."""

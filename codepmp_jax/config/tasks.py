@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from codepmp_jax.cli.names import modules_in, require_name
-from codepmp_jax.config.base import Config, PositiveFloat, PositiveInt, Remedy, Rule
+from codepmp_jax.config.base import Config, DiskPath, PositiveFloat, PositiveInt, Remedy, Rule
 
 TASKS = modules_in("tasks")
 # The names are shown as the choices of a Literal are; a wrong one is answered with the nearest.
@@ -61,7 +61,7 @@ class ProblemsConfig(Config):
     split: str | None = None
     """Split of the data set; by default the benchmark's own (ReClor: validation, whose answers are public)."""
     puzzles: PuzzlesConfig = PuzzlesConfig()
-    output: str = "runs/problems.jsonl"
+    output: DiskPath = "runs/problems.jsonl"
     """JSONL file to write the problems to."""
 
     def __post_init__(self) -> None:
@@ -73,14 +73,15 @@ class ProblemsConfig(Config):
 class JudgeConfig(Config):
     """Candidates -> the same candidates with a verdict each."""
 
-    input: str = "runs/candidates.jsonl"
+    input: DiskPath = "runs/candidates.jsonl"
     """Candidates, one problem per line."""
-    output: str = "runs/judged.jsonl"
+    output: DiskPath = "runs/judged.jsonl"
     """JSONL file to write the judged candidates to; verdict counts are written next to it, in
     NAME.verdicts.json."""
     workers: Annotated[PositiveInt, Remedy("leave it out for one per core")] | None = None
     """Number of candidates judged at a time, each in its own process; by default one per CPU core."""
     timeout_seconds: PositiveFloat = 5.0
-    """Time limit for one candidate, in seconds; one that takes longer is wrong."""
+    """Time limit for one candidate, in seconds; one that takes longer is wrong. A program has at least four times what
+    the authors' solution takes, up to four times this limit."""
     memory_mib: PositiveInt = 1024
     """Memory limit (address space) of the process that judges, or runs, a candidate, in MiB."""

@@ -86,7 +86,7 @@ class TrainConfig(Config):
 
     workdir: StorePath = "runs/train"
     """Folder of the run, local or gs://. Receives config.json, tokenizer/, metrics.jsonl, tensorboard/, checkpoints/,
-    goodput.json."""
+    goodput.json, notes.txt."""
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     loss: ObjectiveConfig = PmpConfig()
@@ -114,6 +114,9 @@ class TrainConfig(Config):
     """Steps between evaluations. The last step is always evaluated."""
     eval_pairs: Annotated[NonNegativeInt, Remedy("0 turns the evaluation off")] = 1024
     """Number of held-out pairs to evaluate on during training; 0 turns the evaluation off."""
+    eval_sample: Literal["random", "first"] = "random"
+    """Which pairs these are where the held-out split has more. `random`: a sample, the same in every run whatever its
+    seed. `first`: the first of the split, which may all be of one subset."""
     on_bad_step: Literal["stop", "skip"] = "stop"
     """What to do on a loss or gradient that is not finite: stop the run, or skip the update of parameters and
     optimizer. The ids of the step's pairs are written to WORKDIR/bad_steps either way."""
@@ -127,7 +130,8 @@ class TrainConfig(Config):
     seed: Annotated[int, Ge(0), Lt(2**32)] = 0
     """Seed of the initialization and of the shuffle."""
     allow_config_change: bool = False
-    """Resume although model, data or seed differ from the checkpoint's."""
+    """Resume although model, data, tokenizer or seed differ from the checkpoint's; its dimensions and data.num_streams
+    may not."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,6 +8,7 @@ empty line between; several rounds are rows with an empty line between. Anything
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 from codepmp_jax.config import DataConfig
@@ -62,10 +63,11 @@ def _around(tokenizer: Tokenizer) -> tuple[str, str]:
     return "".join(encoding.tokens[: real[0]]), "".join(encoding.tokens[real[-1] + 1 :])
 
 
-def make_template(tokenizer: Tokenizer, data: DataConfig) -> str:
-    """The Jinja template that writes rows with data.template (see the module)."""
+def make_template(tokenizer: Tokenizer, data: DataConfig, glue: str = "") -> str:
+    """The Jinja template that writes rows with data.template (see the module), `glue` before the first one."""
     head, tail = data.template.removesuffix("{response}").split("{prompt}")
     before, after = _around(tokenizer)
+    before += glue
     condition = ""
     if data.append_eos:
         tokenizer.require_eos()
@@ -73,7 +75,9 @@ def make_template(tokenizer: Tokenizer, data: DataConfig) -> str:
         if not after.endswith(eos):
             # Training does not append a second EOS either.
             condition = (
-                f" and not message['content'].endswith({_literal(eos)})" if not after else ""
+                f" and not message['content'].rstrip().endswith({_literal(eos)})"
+                if not after
+                else ""
             )
             after += eos
     parts = {
@@ -84,6 +88,47 @@ def make_template(tokenizer: Tokenizer, data: DataConfig) -> str:
         "TAIL": _literal(tail),
     }
     return re.sub("|".join(parts), lambda found: parts[found[0]], _TEMPLATE)
+
+
+def find_template(tokenizer: Tokenizer, data: DataConfig) -> tuple[str, bool]:
+    """(the template that writes rows with data.template, whether its tokens are those of training on PROBES).
+
+    Tokenizers of SentencePiece's kind begin a text with a space, but not what follows a special token: with a space
+    before the row, the template gives the same tokens where the row does not begin with the prompt.
+    """
+    for glue in ("", " "):
+        template = make_template(tokenizer, data, glue)
+        if is_exact(dataclasses.replace(tokenizer, chat_template=template), data):
+            return template, True
+    return make_template(tokenizer, data), False
+
+
+def of_conversations(tokenizer: Tokenizer, data: DataConfig, known: dict[str, str]) -> str | None:
+    """The tokenizer's own template, with what training adds to its text: the EOS of data.append_eos, where the text
+    does not end in one but for white space. None if it has none.
+
+    Special tokens that are not in `known` (by role) are written into it: the folder does not name them.
+    """
+    template = tokenizer.chat_template
+    if template is None:
+        return None
+    lost = "".join(
+        f"{{% set {role} = {_literal(token)} %}}{{{{ '' }}}}"
+        for role, token in tokenizer.special_tokens.items()
+        if role not in known and role in template
+    )
+    if not data.append_eos:
+        return lost + template
+    tokenizer.require_eos()
+    eos = _literal(tokenizer.special_tokens["eos_token"])
+    # The empty strings keep Jinja from trimming the template's own first line end and last spaces; the last line end
+    # it would have dropped itself.
+    body = template.removesuffix("\n")
+    return (
+        f"{lost}{{%- set written -%}}{{{{ '' }}}}{body}{{{{ '' }}}}{{%- endset -%}}{{{{ written }}}}"
+        f"{{%- if not add_generation_prompt and not written.rstrip().endswith({eos}) -%}}{{{{ {eos} }}}}"
+        "{%- endif -%}"
+    )
 
 
 def is_exact(tokenizer: Tokenizer, data: DataConfig) -> bool:

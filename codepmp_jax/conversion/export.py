@@ -7,19 +7,18 @@ head.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 
 from codepmp_jax.checkpoint.checkpointer import Checkpointer
-from codepmp_jax.cli.errors import require
+from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import ConvertConfig, TrainConfig, presets
 from codepmp_jax.conversion import model_card, tokenizer_files, weights
@@ -27,19 +26,16 @@ from codepmp_jax.conversion.hf_config import hf_config
 from codepmp_jax.conversion.tensors import Tensor, write_tensors
 from codepmp_jax.families import FAMILIES
 from codepmp_jax.families.weights import Weight
-from codepmp_jax.files import storage
+from codepmp_jax.files import output, storage
 from codepmp_jax.files.json_files import write_json
 from codepmp_jax.models.preference import Params, abstract_params
-from codepmp_jax.records.schema import PreferencePair
-from codepmp_jax.records.shards import MANIFEST, ShardedDataset
+from codepmp_jax.text import forms
 from codepmp_jax.text.tokenization import Tokenizer
 
 logger = logging.getLogger("codepmp_jax")
 
 # Elements of a weight that are read at a time: 512 MiB of float32.
 _BLOCK_ELEMENTS = 2**27
-# Pairs that are read to see whether a run was trained on conversations.
-_PEEKED_PAIRS = 64
 
 
 def _open_run(run: str, step: int | None) -> tuple[Checkpointer, int, TrainConfig]:
@@ -116,27 +112,20 @@ def _shown(tensors: list[Tensor]) -> Iterator[Tensor]:
         yield tensor._replace(blocks=counted(tensor.blocks))
 
 
-def form_of_data(chat_template: str, config: TrainConfig) -> str:
-    """`text` or `conversation`: what the run's pairs are (see ConvertConfig.chat_template).
+def form_of_run(convert: ConvertConfig, config: TrainConfig) -> Literal["text", "conversation"]:
+    """What the folder's chat template is to write (see ConvertConfig.chat_template).
 
-    Raises UserError if `auto` finds both kinds.
+    Raises UserError if it is `auto` and the run was trained on both.
     """
-    if chat_template != "auto":
-        return chat_template
-    source = config.data.input
-    if not (storage.to_path(source) / MANIFEST).is_file():
-        logger.info("chat template: for text, since the run's pairs are not found at %s", source)
-        return "text"
-    pairs = ShardedDataset(source, PreferencePair, "train", False, only=0)
-    first = [pair.is_conversation for pair in itertools.islice(pairs, _PEEKED_PAIRS)]
-    require(
-        len(set(first)) < 2,
-        "chat_template",
-        chat_template,
-        f"is ambiguous: {source} holds both texts and conversations",
-        "give --chat-template text or --chat-template conversation",
-    )
-    return "conversation" if any(first) else "text"
+    if convert.chat_template != "auto":
+        return convert.chat_template
+    form = forms.read_run(convert.run, config.data).form
+    if form == "both":
+        raise UserError(
+            f"chat_template = 'auto': {convert.run} was trained on both texts and conversations. Remedy: give "
+            "--chat-template text or --chat-template conversation."
+        )
+    return form
 
 
 def require_local(path: str, value: str) -> pathlib.Path:
@@ -175,9 +164,19 @@ def to_hf(convert: ConvertConfig, check: Check | None = None) -> pathlib.Path:
     """
     for name, value in (("run", convert.run), ("output", convert.output)):
         require(value != "", name, value, "must be given", f"add --{name} FOLDER")
-    folder = require_local("output", convert.output)
+    with output.beside(require_local("output", convert.output)) as folder:
+        partial = folder.with_name(folder.name + ".partial")
+        try:
+            return _to_hf(convert, folder, partial, check)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _to_hf(
+    convert: ConvertConfig, folder: pathlib.Path, partial: pathlib.Path, check: Check | None
+) -> pathlib.Path:
     require(
-        not folder.exists() or (folder / "codepmp_jax.json").is_file(),
+        not folder.exists() or (folder / forms.MADE_BY).is_file(),
         "output",
         convert.output,
         "exists and is no folder that this command wrote",
@@ -187,8 +186,7 @@ def to_hf(convert: ConvertConfig, check: Check | None = None) -> pathlib.Path:
     _, shapes, _ = abstract_params(config.model)
     params = checkpointer.open_params(shapes, step)
     tokenizer = Tokenizer.load(str(storage.to_path(convert.run) / "tokenizer"))
-    form = form_of_data(convert.chat_template, config)
-    partial = folder.with_name(folder.name + ".partial")
+    form = form_of_run(convert, config)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     with_score = convert.heads == "both" or (convert.heads == "auto" and config.loss.trains_rewards)
@@ -210,7 +208,7 @@ def to_hf(convert: ConvertConfig, check: Check | None = None) -> pathlib.Path:
         "chat_template": form,
         "config": presets.to_json(config),
     }
-    write_json(partial / "codepmp_jax.json", facts)
+    write_json(partial / forms.MADE_BY, facts)
     card = model_card.write(convert, config, step, form, with_score)
     (partial / "README.md").write_text(card, encoding="utf-8")
     if check is not None:

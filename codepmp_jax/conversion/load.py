@@ -14,7 +14,8 @@ import numpy as np
 from huggingface_hub import snapshot_download
 
 from codepmp_jax.checkpoint.checkpointer import Checkpointer
-from codepmp_jax.cli.errors import UserError, require
+from codepmp_jax.checkpoint.newest import newest_config
+from codepmp_jax.cli.errors import require
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import ModelConfig, TrainConfig, presets
 from codepmp_jax.conversion import weights
@@ -23,10 +24,21 @@ from codepmp_jax.conversion.tensors import Tensors
 from codepmp_jax.conversion.weights import Index, bounded, leaf, nested
 from codepmp_jax.families import FAMILIES
 from codepmp_jax.families.weights import Weight
-from codepmp_jax.files import storage
+from codepmp_jax.files import hub, storage
 from codepmp_jax.models.preference import Params
 
 logger = logging.getLogger("codepmp_jax")
+
+# Settings of a model that say how to compute and initialize it, not what it is.
+_KEPT = (
+    "compute_dtype",
+    "remat",
+    "attention",
+    "attention_block",
+    "init_from",
+    "init_std",
+    "score_init_std",
+)
 
 Read = Callable[[Index], np.ndarray]
 """Reads the part of a parameter at an index (start and stop of every dim), in float32."""
@@ -52,34 +64,72 @@ def find_folder(source: str, setting: str = "model.init_from") -> pathlib.Path:
     path = pathlib.Path(source)
     if path.is_dir():
         return path
-    try:
-        patterns = ["*.json", "*.safetensors", "*.jinja", "*.txt"]
-        return pathlib.Path(snapshot_download(source, allow_patterns=patterns))
-    except Exception as error:
-        raise UserError(
-            f"{setting} = {source!r}: no such folder, and the hub does not have it ({error}). "
-            "Remedy: give a Hugging Face folder, a hub name or a training run."
-        ) from error
+    patterns = ["*.json", "*.safetensors", "*.jinja", "*.txt"]
+    return pathlib.Path(
+        hub.fetch(
+            lambda: snapshot_download(source, allow_patterns=patterns),
+            f"{setting} = {source!r}",
+            "give a Hugging Face folder, a hub name or a training run",
+        )
+    )
+
+
+def hub_name(folder: str) -> str | None:
+    """The hub name of a folder in the hub's own cache; None for another folder."""
+    for part in pathlib.Path(folder).parts:
+        if part.startswith("models--"):
+            return part.removeprefix("models--").replace("--", "/")
+    return None
+
+
+def _like(model: ModelConfig, asked: ModelConfig, **changes: Any) -> ModelConfig:
+    """`model`, computed and initialized as asked."""
+    kept = {name: getattr(asked, name) for name in _KEPT}
+    return dataclasses.replace(model, **kept | changes)
+
+
+def _resumed(config: TrainConfig) -> TrainConfig | None:
+    """The config with what the newest checkpoint in the workdir has of model.init_from; None where there is none, or
+    it started from another source."""
+    value = newest_config(config.workdir)
+    if value is None:
+        return None
+    saved = presets.from_json(TrainConfig, value, config.workdir)
+    source, before = config.model.init_from, saved.model.init_from
+    if source is None or before is None:
+        return None
+    if pathlib.Path(source) not in (pathlib.Path(before), pathlib.Path(hub_name(before) or before)):
+        return None
+    logger.info("model as in the checkpoint of %s, which began with %s", config.workdir, source)
+    model, data = _like(saved.model, config.model, init_from=before), config.data
+    if data.tokenizer == "embedded":
+        data = dataclasses.replace(data, tokenizer=saved.data.tokenizer)
+    return dataclasses.replace(config, model=model, data=data)
 
 
 def resolve(config: TrainConfig) -> TrainConfig:
-    """The config with the dimensions of model.init_from, and its tokenizer if the config names none."""
+    """The config with the dimensions of model.init_from, and its tokenizer if the config names none.
+
+    A run's tokenizer is the one in its own folder, wherever that came from. Attention and its block stay as asked:
+    those of another run may be of another chip. Where the workdir has a checkpoint that began with the same source,
+    the checkpoint says it all, and neither the source nor the hub is asked.
+    """
     source = config.model.init_from
     if source is None:
         return config
+    resumed = _resumed(config)
+    if resumed is not None:
+        return resumed
     if is_run(source):
         saved = presets.from_json(TrainConfig, Checkpointer(source).restore_config(), source)
-        kept = ("compute_dtype", "remat", "init_from", "init_std", "score_init_std")
-        model = dataclasses.replace(
-            saved.model, **{name: getattr(config.model, name) for name in kept}
-        )
-        tokenizer = saved.data.tokenizer
+        model = _like(saved.model, config.model)
+        tokenizer = f"{source.rstrip('/')}/tokenizer"
     else:
         folder = find_folder(source)
         hf = read_hf_config(folder)
         model = model_config(hf, config.model, str(folder / "config.json"))
         model = dataclasses.replace(model, init_from=str(folder))
-        tokenizer = str(folder) if (folder / "tokenizer.json").is_file() else "embedded"
+        tokenizer = str(folder)
     changed = [
         f"{path} {value!r}"
         for (path, value), (_, before) in zip(
@@ -89,7 +139,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
     ]
     if changed:
         logger.info("model as in %s: %s", source, ", ".join(changed))
-    if config.data.tokenizer == "embedded" and tokenizer != "embedded":
+    if config.data.tokenizer == "embedded":
         logger.info("tokenizer of %s", source)
         data = dataclasses.replace(config.data, tokenizer=tokenizer)
         config = dataclasses.replace(config, data=data)

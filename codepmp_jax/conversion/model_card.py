@@ -9,7 +9,9 @@ from typing import Any
 from huggingface_hub import ModelCardData
 
 from codepmp_jax.config import ConvertConfig, TrainConfig, presets
+from codepmp_jax.conversion.load import hub_name
 from codepmp_jax.files import storage
+from codepmp_jax.files.json_files import read_steps
 
 _SHOWN = (
     "loss",
@@ -28,8 +30,7 @@ def _rows(run: str, step: int) -> list[dict[str, Any]]:
     path = storage.to_path(run) / "metrics.jsonl"
     if not path.is_file():
         return []
-    lines = path.read_text().split("\n")[:-1]
-    return [row for row in map(json.loads, lines) if row.get("step", 0) <= step]
+    return [row for row in read_steps(path)[0] if row["step"] <= step]
 
 
 def base_model(source: str | None) -> str | None:
@@ -40,12 +41,11 @@ def base_model(source: str | None) -> str | None:
     seen = set()
     while source is not None and source not in seen:
         seen.add(source)
-        path = pathlib.Path(source)
-        for part in path.parts:
-            if part.startswith("models--"):  # the hub's own cache
-                return part.removeprefix("models--").replace("--", "/")
+        if (name := hub_name(source)) is not None:
+            return name
+        path = storage.to_path(source)
         if not path.is_dir():
-            return source if source.count("/") == 1 and not path.is_absolute() else None
+            return source if source.count("/") == 1 and not source.startswith("/") else None
         source = None
         for name, keys in (("codepmp_jax.json", ("config", "model")), ("config.json", ("model",))):
             if (path / name).is_file():

@@ -19,14 +19,16 @@ from codepmp_jax.config import CheckpointConfig, FromHfConfig, TrainConfig, pres
 from codepmp_jax.conversion.export import require_local
 from codepmp_jax.conversion.load import Read, find_folder, is_run, open_folder, resolve
 from codepmp_jax.conversion.weights import Index, leaf, nested
+from codepmp_jax.files import output as outputs
 from codepmp_jax.files.json_files import write_json
 from codepmp_jax.models.preference import abstract_params
+from codepmp_jax.text import forms
 from codepmp_jax.text.tokenization import Tokenizer
 
 
 def _saved_config(folder: pathlib.Path) -> TrainConfig:
     """The config of the run that a folder was converted from; the defaults if it was not."""
-    path = folder / "codepmp_jax.json"
+    path = folder / forms.MADE_BY
     if not path.is_file():
         return TrainConfig()
     try:
@@ -44,7 +46,15 @@ def from_hf(convert: FromHfConfig) -> pathlib.Path:
     """
     for name, value in (("input", convert.input), ("output", convert.output)):
         require(value != "", name, value, "must be given", f"add --{name} FOLDER")
-    output = require_local("output", convert.output)
+    with outputs.beside(require_local("output", convert.output)) as output:
+        partial = output.with_name(output.name + ".partial")
+        try:
+            return _from_hf(convert, output, partial)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _from_hf(convert: FromHfConfig, output: pathlib.Path, partial: pathlib.Path) -> pathlib.Path:
     require(not output.exists(), "output", convert.output, "exists", "give a new folder")
     require(
         not is_run(convert.input),
@@ -60,6 +70,8 @@ def from_hf(convert: FromHfConfig) -> pathlib.Path:
         config.model,
         init_from=str(folder),
         heads=(),
+        attention="auto",
+        attention_block=None,
         tie_embeddings=convert.tie_embeddings,
         score_init_std=convert.score_init_std,
     )
@@ -75,10 +87,12 @@ def from_hf(convert: FromHfConfig) -> pathlib.Path:
     )
     _, shapes, _ = abstract_params(config.model)
     reads = open_folder(config.model, shapes, convert.seed)
-    partial = output.with_name(output.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     tokenizer.save(partial / "tokenizer")
     write_json(partial / "config.json", presets.to_json(config))
+    form = forms.read_folder(folder, tokenizer)
+    if form is not None:
+        forms.write_form(partial, form)
     total = sum(int(np.prod(leaf(shapes, path).shape)) for path in reads)
     with (
         progress(total=total, desc="convert", unit="param", unit_scale=True) as bar,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import array
 import concurrent.futures
+import contextlib
 import json
 import multiprocessing
 import os
@@ -29,6 +30,7 @@ from codepmp_jax.cli.errors import UserError
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import CorpusConfig, DescriptionConfig, presets
 from codepmp_jax.corpus import merge, parts, readers
+from codepmp_jax.files import output as outputs
 from codepmp_jax.files import resume
 from codepmp_jax.files.json_files import write_json
 from codepmp_jax.records import shards
@@ -49,10 +51,11 @@ def build_corpus(config: CorpusConfig) -> dict[str, Any]:
     """
     source = readers.open_input(config)
     settings = _settings(config, source)
-    output = pathlib.Path(config.output)
+    output = outputs.require_folder(config.output)
     _require_ours(output)
-    resume.claim(output, settings, "give a new folder, or delete this one")
-    with resume.hold(output / ".corpus.lock"):
+    with outputs.errors_of(output), contextlib.ExitStack() as stack:
+        resume.claim(output, settings, "give a new folder, or delete this one")
+        stack.enter_context(resume.hold(output / ".corpus.lock"))
         if not (output / shards.MANIFEST).is_file():
             try:
                 _build(config, source, output)

@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from codepmp_jax.cli import streams
 from codepmp_jax.config import CorpusConfig
 from codepmp_jax.corpus import readers, secrets, units
 from codepmp_jax.corpus.files import File, Rejected
@@ -278,6 +279,7 @@ def start_process(config: CorpusConfig, source: readers.Input, work: pathlib.Pat
     """Makes this process ready for `write_part`; it ends when the process that started it does."""
     global _writer
     _writer = PartWriter(config, source, work)
+    streams.guard()
     resume.end_with_parent()
 
 

@@ -19,6 +19,8 @@ from tokenizers import (
 
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import DataConfig, TokenizerConfig
+from codepmp_jax.files import output as outputs
+from codepmp_jax.files import storage
 from codepmp_jax.files.json_files import write_json
 from codepmp_jax.records.schema import SourceFile
 from codepmp_jax.records.shards import ShardedDataset
@@ -105,17 +107,23 @@ def train_tokenizer(config: TokenizerConfig) -> dict[str, int]:
     Trains on the rows of the train split as the default template writes them, response = code.
     """
     dataset = ShardedDataset(config.input, SourceFile, "train")
+    with outputs.folder(config.output) as output:
+        return _train(config, dataset, output)
+
+
+def _train(
+    config: TokenizerConfig, dataset: ShardedDataset, output: pathlib.Path
+) -> dict[str, int]:
     template = DataConfig().template
     texts = [
         template.format(prompt=source.description, response=source.content) for source in dataset
     ]
     tokenizer = train_bpe(texts, config.vocab_size)
-    output = pathlib.Path(config.output)
-    output.mkdir(parents=True, exist_ok=True)
-    partial = output / "tokenizer.json.partial"
-    tokenizer.save(str(partial))
-    partial.replace(output / "tokenizer.json")
-    write_json(output / "tokenizer_config.json", tokenizer_settings(config.model_max_length))
+    # tokenizer_config.json first: without tokenizer.json the folder is no tokenizer.
+    with storage.replaced(output / "tokenizer.json") as partial:
+        with storage.storage_errors(partial, "written"):
+            tokenizer.save(str(partial))
+        write_json(output / "tokenizer_config.json", tokenizer_settings(config.model_max_length))
     num_tokens = sum(len(encoding.ids) for encoding in tokenizer.encode_batch(texts))
     return {
         "num_texts": len(texts),

@@ -11,6 +11,7 @@ from codepmp_jax.config import CorpusConfig
 from codepmp_jax.corpus import snippets
 from codepmp_jax.corpus.files import File
 from codepmp_jax.records.schema import content_id
+from codepmp_jax.text import languages
 from codepmp_jax.text.definitions import definitions, has_definitions
 
 
@@ -89,7 +90,11 @@ def _in_language(file: File, config: CorpusConfig) -> Iterator[Text | snippets.D
         return
     if not has_definitions(file.language):
         raise Unusable("no parser")
-    for definition in definitions(file.content, file.language):
+    try:
+        found_definitions = list(definitions(file.content, file.language))
+    except languages.SlowParseError as error:
+        raise Unusable("slow to parse") from error
+    for definition in found_definitions:
         name, kind, content, comment, line, is_parsable = definition
         fault = snippets.size_fault(content, config)
         if fault or not is_parsable:

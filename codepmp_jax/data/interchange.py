@@ -14,7 +14,7 @@ import json
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -23,12 +23,17 @@ import pyarrow.parquet as pq
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import ExportConfig, ImportConfig, presets
+from codepmp_jax.files import output as outputs
+from codepmp_jax.files import storage
 from codepmp_jax.files.json_files import write_json
 from codepmp_jax.records import shards
-from codepmp_jax.records.pair_rows import MalformedRow, find_files, parse_row, read_rows
+from codepmp_jax.records.pair_rows import Findings, parse_row
+from codepmp_jax.records.row_files import MalformedRow, find_files, names_not_read, read_rows
 from codepmp_jax.records.schema import PreferencePair
 
 _ROWS_AT_A_TIME = 1024
+# In the folder of staged shards: the names that they get, until the manifest has them.
+_PUBLISHED = "published"
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 # --- import ---------------------------------------------------------------------------------------
@@ -37,49 +42,84 @@ _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]
 def import_pairs(config: ImportConfig) -> dict[str, Any]:
     """Writes the split's shards, adds it to the manifest and to report.json; returns its report.
 
-    A malformed row raises UserError naming file, line (or row) and reason; with `skip_bad` it goes to
-    rejects.jsonl and is counted by reason. Nothing of the split appears before all of it is written.
+    The report counts what was read as what, and names what was not read: columns, and files of a folder. A
+    malformed row raises UserError naming file, line (or row) and reason; with `skip_bad` it goes to
+    rejects.jsonl and is counted by reason. Nothing of the split appears before all of it is written. Another
+    import into the folder waits for this one. Raises StoreError where the folder cannot be written.
     """
     started = time.monotonic()
     files = find_files(config.input)
-    output = pathlib.Path(config.output)
-    manifest = _manifest_before(output, config.split)
+    with outputs.folder(config.output) as output:
+        report = _import(config, files, output)
+        report["seconds"] = round(time.monotonic() - started, 3)
+        path = output / "report.json"
+        reports = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        reports["imports"] = reports.get("imports", {}) | {config.split: report}
+        write_json(path, reports)
+    return report
+
+
+def remarks(report: dict[str, Any]) -> list[str]:
+    """What a reader of the report has to know, a line each."""
+    lines = []
+    if report["files_not_read"]:
+        lines.append(
+            f"not read of {report['config']['input']}: {', '.join(report['files_not_read'])}"
+        )
+    names = (field.name for field in dataclasses.fields(Findings))
+    return lines + Findings(**{name: collections.Counter(report[name]) for name in names}).lines()
+
+
+def _import(
+    config: ImportConfig, files: list[pathlib.Path], output: pathlib.Path
+) -> dict[str, Any]:
+    """Writes the split and its entry of the manifest; returns its report."""
     # Shards are named after their number, which is known at the end only.
     staging = output / f"{config.split}.partial"
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
+    _take_back(staging, output)
+    manifest = _manifest_before(output, config.split)
+    staging.mkdir()
     rejected: collections.Counter[str] = collections.Counter()
-    written: list[shards.Shard] = []
+    findings = Findings()
+    staged: list[shards.Shard] = []
     try:
-        pairs = _pairs(files, config, staging / "rejects.jsonl", rejected)
-        for first in pairs:
-            rest = itertools.islice(pairs, config.records_per_shard - 1)
-            name = shards.shard_name(config.split, len(written), 0)
-            written.append(shards.write_shard(staging, name, itertools.chain([first], rest)))
-        if not written:
+        rows = _pairs(files, config, staging / "rejects.jsonl", rejected, findings)
+        with contextlib.closing(rows) as pairs:
+            for first in pairs:
+                rest = itertools.islice(pairs, config.records_per_shard - 1)
+                name = shards.shard_name(config.split, len(staged), 0)
+                staged.append(shards.write_shard(staging, name, itertools.chain([first], rest)))
+        if not staged:
             raise UserError(
                 f"input = {config.input!r}: holds no pair ({sum(rejected.values())} malformed rows). "
                 "Remedy: give files with prompt, chosen and rejected."
             )
-        written = _publish(written, config.split, staging, output)
+        report = {
+            "config": presets.to_json(config),
+            "files": [file.name for file in files],
+            "files_not_read": names_not_read(config.input),
+            "pairs": sum(shard.num_records for shard in staged),
+            "shards": len(staged),
+            "rejected": dict(sorted(rejected.items())),
+            **findings.to_json(),
+        }
+        written = _publish(staged, config.split, staging, output)
         if rejected:
             _append(staging / "rejects.jsonl", output / "rejects.jsonl")
+        _write_manifest(output, manifest, config, written, report)
+        (staging / _PUBLISHED).unlink()
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    report = {
-        "config": presets.to_json(config),
-        "files": [file.name for file in files],
-        "pairs": sum(shard.num_records for shard in written),
-        "shards": len(written),
-        "rejected": dict(sorted(rejected.items())),
-    }
-    _write_manifest(output, manifest, config, written, report)
-    report["seconds"] = round(time.monotonic() - started, 3)
-    path = output / "report.json"
-    reports = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    reports["imports"] = reports.get("imports", {}) | {config.split: report}
-    write_json(path, reports)
+        _take_back(staging, output)
     return report
+
+
+def _take_back(staging: pathlib.Path, output: pathlib.Path) -> None:
+    """Removes what an import left that did not come to its manifest: staged shards, and published ones."""
+    published = staging / _PUBLISHED
+    for name in published.read_text(encoding="utf-8").split("\n") if published.is_file() else ():
+        for path in (output / name, output / f"{name}.json"):
+            path.unlink(missing_ok=True)
+    shutil.rmtree(staging, ignore_errors=True)
 
 
 def _manifest_before(output: pathlib.Path, split: str) -> dict[str, Any] | None:
@@ -100,8 +140,9 @@ def _pairs(
     config: ImportConfig,
     rejects: pathlib.Path,
     rejected: collections.Counter[str],
-) -> Iterator[PreferencePair]:
-    """The pairs of all files, in order; counts malformed rows in `rejected` and keeps them."""
+    findings: Findings,
+) -> Generator[PreferencePair]:
+    """The pairs of all files, in order; counts malformed rows in `rejected` and keeps them, the others in `findings`."""
     sizes = [file.stat().st_size for file in files]
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(
@@ -114,7 +155,7 @@ def _pairs(
                 try:
                     if isinstance(row.value, MalformedRow):
                         raise row.value
-                    yield parse_row(row.value, {"file": file.name, "row": row.number})
+                    parsed = parse_row(row.value, {"file": file.name, "row": row.number})
                 except MalformedRow as error:
                     if not config.skip_bad:
                         raise UserError(
@@ -125,15 +166,19 @@ def _pairs(
                     entry = {"split": config.split, "file": file.name, "line": row.number}
                     entry |= {"reason": str(error), "row": row.raw}
                     rejects_file.write(json.dumps(entry, default=str) + "\n")
+                else:
+                    findings.add(parsed)
+                    yield parsed.pair
 
 
 def _publish(
     staged: list[shards.Shard], split: str, staging: pathlib.Path, output: pathlib.Path
 ) -> list[shards.Shard]:
-    """Moves the shards to their final names."""
+    """Moves the shards to their final names, which it notes before."""
+    names = [shards.shard_name(split, i, len(staged)) for i in range(len(staged))]
+    (staging / _PUBLISHED).write_text("\n".join(names), encoding="utf-8")
     published = []
-    for i, shard in enumerate(staged):
-        name = shards.shard_name(split, i, len(staged))
+    for name, shard in zip(names, staged, strict=True):
         (staging / shard.name).replace(output / name)
         published.append(dataclasses.replace(shard, name=name))
         write_json(output / f"{name}.json", dataclasses.asdict(published[-1]))
@@ -142,13 +187,11 @@ def _publish(
 
 def _append(source: pathlib.Path, target: pathlib.Path) -> None:
     """Adds the source's lines to the target, so that the target is whole at any time."""
-    partial = target.with_name(target.name + ".partial")
-    with open(partial, "wb") as file:
+    with storage.replaced(target) as partial, open(partial, "wb") as file:
         for path in (target, source):
             if path.is_file():
                 with open(path, "rb") as lines:
                     shutil.copyfileobj(lines, file)
-    partial.replace(target)
 
 
 def _write_manifest(
@@ -182,10 +225,10 @@ def export_pairs(config: ExportConfig) -> int:
     Columns: prompt, chosen and rejected (strings, or messages where the pairs are conversations), margin,
     subset, pair_id and lineage (JSON). Raises UserError where a split mixes strings and conversations.
     """
-    output = pathlib.Path(config.output)
+    suffix = pathlib.Path(config.output).suffix
     writers: dict[str, Callable[..., Any]] = {".jsonl": _write_jsonl, ".parquet": _write_parquet}
     require(
-        output.suffix in writers,
+        suffix in writers,
         "output",
         config.output,
         "must end in .jsonl or .parquet",
@@ -194,17 +237,16 @@ def export_pairs(config: ExportConfig) -> int:
     dataset = shards.ShardedDataset(config.input, PreferencePair, config.split)
     if len(dataset) == 0:
         raise UserError(f"{dataset!r}: nothing to export. Remedy: give another input or split.")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(output.name + ".partial")
-    try:
-        writers[output.suffix](partial, _rows_of(dataset), dataset[0].is_conversation)
-        partial.replace(output)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        outputs.file(config.output) as output,
+        storage.replaced(output) as partial,
+        contextlib.closing(_rows_of(dataset)) as rows,
+    ):
+        writers[suffix](partial, rows, dataset[0].is_conversation)
     return len(dataset)
 
 
-def _rows_of(dataset: shards.ShardedDataset) -> Iterator[dict[str, Any]]:
+def _rows_of(dataset: shards.ShardedDataset) -> Generator[dict[str, Any]]:
     is_conversation = dataset[0].is_conversation
     for pair in progress(dataset, total=len(dataset), desc="export", unit="pair"):
         if pair.is_conversation != is_conversation:

@@ -148,11 +148,11 @@ class Layout:
     ) -> int:
         """Writes the pair's labels from the label place `start` on; the first place behind them."""
         stop = start
-        for side, text, first in pair.labelled(self.label_sides):
-            span = slice(stop, stop + len(text) - first)
+        for side, text, labels in pair.labelled(self.label_sides):
+            span = slice(stop, stop + len(labels))
             # In shared rows the token before rejected's first own one is the last that both have.
-            batch.label_places[0, span] = places[side][first - 1 : -1]
-            batch.labels[0, span] = text[first:]
+            batch.label_places[0, span] = places[side][labels - 1]
+            batch.labels[0, span] = text[labels]
             batch.label_texts[0, span] = 2 * number + side
             batch.label_mask[0, span] = True
             stop = span.stop

@@ -24,20 +24,23 @@ from typing import Any
 import grain
 from absl import flags
 
-from codepmp_jax.cli.errors import UserError, require
+from codepmp_jax.cli import streams
+from codepmp_jax.cli.errors import UserError, WorkerLostError, require
 from codepmp_jax.config import DataConfig
+from codepmp_jax.data import drops
 from codepmp_jax.data.ahead import Ahead, StatefulIterator
 from codepmp_jax.data.batch import Batch, concatenate
+from codepmp_jax.data.drops import Dropped
 from codepmp_jax.data.layouts import Layout, layout_of
 from codepmp_jax.data.packing import COUNTS, PackedRow, new_state, pack
 from codepmp_jax.data.tokenized_pair import TokenizedPair
-from codepmp_jax.data.transforms import DROP_REASONS, DropReason, tokenize
+from codepmp_jax.data.transforms import tokenize
 from codepmp_jax.files import resume
 from codepmp_jax.records.schema import PreferencePair
-from codepmp_jax.text.tokenization import Tokenizer
+from codepmp_jax.text.tokenization import REMARKS, Tokenizer
 
 # Records tokenized in one call: enough to keep the cores busy, few enough to start and seek fast.
-_GROUP_RECORDS = 64
+GROUP_RECORDS = 64
 # Groups that a stream reads ahead, in a thread of its own.
 _GROUPS_AHEAD = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
 # Rows made ahead, of each stream and of each worker process.
@@ -46,6 +49,8 @@ _ROWS_AHEAD = 4
 _BATCHES_AHEAD = 2
 # A stream gives up after so many records in a row without a pair kept, or after its epoch if longer.
 _MAX_DROPS = 10_000
+# Counts that states of older checkpoints lack.
+_ADDED_COUNTS = dict.fromkeys(("refused", *REMARKS), 0)
 
 
 class PairLoader(Iterator[Batch]):
@@ -53,6 +58,8 @@ class PairLoader(Iterator[Batch]):
 
     last_pair_ids: list[str]
     """Ids of the pairs in the batch that came last, row by row."""
+    last_refused: list[Dropped]
+    """Pairs that were refused on the way to it."""
 
     def __init__(
         self,
@@ -114,7 +121,7 @@ class PairLoader(Iterator[Batch]):
             )
             for v in range(config.num_streams)
         ]
-        self.last_pair_ids = []
+        self.last_pair_ids, self.last_refused = [], []
         self._batches = _Batches(
             name, streams[self._own], config.num_workers, batch_rows // config.num_streams
         )
@@ -123,7 +130,7 @@ class PairLoader(Iterator[Batch]):
         self._closing = weakref.finalize(self, _close, self._ahead, self._batches)
 
     def __next__(self) -> Batch:
-        batch, self.last_pair_ids = next(self._ahead)
+        batch, self.last_pair_ids, self.last_refused = next(self._ahead)
         return batch
 
     def state(self) -> list[dict[str, Any]]:
@@ -142,10 +149,11 @@ class PairLoader(Iterator[Batch]):
             f"must be {len(states)}, as when the state of the data loader was saved",
             "set it back; the number of hosts may differ",
         )
+        states = [_ADDED_COUNTS | state if isinstance(state, dict) else state for state in states]
         for state in states:
             _check_state(state)
         self._ahead.set_state(copy.deepcopy(list(states[self._own])))
-        self.last_pair_ids = []
+        self.last_pair_ids, self.last_refused = [], []
 
     def close(self) -> None:
         """Ends the threads and the workers; so does the end of the loader or of the program."""
@@ -155,45 +163,7 @@ class PairLoader(Iterator[Batch]):
     def counts(self) -> dict[str, int]:
         """This host's counts since the start of the run (packing.COUNTS), of the rows returned and of the
         records dropped on the way; and `records`, all that were packed or dropped."""
-        return _total_counts(self._ahead.get_state())
-
-
-def one_pass(
-    pairs: Sequence[PreferencePair],
-    tokenizer: Tokenizer,
-    config: DataConfig,
-    *,
-    batch_rows: int,
-    process_index: int,
-    process_count: int,
-    layout: Layout | None = None,
-) -> tuple[list[Batch], dict[str, int]]:
-    """This host's rows of the batches of all `pairs`, in their order; the counts of all hosts together.
-
-    Every host tokenizes and packs all pairs, as one stream, and takes its part of each batch: hosts agree
-    on the number of batches, and the rows do not depend on their number. `batch_rows`, those of the global
-    batch, must be divisible by it. The last batch is filled up with rows without pairs; there is none
-    where no pair is kept. Raises UserError as the loader does.
-    """
-    assert batch_rows % process_count == 0
-    layout = layout or layout_of(config)
-    if config.append_eos:
-        tokenizer.require_eos()
-    tokenized: list[TokenizedPair | DropReason] = [
-        pair
-        for i in range(0, len(pairs), _GROUP_RECORDS)
-        for pair in tokenize(pairs[i : i + _GROUP_RECORDS], tokenizer, layout)
-    ]
-    packed = list(pack(iter(tokenized), layout, tokenizer.pad_id, new_state()))
-    rows = [element.row for element in packed]
-    rows += [layout.empty(1, tokenizer.pad_id)] * (-len(rows) % batch_rows)
-    size = batch_rows // process_count
-    starts = range(process_index * size, len(rows), batch_rows)
-    counts = _total_counts([packed[-1].state if packed else new_state()])
-    # Also of what was dropped behind the last row.
-    counts |= {reason: tokenized.count(reason) for reason in DROP_REASONS}
-    counts["records"] = len(pairs)
-    return [concatenate(rows[start : start + size]) for start in starts], counts
+        return total_counts(self._ahead.get_state())
 
 
 def _close(ahead: Ahead[Any], batches: _Batches) -> None:
@@ -201,7 +171,8 @@ def _close(ahead: Ahead[Any], batches: _Batches) -> None:
     batches.close()
 
 
-def _total_counts(states: Sequence[dict[str, Any]]) -> dict[str, int]:
+def total_counts(states: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """The counts of streams in these states together, and `records`, all that were packed or dropped."""
     counts = {name: sum(state[name] for state in states) for name in COUNTS}
     records = sum(state["next_record"] - len(state["waiting"]) for state in states)
     return counts | {"records": records}
@@ -248,10 +219,10 @@ class _Stream(grain.IterDataset[PackedRow]):
 
     def groups(self, next_record: int) -> grain.DatasetIterator:
         """Tokenized groups of the records from `next_record` on."""
-        groups = self.records[next_record:].batch(_GROUP_RECORDS, batch_fn=list).map(self.tokenize)
+        groups = self.records[next_record:].batch(GROUP_RECORDS, batch_fn=list).map(self.tokenize)
         return iter(groups.to_iter_dataset(_GROUPS_AHEAD))
 
-    def tokenize(self, records: list[PreferencePair]) -> list[TokenizedPair | DropReason]:
+    def tokenize(self, records: list[PreferencePair]) -> list[TokenizedPair | Dropped]:
         """Their pairs, or why they are dropped."""
         return tokenize(records, self.tokenizer, self.layout)
 
@@ -291,25 +262,25 @@ class _StreamIterator(grain.DatasetIterator[PackedRow]):
             self._groups.close()
         self._groups = self._rows = None
 
-    def _pairs(self) -> Iterator[TokenizedPair | DropReason]:
+    def _pairs(self) -> Iterator[TokenizedPair | Dropped]:
         """The pairs that wait, read again, then the next ones; gives up where none is kept."""
         stream, state = self._stream, self._state
         if state["waiting"]:
             yield from stream.tokenize([stream.records[i] for i in state["waiting"]])
         self._groups = stream.groups(state["next_record"])
-        drops: list[DropReason] = []
+        dropped: list[Dropped] = []
         for pair in itertools.chain.from_iterable(self._groups):
             if isinstance(pair, TokenizedPair):
-                drops = []
+                dropped = []
             else:
-                drops.append(pair)
-            if len(drops) == stream.max_drops:
-                layout = stream.layout
+                dropped.append(pair)
+            if len(dropped) == stream.max_drops:
+                config, counts = stream.layout.config, drops.count_reasons(dropped)
+                refused = [one for one in dropped if one.reason == "refused"]
+                words = f" ({drops.describe_refused(refused)})" if refused else ""
                 raise UserError(
-                    f"{stream.name}: no pair was kept of {len(drops)} in a row "
-                    f"({drops.count('too_long')} of them too long, {drops.count('identical')} identical). "
-                    f"Remedy: raise data.max_length ({layout.config.max_length}) and data.row_length "
-                    f"({layout.row_tokens}), or set data.length_policy to truncate."
+                    f"{stream.name}: no pair was kept of {len(dropped)} in a row; "
+                    f"{drops.describe(counts, config)}{words}. Remedy: {drops.remedy(counts, config)}."
                 )
             yield pair
 
@@ -319,13 +290,15 @@ def _start_worker(index: int, count: int) -> None:
 
     SIGTERM to the whole group of processes is the trainer's affair, which reads on until it has saved.
     """
+    streams.guard()
     resume.end_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
-class _Batches(StatefulIterator[tuple[Batch, list[str]]]):
-    """Batches of the host's streams, with the ids of their pairs; the state is that of each stream."""
+class _Batches(StatefulIterator[tuple[Batch, list[str], list[Dropped]]]):
+    """Batches of the host's streams, with the ids of their pairs and the pairs refused on the way; the state is
+    that of each stream."""
 
     def __init__(
         self,
@@ -359,16 +332,16 @@ class _Batches(StatefulIterator[tuple[Batch, list[str]]]):
             self._rows.close()
         self._rows = None
 
-    def __next__(self) -> tuple[Batch, list[str]]:
+    def __next__(self) -> tuple[Batch, list[str], list[Dropped]]:
         if self._rows is None:
             self._open()
         num_streams = len(self._streams)
         in_turn = [self._next_row() for _ in range(num_streams * self._stream_rows)]
         self._states = [row.state for row in in_turn[-num_streams:]]
         rows = [row for v in range(num_streams) for row in in_turn[v::num_streams]]
-        return concatenate([row.row for row in rows]), [
-            name for row in rows for name in row.pair_ids
-        ]
+        ids = [name for row in rows for name in row.pair_ids]
+        refused = [pair for row in rows for pair in row.refused]
+        return concatenate([row.row for row in rows]), ids, refused
 
     def _next_row(self) -> PackedRow:
         try:
@@ -376,10 +349,11 @@ class _Batches(StatefulIterator[tuple[Batch, list[str]]]):
         except RuntimeError as error:
             if "Worker process was terminated" not in str(error):
                 raise
-            records = _total_counts(self._states)["records"]
-            raise UserError(
-                f"{self._name}: a tokenizer process died after record {records} of this host ({error}). "
-                "Remedy: see whether memory ran out; data.num_workers = 0 tokenizes in the trainer itself."
+            records = total_counts(self._states)["records"]
+            raise WorkerLostError(
+                f"{self._name}: a tokenizer process was killed after record {records} of this host ({error}). "
+                "Remedy: start again, from the newest checkpoint; if memory ran out, with fewer data.num_workers (0 "
+                "tokenizes in the trainer itself)."
             ) from error
 
     def _open(self) -> None:

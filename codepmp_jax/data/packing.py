@@ -7,21 +7,23 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from codepmp_jax.data.batch import Batch
+from codepmp_jax.data.drops import DROP_REASONS, Dropped
 from codepmp_jax.data.layouts import Layout
 from codepmp_jax.data.tokenized_pair import TokenizedPair
-from codepmp_jax.data.transforms import DROP_REASONS, DropReason
+from codepmp_jax.text.tokenization import REMARKS
 
 COUNTS = (
     "pairs",
     *DROP_REASONS,
+    *REMARKS,
     "tokens",
     "padded_tokens",
     "useful_tokens",
     "useful_keys",
     "labels",
 )
-"""Counts of a stream, since the start of the run: pairs in rows; pairs dropped, by reason; tokens in rows,
-without and with padding; tokens, and keys over all queries, that are left when what both texts of a pair
+"""Counts of a stream, since the start of the run: pairs in rows; pairs dropped, by reason; pairs in rows with
+a remark; tokens in rows, without and with padding; tokens, and keys over all queries, that are left when what both texts of a pair
 begin with is computed once, in whatever layout; labels."""
 
 
@@ -32,6 +34,8 @@ class PackedRow:
     row: Batch
     """Of one row."""
     pair_ids: list[str]
+    refused: list[Dropped]
+    """Pairs refused since the row before."""
     state: dict[str, Any]
     """next_record: how many records the stream has read; waiting: which of them are in no row yet; and
     the counts. JSON-able."""
@@ -43,7 +47,7 @@ def new_state() -> dict[str, Any]:
 
 
 def pack(
-    pairs: Iterator[TokenizedPair | DropReason],
+    pairs: Iterator[TokenizedPair | Dropped],
     layout: Layout,
     pad_id: int,
     state: dict[str, Any],
@@ -55,12 +59,15 @@ def pack(
     next_record = state["next_record"]
     counts = {name: state[name] for name in COUNTS}
     waiting: list[tuple[int, TokenizedPair]] = []
+    refused: list[Dropped] = []
 
-    def take(record: int, pair: TokenizedPair | DropReason) -> None:
-        if isinstance(pair, str):
-            counts[pair] += 1
-        else:
+    def take(record: int, pair: TokenizedPair | Dropped) -> None:
+        if isinstance(pair, TokenizedPair):
             waiting.append((record, pair))
+            return
+        counts[pair.reason] += 1
+        if pair.reason == "refused":
+            refused.append(pair)
 
     for record in state["waiting"]:
         take(record, next(pairs))
@@ -77,8 +84,10 @@ def pack(
         yield PackedRow(
             layout.fill(in_row, pad_id),
             [pair.pair_id for pair in in_row],
+            refused,
             {"next_record": next_record, "waiting": [record for record, _ in waiting]} | counts,
         )
+        refused = []
 
 
 def fullest_row(pairs: Sequence[TokenizedPair], layout: Layout) -> list[int]:
@@ -119,3 +128,5 @@ def _count(counts: dict[str, int], pairs: Sequence[TokenizedPair], layout: Layou
         counts["useful_keys"] += common * (common + 1) // 2
         counts["useful_keys"] += sum(common * n + n * (n + 1) // 2 for n in rests)
         counts["labels"] += layout.num_labels(pair)
+        for remark in pair.remarks:
+            counts[remark] += 1

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from codepmp_jax.records.schema import PreferencePair
+from codepmp_jax.text.tokenization import NO_GAPS, Remark
 
 Side = Literal["chosen", "rejected"]
 SIDES: tuple[Side, Side] = ("chosen", "rejected")
@@ -32,17 +33,33 @@ class TokenizedPair:
     """Tokens that both texts begin with."""
     companions: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     """By name: of a pair's shape, or (num_labels, ...) in the order of the labels."""
+    gaps: tuple[Int32[np.ndarray, "G1 2"], Int32[np.ndarray, "G2 2"]] = (NO_GAPS, NO_GAPS)
+    """Of chosen and of rejected, spans (first, stop) of tokens behind the first label that are no labels: what is
+    not the assistant's."""
+    remarks: frozenset[Remark] = frozenset()
+    """What one of the texts lacks."""
 
     def num_labels(self, sides: tuple[Side, ...] = ("chosen",)) -> int:
         """Labels of the texts of these sides."""
-        return sum(len(text) - start for _, text, start in self.labelled(sides))
+        return sum(len(labels) for _, _, labels in self.labelled(sides))
 
-    def labelled(self, sides: tuple[Side, ...]) -> list[tuple[int, Int32[np.ndarray, " L"], int]]:
-        """(index of the side, tokens, index of the first label) of each of these sides."""
+    def labelled(
+        self, sides: tuple[Side, ...]
+    ) -> list[tuple[int, Int32[np.ndarray, " L"], Int32[np.ndarray, " C"]]]:
+        """(index of the side, tokens, indices of the labels) of each of these sides."""
         texts = (self.chosen, self.rejected)
         return [
-            (i, texts[i], self.label_starts[i]) for i, side in enumerate(SIDES) if side in sides
+            (i, texts[i], self._labels(i, len(texts[i])))
+            for i, side in enumerate(SIDES)
+            if side in sides
         ]
+
+    def _labels(self, side: int, length: int) -> Int32[np.ndarray, " C"]:
+        """Indices of the labels of a text of that length."""
+        is_label = np.arange(length) >= self.label_starts[side]
+        for first, stop in self.gaps[side]:
+            is_label[first:stop] = False
+        return np.flatnonzero(is_label).astype(np.int32)
 
 
 @dataclasses.dataclass(frozen=True)

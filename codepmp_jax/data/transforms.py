@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
 
+import numpy as np
+from jaxtyping import Int32
+
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import DataConfig
+from codepmp_jax.data.drops import Dropped, DropReason
 from codepmp_jax.data.layouts import Layout
 from codepmp_jax.data.tokenized_pair import TokenizedPair, common_length, with_companions
 from codepmp_jax.records.schema import PreferencePair
-from codepmp_jax.text.tokenization import EncodedText, Tokenizer
-
-DropReason = Literal["too_long", "identical", "empty"]
-DROP_REASONS: tuple[DropReason, ...] = get_args(DropReason)
+from codepmp_jax.text.tokenization import NO_GAPS, EncodedText, Text, Tokenizer
 
 
 def label_start(text: EncodedText, length: int, config: DataConfig) -> int:
@@ -27,15 +28,20 @@ def label_start(text: EncodedText, length: int, config: DataConfig) -> int:
     return min(max(1, text.response_start), length)
 
 
+def label_gaps(text: EncodedText, length: int, config: DataConfig) -> Int32[np.ndarray, "G 2"]:
+    """Spans of tokens behind the first label of `text` cut to `length` that are no labels: what is not the
+    assistant's, but for the paper's window, which has none."""
+    if config.response_window == "paper":
+        return NO_GAPS
+    return np.minimum(text.gaps, length)
+
+
 def fit_pair(
     record: PreferencePair, chosen: EncodedText, rejected: EncodedText, layout: Layout
 ) -> TokenizedPair | DropReason:
-    """The pair, cut where the policy is to cut, or why it is dropped.
+    """The pair, cut where the policy is to cut, or why it is dropped (drops.DROP_REASONS).
 
-    `too_long`: a text is over max_length, or the pair does not fit a row, and the policy is `drop`.
     `truncate` cuts texts to max_length, and if the pair then does not fit a row to half a row.
-    `identical`: the two texts are the same tokens, after the cut where there is one; their pair loss is
-    ln 2 whatever the model, without gradient. `empty`: a text without a token has no reward.
     """
     config = layout.config
     longest = max(len(chosen.tokens), len(rejected.tokens))
@@ -55,8 +61,14 @@ def fit_pair(
                 label_start(rejected, len(second), config),
             ),
             common=common_length(first, second),
+            gaps=(
+                label_gaps(chosen, len(first), config),
+                label_gaps(rejected, len(second), config),
+            ),
+            remarks=chosen.remarks | rejected.remarks,
         )
-        if pair.common == max(len(first), len(second)):
+        is_identical = pair.common == max(len(first), len(second))
+        if is_identical and config.identical_policy == "drop":
             return "identical"
         if layout.num_tokens(pair) <= layout.row_tokens:
             return with_companions(pair, record, layout.companions)
@@ -65,24 +77,72 @@ def fit_pair(
 
 def tokenize(
     records: Sequence[PreferencePair], tokenizer: Tokenizer, layout: Layout
-) -> list[TokenizedPair | DropReason]:
+) -> list[TokenizedPair | Dropped]:
     """The records' pairs, or why they are dropped, in their order.
 
-    Raises UserError naming the pair where a conversation cannot be rendered.
+    `refused`: the chat template or the tokenizer does not take the pair. Raises UserError naming the pair
+    where the policy is to stop at such.
     """
     config = layout.config
-    texts = [text for record in records for text in tokenizer.format_pair(record, config.template)]
+    results: list[TokenizedPair | Dropped | None] = [None] * len(records)
+    texts: dict[int, tuple[Text, Text]] = {}
+    for i, record in enumerate(records):
+        try:
+            texts[i] = tokenizer.format_pair(record, config.template)
+        except UserError as error:
+            results[i] = _refused(record, error, config)
+    for i, encoded in _encode(records, texts, tokenizer, config).items():
+        if isinstance(encoded, Dropped):
+            results[i] = encoded
+            continue
+        fitted = fit_pair(records[i], *encoded, layout)
+        if isinstance(fitted, str):
+            fitted = Dropped(fitted, records[i].pair_id)
+        results[i] = fitted
+    return [result for result in results if result is not None]
+
+
+def _encode(
+    records: Sequence[PreferencePair],
+    texts: dict[int, tuple[Text, Text]],
+    tokenizer: Tokenizer,
+    config: DataConfig,
+) -> dict[int, tuple[EncodedText, EncodedText] | Dropped]:
+    """The texts as tokens, by their records' numbers."""
+
+    def encode(some: Sequence[Text]) -> list[EncodedText]:
+        is_paper = config.response_window == "paper"
+        return tokenizer.encode(some, append_eos=config.append_eos, response_alone=is_paper)
+
     try:
-        encoded = tokenizer.encode(
-            texts,
-            append_eos=config.append_eos,
-            response_alone=config.response_window == "paper",
-        )
-    except Exception as error:
-        raise RuntimeError(
-            f"cannot tokenize one of the pairs {records[0].pair_id} ... {records[-1].pair_id}: {error}"
+        flat = encode([text for both in texts.values() for text in both])
+        return dict(zip(texts, zip(flat[::2], flat[1::2], strict=True), strict=True))
+    except Exception:  # the library raises nothing narrower, and does not say for which text
+        found: dict[int, tuple[EncodedText, EncodedText] | Dropped] = {}
+        for i, both in texts.items():
+            try:
+                chosen, rejected = encode(both)
+                found[i] = chosen, rejected
+            except Exception as error:
+                found[i] = _refused(records[i], _explained(error, both), config)
+        return found
+
+
+def _explained(error: Exception, texts: Sequence[Text]) -> Exception:
+    """In plain words, where the tokenizer's own are of its types."""
+    try:
+        for text in texts:
+            text.text.encode()
+    except UnicodeEncodeError as invalid:
+        return ValueError(f"is no valid Unicode ({invalid})")
+    return error
+
+
+def _refused(record: PreferencePair, error: Exception, config: DataConfig) -> Dropped:
+    why = str(error).removeprefix(f"pair {record.pair_id}: ") or type(error).__name__
+    if config.refused_policy == "stop":
+        raise UserError(
+            f"pair {record.pair_id}: {why}. Remedy: leave the pair out, give a tokenizer whose chat template "
+            "takes it, or set data.refused_policy to drop."
         ) from error
-    return [
-        fit_pair(record, chosen, rejected, layout)
-        for record, chosen, rejected in zip(records, encoded[::2], encoded[1::2], strict=True)
-    ]
+    return Dropped("refused", record.pair_id, why)

@@ -14,7 +14,7 @@ from codepmp_jax.config import AccuracyConfig, ResamplingConfig, presets
 from codepmp_jax.evaluation.items import read_pairs
 from codepmp_jax.evaluation.reports import folders, plots
 from codepmp_jax.evaluation.reports.tables import format_table, percent, percent_interval
-from codepmp_jax.evaluation.scores import by_item, read_scores
+from codepmp_jax.evaluation.scores import by_item, read_scores, without_refused
 from codepmp_jax.evaluation.statistics.calibration import calibration_report
 from codepmp_jax.evaluation.statistics.estimators import pair_wins
 from codepmp_jax.evaluation.statistics.resampling import mean_interval
@@ -250,10 +250,12 @@ def reliability_rows(report: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
 
 def run(config: AccuracyConfig) -> None:
     """Writes report.json, accuracy.csv, reliability.csv, pairs.csv and accuracy.png; prints the table."""
-    scored = score_pairs(read_pairs(config.pairs, config.split), read_scores(config.scores))
+    pairs, num_refused = without_refused(read_pairs(config.pairs, config.split), config.scores)
+    scored = score_pairs(pairs, read_scores(config.scores))
     model = folders.model_of(config.scores, config.output)
     report = {
         **_make_report(scored, config.resampling),
+        "num_refused": num_refused,
         "model": model,
         "benchmark": folders.benchmark_of(config.pairs),
         "config": presets.to_json(config),
@@ -295,6 +297,8 @@ def run(config: AccuracyConfig) -> None:
         print(
             f"Lengths are in {scored.length_unit}: not every score says how many tokens it is of."
         )
+    if num_refused:
+        print(f"{num_refused} pairs are left out, as scoring left them out.")
     if scored.num_unused_scores:
         print(f"{scored.num_unused_scores} scores are of other texts than those of the pairs.")
     calibration = report["calibration"]

@@ -19,7 +19,7 @@ from codepmp_jax.config import BestOfNConfig, ResamplingConfig, VotesConfig, pre
 from codepmp_jax.evaluation.items import read_candidates
 from codepmp_jax.evaluation.reports import folders, plots
 from codepmp_jax.evaluation.reports.tables import format_table, percent, percent_interval
-from codepmp_jax.evaluation.scores import by_item, read_scores
+from codepmp_jax.evaluation.scores import by_item, read_scores, without_refused
 from codepmp_jax.evaluation.statistics import estimators, votes
 from codepmp_jax.evaluation.statistics.resampling import percentile_interval, resampled_means
 from codepmp_jax.records.schema import Problem, Score, content_id
@@ -314,12 +314,13 @@ def _value_rows(outcomes: Outcomes) -> Iterator[tuple[Any, ...]]:
 
 def run(config: BestOfNConfig) -> None:
     """Writes report.json, best_of_n.csv, problems.csv and best_of_n.png; prints the table."""
-    problems = read_candidates(config.candidates)
+    problems, num_refused = without_refused(read_candidates(config.candidates), config.scores)
     outcomes = find_outcomes(problems, read_scores(config.scores), config.votes)
     model = folders.model_of(config.scores, config.output)
     tasks = sorted({problem.task for problem in problems} - {""})
     report = {
         **_make_report(outcomes, config.resampling),
+        "num_refused": num_refused,
         "model": model,
         "benchmark": " + ".join(tasks) or folders.benchmark_of(config.candidates),
         "config": presets.to_json(config),
@@ -363,5 +364,7 @@ def remarks(report: dict[str, Any]) -> Iterator[str]:
             f"In {report['num_contradictions']} problems equal answers are judged differently; votes take "
             "the mean of their judgements."
         )
+    if report.get("num_refused"):
+        yield f"{report['num_refused']} problems are left out, as scoring left them out."
     if report["num_unused_scores"]:
         yield f"{report['num_unused_scores']} scores are of other texts than the candidates."

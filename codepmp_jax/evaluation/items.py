@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from codepmp_jax.cli.errors import UserError, require
+from codepmp_jax.files import storage
 from codepmp_jax.files.checksums import sha256_of
 from codepmp_jax.records import shards
-from codepmp_jax.records.pair_rows import MalformedRow, find_files, parse_row, read_rows
+from codepmp_jax.records.pair_rows import REPLIES, Findings, parse_row
+from codepmp_jax.records.row_files import MalformedRow, find_files, names_not_read, read_rows
 from codepmp_jax.records.schema import PreferencePair, Problem, content_id, read_problems
-from codepmp_jax.text.tokenization import Text, Tokenizer
 
-_OF_PAIRS = {"chosen", "rejected", "better", "worse"}
+_logger = logging.getLogger("codepmp_jax")
+
+_OF_PAIRS = {name for names in REPLIES for name in names}
 _OF_PROBLEMS = {"problem_id", "candidates"}
 
 Items = Sequence[PreferencePair] | Sequence[Problem]
@@ -25,7 +29,7 @@ def read_items(path: str, split: str = "heldout") -> Items:
 
     Raises UserError naming file and line where it holds neither, or one that is malformed.
     """
-    files = [] if _is_dataset(path) else find_files(path)
+    files = [] if _is_dataset(path) else find_files(_on_disk(path))
     if files and files[0].suffix != ".parquet":
         first = next(read_rows(files[0]), None)
         keys = set(first.value) if first and isinstance(first.value, dict) else set()
@@ -96,11 +100,9 @@ def read_candidates(path: str) -> list[Problem]:
     return problems
 
 
-def texts_of(item: PreferencePair | Problem, tokenizer: Tokenizer, template: str) -> list[Text]:
-    """Chosen and rejected of a pair, or every candidate of a problem, in the form of the training's rows."""
-    if isinstance(item, PreferencePair):
-        return list(tokenizer.format_pair(item, template))
-    return [tokenizer.format(item.prompt, c.response, template) for c in item.candidates]
+def item_id_of(item: PreferencePair | Problem) -> str:
+    """pair_id or problem_id."""
+    return item.pair_id if isinstance(item, PreferencePair) else item.problem_id
 
 
 def digest(path: str, split: str = "heldout") -> str:
@@ -114,7 +116,19 @@ def digest(path: str, split: str = "heldout") -> str:
 
 
 def _is_dataset(path: str) -> bool:
-    return (pathlib.Path(path) / shards.MANIFEST).is_file()
+    return (storage.to_path(path) / shards.MANIFEST).is_file()
+
+
+def _on_disk(path: str) -> str:
+    """The path. Raises UserError where it is in a bucket, of which only folders of shards are read."""
+    require(
+        not storage.is_bucket(path),
+        "input",
+        path,
+        f"is no folder of shards (it has no {shards.MANIFEST}); other files are read from a disk only",
+        "copy it to a disk, or import it (launch/import_pairs.py) and copy the shards to the bucket",
+    )
+    return path
 
 
 _Located = Iterator[tuple[str, str | None, PreferencePair]]
@@ -128,16 +142,26 @@ def _shard_pairs(path: str, split: str) -> _Located:
 
 
 def _row_pairs(path: str) -> _Located:
-    for file in find_files(path):
+    """Logs at the end what was read as what, and what was not."""
+    findings = Findings()
+    for file in find_files(_on_disk(path)):
         for row in read_rows(file):
             where = f"{file}:{row.number}"
             try:
                 if isinstance(row.value, MalformedRow):
                     raise row.value
-                pair = parse_row(row.value, {"file": file.name, "row": row.number})
-                yield where, _given_id(row.value), pair
+                parsed = parse_row(row.value, {"file": file.name, "row": row.number})
+                given = _given_id(row.value)
+                findings.add(parsed)
+                yield where, given, parsed.pair
             except MalformedRow as error:
                 raise UserError(f"{where}: {error}. Remedy: correct the row.") from error
+    for name in ("id", "pair_id"):
+        findings.columns_not_read.pop(name, None)
+    for name in names_not_read(path):
+        _logger.warning("%s: not read: %s", path, name)
+    for line in findings.lines():
+        _logger.warning("%s: %s", path, line)
 
 
 def _given_id(row: dict[str, Any]) -> str | None:

@@ -25,7 +25,7 @@ from codepmp_jax.tasks.common.registry import find_task
 from codepmp_jax.tasks.judges.judge import NO_ANSWER, Judgement
 
 # A resumed run compares it: raise it with any change of a verdict.
-_VERSION = 1
+_VERSION = 2
 # Problems submitted ahead of the one that is written next.
 _AHEAD = 64
 
@@ -80,6 +80,12 @@ def _check(config: JudgeConfig) -> tuple[set[str], int]:
                 f"lacks {name}, which candidates of {problem.task} are judged by",
                 "write the problems with launch/evaluate.py problems",
             )
+        try:
+            task.judge.check_reference(problem.reference)
+        except ValueError as error:
+            raise UserError(
+                f"{where}: reference: {error}. Remedy: correct it, or leave the problem out."
+            ) from error
         require(
             len(problem.candidates) > 0,
             f"{where}: candidates",

@@ -13,6 +13,7 @@ from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import ProblemsConfig
 from codepmp_jax.evaluation.reports.tables import format_table
+from codepmp_jax.files import output as outputs
 from codepmp_jax.files import rows
 from codepmp_jax.files.json_files import write_lines
 from codepmp_jax.records.schema import Problem
@@ -26,8 +27,9 @@ _ENDINGS = (".jsonl", ".json", ".txt", ".parquet", ".gz")
 def run(config: ProblemsConfig) -> None:
     """Writes the problems, all or none, and prints how many there are of each subset."""
     skipped: collections.Counter[str] = collections.Counter()
-    problems = list(read_benchmark(config, skipped))
-    write_lines(config.output, map(dataclasses.asdict, problems))
+    with outputs.file(config.output):
+        problems = list(read_benchmark(config, skipped))
+        write_lines(config.output, map(dataclasses.asdict, problems))
     counts = collections.Counter(problem.subset or "all" for problem in problems)
     print(
         format_table(
@@ -76,9 +78,12 @@ def read_benchmark(
     assert task.make_problem is not None
     where, found = _load(task, config)
     seen: dict[str, int] = {}
+    repeated: collections.Counter[str] = collections.Counter()
     for number, row in enumerate(progress(found, desc=config.task, unit="problem")):
         try:
             problem = task.make_problem(Row(row), number)
+            if problem.problem_id in seen and task.repeats_ids:
+                problem = _numbered(problem, repeated)
             if problem.problem_id in seen:
                 raise ValueError(
                     f"is named {problem.problem_id} as row {seen[problem.problem_id] + 1} is"
@@ -90,7 +95,19 @@ def read_benchmark(
             ) from error
         seen[problem.problem_id] = number
         yield problem
+    if repeated:
+        print(
+            f"{repeated.total()} rows have the id of a row before them, and a number behind it: "
+            f"{', '.join(list(repeated)[:3])}{', ...' if len(repeated) > 3 else ''}"
+        )
     require(bool(seen), where, 0, f"holds no problem of {config.task}", "download it again")
+
+
+def _numbered(problem: Problem, repeated: collections.Counter[str]) -> Problem:
+    """A problem whose id another has too, with a number behind it; counted in `repeated` by id."""
+    repeated[problem.problem_id] += 1
+    number = repeated[problem.problem_id] + 1
+    return dataclasses.replace(problem, problem_id=f"{problem.problem_id}/{number}")
 
 
 def _load(task: Task, config: ProblemsConfig) -> tuple[str, Iterable[dict[str, Any]]]:

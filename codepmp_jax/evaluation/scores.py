@@ -6,11 +6,15 @@ import dataclasses
 import json
 import pathlib
 import sys
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
-from codepmp_jax.cli.errors import UserError
-from codepmp_jax.records.schema import Score
+from codepmp_jax.cli.errors import UserError, require
+from codepmp_jax.evaluation.items import item_id_of
+from codepmp_jax.files.json_lines import json_line
+from codepmp_jax.records.schema import PreferencePair, Problem, Score
+
+ItemT = TypeVar("ItemT", PreferencePair, Problem)
 
 # Field -> the names that a file of others may have for it.
 _NAMES = {
@@ -22,7 +26,7 @@ _NAMES = {
 
 def to_line(score: Score) -> str:
     """The score as one line of JSON."""
-    return json.dumps(dataclasses.asdict(score), ensure_ascii=False)
+    return json_line(dataclasses.asdict(score))
 
 
 def read_scores(path: str | pathlib.Path) -> list[Score]:
@@ -94,6 +98,23 @@ def read_meta(path: str | pathlib.Path) -> dict[str, Any]:
         return json.loads(meta.read_text(encoding="utf-8")) if meta.is_file() else {}
     except ValueError as error:
         raise UserError(f"{meta}: not JSON ({error}). Remedy: remove it.") from error
+
+
+def without_refused(items: Sequence[ItemT], path: str | pathlib.Path) -> tuple[list[ItemT], int]:
+    """(the items without those that scoring left out, how many it left out), by the meta file of the scores.
+
+    Raises UserError where it left out all of them.
+    """
+    refused = read_meta(path).get("refused") or {}
+    kept = [item for item in items if item_id_of(item) not in refused]
+    require(
+        len(kept) > 0 or not items,
+        f"{meta_path(path)}: refused",
+        len(refused),
+        "must not be all items",
+        "score the items of this file",
+    )
+    return kept, len(items) - len(kept)
 
 
 def by_item(scores: Iterable[Score]) -> Callable[[str, int], Score]:

@@ -2,6 +2,7 @@
 
 OUTPUT.partial/settings.json    what the lines depend on
 OUTPUT.partial/lines.jsonl      whole lines so far; the last one may be torn by a kill
+OUTPUT.partial/replies.jsonl    a model's replies of which the next lines will be made (codepmp_jax.synthesis.kept)
 OUTPUT                          all of them, once there are all
 """
 
@@ -14,6 +15,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from codepmp_jax.files import output as outputs
 from codepmp_jax.files import resume, storage
 
 
@@ -23,6 +25,8 @@ class Journal:
     def __init__(self, output: pathlib.Path, folder: pathlib.Path):
         self._output = output
         self._folder = folder
+        self.replies = folder / "replies.jsonl"
+        """For what the next lines will be made of, which depends on the settings too."""
         self._path = folder / "lines.jsonl"
         self.num_lines = 0
         """Lines that are there."""
@@ -70,14 +74,15 @@ def open_journal(output: str, settings: dict[str, Any]) -> Iterator[Journal]:
     Raises UserError that shows the difference where it was begun with other settings, and StoreError where it
     cannot be written (as the journal's methods do).
     """
-    path = pathlib.Path(output)
+    path = outputs.require_file(output)
     folder = path.with_name(path.name + ".partial")
     with contextlib.ExitStack() as stack:
         with storage.storage_errors(output, "written"):
             stack.enter_context(resume.hold(folder / ".lock"))
             journal = Journal(path, folder)
-            if not journal.num_lines:
+            if not journal.num_lines and not journal.replies.exists():
                 # Nothing depends on the settings of a run that failed at its first line.
                 (folder / resume.SETTINGS).unlink(missing_ok=True)
             resume.claim(folder, settings, f"give another output, or delete {folder} to begin anew")
+        stack.enter_context(outputs.errors_of(output))
         yield journal

@@ -67,9 +67,16 @@ class Lock:
             text = file.read()
             file.close()
             self._refuse(json.loads(text) if text else {})
-        file.truncate(0)
-        file.write(json.dumps(self._owner))
-        file.flush()
+        try:
+            file.truncate(0)
+            file.write(json.dumps(self._owner))
+            file.flush()
+        except OSError:
+            with contextlib.suppress(
+                OSError
+            ):  # what is left in the buffer cannot be written either
+                file.close()
+            raise
         return file
 
     def _refuse(self, owner: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.files.json_files import write_json
@@ -64,24 +64,37 @@ def _show(values: dict[str, Any], path: str) -> str:
 
 @contextlib.contextmanager
 def hold(path: pathlib.Path) -> Iterator[None]:
-    """Holds a lock file; waits while another process holds it. The lock ends with its process.
+    """Holds a lock file, which goes at the end; waits while another process holds it. The lock ends with its process.
 
     Other machines see the lock where their file system passes flock on (NFS 4 and Lustre do, mounted
     buckets do not).
     """
+    waited = 0
+    while (file := _try_to_hold(path)) is None:
+        if waited == 20:
+            print(f"waiting for the process that works on {path.parent}", file=sys.stderr)
+        waited += 1
+        time.sleep(0.1)
+    with file:
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _try_to_hold(path: pathlib.Path) -> IO[str] | None:
+    """The lock file, locked; None where another process has it, or has just removed it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as file:
-        waited = 0
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if waited == 20:
-                    print(f"waiting for the process that works on {path.parent}", file=sys.stderr)
-                waited += 1
-                time.sleep(0.1)
-        yield
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(open(path, "a", encoding="utf-8"))
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                stack.pop_all()
+                return file
+        except (BlockingIOError, FileNotFoundError):
+            pass
+    return None
 
 
 def end_with_parent() -> None:

@@ -108,9 +108,27 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         target.write_text(text)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
+    with replaced(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def replaced(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """PATH.partial on a disk, whose file takes the place of `path` at the end, and goes where an error comes."""
     partial = pathlib.Path(f"{os.fspath(path)}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    try:
+        yield partial
+        # Else a power cut may leave the new name with no bytes.
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = os.fspath(path)  # a full disk names none
+        # Else the error that counts would be that of a place that is no folder.
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
 
 
 def append(path: str | os.PathLike[str], data: bytes) -> None:
@@ -196,11 +214,14 @@ def _crc32c(path: epath.Path) -> str:
 
 
 def move(source: epath.Path, target: epath.Path) -> None:
-    """Renames a folder; in a bucket copies its objects, on the server, and deletes them."""
+    """Renames a file or folder; in a bucket copies its objects, on the server, and deletes them."""
     if not is_bucket(source):
         source.rename(target)
         return
     client = fsspec.filesystem("gcs")
+    if client.isfile(str(source)):
+        client.mv(str(source), str(target))
+        return
     for name in files(source):
         client.copy(f"{source}/{name}", f"{target}/{name}")
     client.rm(str(source), recursive=True)

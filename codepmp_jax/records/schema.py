@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, TypeVar
 
 from codepmp_jax.cli.errors import UserError
+from codepmp_jax.files.json_lines import json_line
 
 RecordT = TypeVar("RecordT", bound="Record")
 
@@ -24,7 +25,7 @@ def content_id(*parts: str) -> str:
     """A 128-bit id of texts: equal texts, equal id. Hexadecimal."""
     digest = hashlib.sha256()
     for part in parts:
-        encoded = part.encode()
+        encoded = part.encode(errors="surrogatepass")
         digest.update(len(encoded).to_bytes(8, "little") + encoded)
     return digest.hexdigest()[:32]
 
@@ -239,7 +240,7 @@ class Problem:
 
     def to_json(self) -> str:
         """The problem as one line of JSON."""
-        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+        return json_line(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, line: str) -> Problem:

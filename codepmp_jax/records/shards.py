@@ -14,6 +14,7 @@ A shard appears under its name only when it is whole, and the manifest only when
 from __future__ import annotations
 
 import bisect
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -59,18 +60,27 @@ def write_shard(
 ) -> Shard:
     """Writes one whole shard and its entry `NAME.json`, atomically, the entry last.
 
-    `counts` are kept in the entry beside the shard's own fields, e.g. drops by reason.
+    `counts` are kept in the entry beside the shard's own fields, e.g. drops by reason. Raises StoreError where
+    the disk takes no more.
     """
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     partial = directory / (name + ".partial")
-    writer = ArrayRecordWriter(str(partial), _WRITER_OPTIONS)
+    with storage.storage_errors(partial, "written"):
+        writer = ArrayRecordWriter(str(partial), _WRITER_OPTIONS)
     num_records = 0
     try:
         for record in records:
-            writer.write(record.to_bytes())
+            data = record.to_bytes()
+            with storage.storage_errors(partial, "written"):
+                writer.write(data)
             num_records += 1
-    finally:
+    except BaseException:
+        # The error that counts is the first.
+        with contextlib.suppress(RuntimeError):
+            writer.close()
+        raise
+    with storage.storage_errors(partial, "written"):
         writer.close()
     with open(partial, "rb") as file:
         os.fsync(file.fileno())

@@ -13,7 +13,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from codepmp_jax.cli.errors import UserError
+from codepmp_jax.cli import streams
+from codepmp_jax.cli.errors import StoreError, UserError, disk_error
 from codepmp_jax.config import SynthesisConfig
 from codepmp_jax.files import resume
 from codepmp_jax.synthesis.passes import ShardId
@@ -95,6 +96,7 @@ def _run_in_processes(
 def _start(make_worker: MakeWorker, places: Any, gpus: int) -> None:
     """Makes the process's worker, on GPUs of its own, and ends with the command that started it."""
     global _worker
+    streams.guard()
     resume.end_with_parent()
     if gpus:
         place = places.get()
@@ -155,9 +157,13 @@ def _run_on_ray(
         for _ in rows.iter_rows():
             pass
     except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, UserError):
+        cause = error.cause
+        if isinstance(cause, OSError):
+            cause = disk_error(cause, config.output)
+        if isinstance(cause, UserError):
             # Behind its first line stand Ray's own remarks.
-            raise UserError(str(error.cause).splitlines()[0]) from error
+            kind = StoreError if isinstance(cause, StoreError) else UserError
+            raise kind(str(cause).splitlines()[0]) from error
         raise
 
 

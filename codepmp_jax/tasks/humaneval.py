@@ -39,23 +39,18 @@ def make_problem(row: Row, number: int) -> Problem:
     )
 
 
-def make_program(prompt: str, reference: dict[str, Any], code: str) -> Program:
-    """The code with its tests, behind the prompt's imports and helpers.
-
-    The code is a whole function where it defines the one that is asked for, and otherwise the rest of the prompt.
-    """
+def make_program(prompt: str, reference: dict[str, Any]) -> Program:
+    """The tests of a program, which runs behind the prompt's imports and helpers."""
     name = reference["entry_point"]
     parts = split_prompt(prompt, name)
     assert parts is not None
     setup, head = parts
-    if not _definition(name).search(code):
-        code = head + code
     return Program(
         setup,
-        code,
         tests=f"{reference['test']}\ncheck({name})\n",
         functions=(name,),
         classes=(),
+        head=head,
     )
 
 

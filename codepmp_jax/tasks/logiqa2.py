@@ -18,7 +18,7 @@ def make_problem(row: Row, number: int) -> Problem:
     return make_choice(
         "logiqa2",
         row.identifier("id"),
-        row.text("text"),
+        row.text("text") if row.has("text") else "",
         row.text("question"),
         options,
         row.index("answer", len(options)),
@@ -36,5 +36,6 @@ TASK = Task(
     passages=(
         Passages("LogiQA", columns=("text", "question", "options"), id="id", texts=_passages),
     ),
+    repeats_ids=True,
     url="https://raw.githubusercontent.com/csitfun/LogiQA2.0/main/logiqa/DATA/LOGIQA/test.txt",
 )

@@ -8,7 +8,8 @@ from codepmp_jax.records.schema import Problem
 from codepmp_jax.tasks.common.row import Row
 from codepmp_jax.tasks.common.task import Passages, Task
 from codepmp_jax.tasks.common.templates import BOXED
-from codepmp_jax.tasks.judges.answers import AnswerJudge, last_box
+from codepmp_jax.tasks.judges.answers import AnswerJudge
+from codepmp_jax.tasks.judges.replies import last_box
 
 
 def make_problem(row: Row, number: int, task: str = "math") -> Problem:

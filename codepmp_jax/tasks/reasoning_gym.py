@@ -3,9 +3,9 @@ r"""reasoning-gym (arXiv 2505.24760): puzzles of arithmetic and logic, generated
 A puzzle's candidates are a right answer among wrong ones like it: other numbers, other roles of the same people, and
 else the answers of other puzzles of the generator. The generator's scorer has refused each of them.
 
-The answer of a response is, in this order: the last `<answer>...</answer>`; the last `\boxed{...}`; what follows
-the last `####`; what follows the last `answer is` or `answer:`, to the end of its line; the last line. A dot at
-its end does not count. It is correct where the generator gives it full marks.
+The answer of a response, without its reasoning (`<think>`), is, in this order: the last `<answer>...</answer>`; the
+last `\boxed{...}`; what follows the last `####`; what follows the last `answer is` or `answer:`, to the end of its
+line; the last line. A dot at its end does not count. It is correct where the generator gives it full marks.
 
 To judge, a puzzle is generated again from its generator, seed and index, which keeps what its scorer needs. One that
 differs from the problem's prompt is of another version of reasoning-gym.
@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.records.schema import Candidate, Problem, content_id
 from codepmp_jax.tasks.common.task import Task
-from codepmp_jax.tasks.judges.answers import last_box
 from codepmp_jax.tasks.judges.judge import CORRECT, NO_ANSWER, WRONG, Judge, Judgement
+from codepmp_jax.tasks.judges.replies import last_box, without_reasoning
 
 if TYPE_CHECKING:  # judge processes need no settings
     from codepmp_jax.config import ProblemsConfig
@@ -235,6 +235,7 @@ _NAMED = re.compile(r"\banswer\b(?:\s+is\b\s*:?|\s*:)[ \t]*(\S.*)", re.IGNORECAS
 
 def answer_text(response: str) -> str | None:
     """The part of a response that is its answer, by the rule above; None where it is empty."""
+    response = without_reasoning(response)
     tagged, named = _TAGGED.findall(response), _NAMED.findall(response)
     lines = [line for line in response.splitlines() if line.strip()]
     if tagged:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import ast
 import functools
 import posixpath
+import time
 import warnings
 from typing import Any
 
 from codepmp_jax.cli.errors import UserError
 
 NOTEBOOK = "jupyter-notebook"
+# Time of a core that a text's parser has, and bytes that it reads at a time.
+_PARSE_SECONDS, _PIECE = 2.0, 1 << 16
 
 
 # Language -> grammar of tree-sitter-language-pack.
@@ -177,14 +180,35 @@ def is_parsable(code: str, language: str) -> bool | None:
         return True
     if language not in _GRAMMARS or language == NOTEBOOK:
         return None
-    return not parse(code.encode(errors="replace"), language).has_error
+    try:
+        return not parse(code.encode(errors="replace"), language).has_error
+    except SlowParseError:
+        return False
+
+
+class SlowParseError(ValueError):
+    """A text takes its parser longer than any program would."""
 
 
 def parse(data: bytes, language: str) -> Any:
-    """The root node of a text's syntax tree. Raises UserError where tree-sitter is not installed."""
+    """The root node of a text's syntax tree.
+
+    Raises UserError where tree-sitter is not installed, and SlowParseError after 2 s of a core: a program of 1 MB takes
+    less than that, but a parser that looks for where an error ends may take time that grows as the square of the length.
+    """
     import tree_sitter
 
-    return tree_sitter.Parser(_language(_GRAMMARS[language])).parse(data).root_node
+    parser = tree_sitter.Parser(_language(_GRAMMARS[language]))
+    end = time.thread_time() + _PARSE_SECONDS
+    try:
+        # The library looks at the clock only where it reads by pieces.
+        tree = parser.parse(
+            lambda start, _: data[start : start + _PIECE],
+            progress_callback=lambda *_: time.thread_time() > end,
+        )
+    except ValueError as error:
+        raise SlowParseError(f"{len(data)} bytes of {language}") from error
+    return tree.root_node
 
 
 @functools.cache

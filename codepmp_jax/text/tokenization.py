@@ -7,31 +7,32 @@ Special tokens and the chat template come from `tokenizer_config.json`, `special
 The contract on padding: `pad_id` is the folder's pad token, or its EOS where it names none. Masks come
 from lengths, never from ids, so a pad token that also ends texts does no harm in training; but other
 programs find a row's end by looking for the pad token, so `append_eos` is refused where pad is EOS.
+
+The contract on EOS: `append_eos` ends a row in one EOS. A row that has it already as its last token but for
+white space, from its text, its chat template or the tokenizer itself, gets no second one.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
-import functools
-import itertools
+import hashlib
 import json
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jinja2
-import jinja2.ext
-import jinja2.sandbox
 import numpy as np
 import tokenizers
 from etils import epath
 from jaxtyping import Int32
 
 from codepmp_jax.cli.errors import UserError
-from codepmp_jax.files import storage
+from codepmp_jax.files import hub, storage
 from codepmp_jax.records.schema import PreferencePair
+from codepmp_jax.text import conversations
 
 EMBEDDED = pathlib.Path(__file__).parent / "assets" / "tokenizer"
 
@@ -43,6 +44,27 @@ _FILES = (
 )
 
 
+# What older tokenizers, which transformers converts, consist of.
+_OTHER_FILES = (
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "vocab.txt",
+    "tekken.json",
+)
+
+Span = conversations.Span
+Remark = Literal["merged", "turns_unknown"]
+REMARKS: tuple[Remark, ...] = get_args(Remark)
+"""What there is to say of a kept row. `merged`: a token holds characters of the prompt and of the response
+(see Tokenizer.encode). `turns_unknown`: where in a conversation the assistant's turns are could not be found, so that
+all of the response is labels (text/conversations.py)."""
+
+
+NO_GAPS = np.zeros((0, 2), np.int32)
+
+
 @dataclasses.dataclass(frozen=True)
 class Text:
     """One row as text."""
@@ -52,6 +74,10 @@ class Text:
     """Index of the character at which the response begins."""
     add_special_tokens: bool = True
     """False where a chat template has already written them."""
+    gaps: tuple[Span, ...] = ()
+    """Characters of the response that are no turn of the assistant's, ascending."""
+    are_turns_known: bool = True
+    """False where `gaps` could not be found."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,6 +89,9 @@ class EncodedText:
     """Index of the first token of the response; L where it has none."""
     num_response_tokens: int | None = None
     """Tokens of the response encoded on its own, EOS included; None unless asked for."""
+    gaps: Int32[np.ndarray, "G 2"] = dataclasses.field(default_factory=lambda: NO_GAPS)
+    """Spans (first, stop) of tokens of the response that are no turn of the assistant's, or only in part."""
+    remarks: frozenset[Remark] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -119,7 +148,7 @@ class Tokenizer:
             settings.get("chat_template")
         )
         try:
-            _compiled(chat_template or "")
+            conversations.compiled(chat_template or "")
         except jinja2.TemplateError as error:
             raise UserError(
                 f"{folder}: its chat template is no Jinja template: {error}."
@@ -152,6 +181,30 @@ class Tokenizer:
             )
         return self.eos_id
 
+    def parts(self) -> dict[str, str]:
+        """What gives a text its tokens, each part as a sha256: entries of tokenizer.json, special tokens, template.
+
+        Two tokenizers with the same parts are the same, wherever and in whatever layout their files are.
+        """
+        parts = json.loads(self.definition)
+        # Ignored here; transformers writes what it used last.
+        for entry in ("version", "truncation", "padding"):
+            parts.pop(entry, None)
+        merges = parts.get("model", {}).get("merges")
+        if merges:
+            parts["model"]["merges"] = [m if isinstance(m, str) else " ".join(m) for m in merges]
+        pad_token = {"pad_token": self.backend.id_to_token(self.pad_id)}
+        parts |= {
+            "vocabulary": parts.pop("model", None),
+            "special tokens": self.special_tokens | pad_token,
+            "chat template": self.chat_template,
+        }
+        return {
+            name: hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()
+            for name, part in parts.items()
+            if part is not None
+        }
+
     def format(self, prompt: str, response: str, template: str) -> Text:
         """The row of a prompt and a response. `template` holds {prompt} once and ends in {response}."""
         head, tail = template.removesuffix("{response}").split("{prompt}")
@@ -169,15 +222,33 @@ class Tokenizer:
                 self.format(pair.prompt, pair.rejected, template),
             )
         try:
-            prompt = json.loads(pair.prompt)
-            start = self.render(prompt, add_generation_prompt=True)
-            chosen, rejected = (
-                self.render(prompt + json.loads(response), add_generation_prompt=False)
-                for response in (pair.chosen, pair.rejected)
-            )
-        except (ValueError, TypeError, jinja2.TemplateError) as error:
+            prompt, *responses = map(json.loads, (pair.prompt, pair.chosen, pair.rejected))
+            try:
+                opening = self.render(prompt, add_generation_prompt=True)
+            except Exception:  # as below, unless the whole conversation is refused too
+                opening = None
+            has_opening = "add_generation_prompt" in (self.chat_template or "")
+            rows = [
+                conversations.write(self.render, prompt, response, opening, has_opening)
+                for response in responses
+            ]
+        except Exception as error:  # templates raise anything
             raise UserError(f"pair {pair.pair_id}: {error}") from error
-        return _after(start, chosen), _after(start, rejected)
+        chosen, rejected = (
+            Text(row.text, row.response_start, False, row.gaps, row.are_turns_known) for row in rows
+        )
+        return chosen, rejected
+
+    @property
+    def writes_date(self) -> bool:
+        """Whether the chat template writes the date of the day on which it is used."""
+        return conversations.writes_date(self.chat_template)
+
+    def dated(self, day: datetime.date) -> Tokenizer:
+        """The tokenizer whose chat template writes `day` as today's date; the same one where it writes none."""
+        if self.chat_template is None:
+            return self
+        return dataclasses.replace(self, chat_template=conversations.dated(self.chat_template, day))
 
     def render(self, messages: list[dict[str, str]], add_generation_prompt: bool = False) -> str:
         """The chat template's text. Raises ValueError where there is no template."""
@@ -186,7 +257,7 @@ class Tokenizer:
                 f"it is a conversation, but the tokenizer {self.name} has no chat template. Remedy: put "
                 "a chat_template.jinja into the tokenizer's folder, or import the pairs as strings."
             )
-        return _compiled(self.chat_template).render(
+        return conversations.compiled(self.chat_template).render(
             messages=messages,
             tools=None,
             documents=None,
@@ -199,9 +270,11 @@ class Tokenizer:
     ) -> list[EncodedText]:
         """The rows as tokens, nothing truncated.
 
-        A token counts as the response's where all its characters do: one that straddles the boundary is
-        the prompt's. `append_eos` ends each row in EOS, which is the response's. `response_alone` also
-        counts the tokens of each response encoded on its own.
+        A token counts as the response's where all its characters do: one that straddles the boundary is the
+        prompt's. In a conversation it is the response's where it has only white space of the prompt, so that an
+        answer keeps its first word after a generation prompt that ends in a space. Likewise a gap has each token
+        with a character of it. `append_eos` ends each row in one EOS, which is the response's. `response_alone`
+        also counts the tokens of each response encoded on its own.
         """
         eos_id = self.require_eos() if append_eos else None
         encodings: list[Any] = [None] * len(texts)
@@ -221,11 +294,36 @@ class Tokenizer:
         rows = []
         for text, encoding, count in zip(texts, encodings, counts, strict=True):
             tokens = encoding.ids
-            start = _first_token(encoding, text.response_start)
-            if eos_id is not None and tokens[-1:] != [eos_id]:
+            start = _start_token(encoding, text, text.response_start)
+            if eos_id is not None and not _ends_in(encoding, text.text, eos_id):
                 tokens = [*tokens, eos_id]
                 count = None if count is None else count + 1
-            rows.append(EncodedText(np.array(tokens, np.int32), start, count))
+            gaps = [
+                (
+                    _token_with(encoding, first),
+                    len(tokens) if stop == len(text.text) else _start_token(encoding, text, stop),
+                )
+                for first, stop in text.gaps
+            ]
+            starts = [text.response_start, *(stop for _, stop in text.gaps)]
+            remarks: set[Remark] = set()
+            if any(
+                _token_with(encoding, char) < _first_token(encoding, char)
+                for char in starts
+                if char < len(text.text)
+            ):
+                remarks.add("merged")
+            if not text.are_turns_known:
+                remarks.add("turns_unknown")
+            rows.append(
+                EncodedText(
+                    np.array(tokens, np.int32),
+                    start,
+                    count,
+                    np.array(gaps, np.int32).reshape(-1, 2),
+                    frozenset(remarks),
+                )
+            )
         return rows
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -256,18 +354,23 @@ def _find(name: str) -> epath.Path:
             )
         from huggingface_hub import snapshot_download
 
-        try:
-            folder = storage.to_path(snapshot_download(name, allow_patterns=list(_FILES)))
-        except Exception as error:  # no network, no such name, no access: one answer for all
-            raise UserError(
-                f"data.tokenizer = {name!r}: is no folder, and the Hugging Face hub did not give it "
-                f"({type(error).__name__}: {error}). Remedy: give a folder with tokenizer.json, or "
-                "'embedded'."
-            ) from error
+        folder = storage.to_path(
+            hub.fetch(
+                lambda: snapshot_download(name, allow_patterns=list(_FILES)),
+                f"data.tokenizer = {name!r}",
+                "give a folder with tokenizer.json, or 'embedded'",
+            )
+        )
     if not (folder / "tokenizer.json").is_file():
+        others = [file for file in _OTHER_FILES if (folder / file).is_file()]
         raise UserError(
-            f"data.tokenizer = {name!r}: {folder} has no tokenizer.json. Remedy: save it with "
-            "transformers' AutoTokenizer.from_pretrained(...).save_pretrained(FOLDER)."
+            f"data.tokenizer = {name!r}: {folder} has no tokenizer.json"
+            + (
+                f", but {', '.join(others)}. Remedy: save it anew with transformers: "
+                f"AutoTokenizer.from_pretrained({name!r}).save_pretrained(FOLDER), and give FOLDER as data.tokenizer."
+                if others
+                else ". Remedy: give the folder or hub name of the model's tokenizer as data.tokenizer."
+            )
         )
     return folder
 
@@ -327,49 +430,32 @@ def _first_token(encoding: Any, start: int) -> int:
     return token
 
 
-def _after(prompt: str, text: str) -> Text:
-    """The row whose response begins where `text` leaves `prompt`."""
-    same = itertools.takewhile(lambda both: both[0] == both[1], zip(prompt, text, strict=False))
-    return Text(text, sum(1 for _ in same), add_special_tokens=False)
+def _token_with(encoding: Any, char: int) -> int:
+    """Index of the first token that covers the character `char`, or else of the first one behind it."""
+    token = encoding.char_to_token(char)
+    return _first_token(encoding, char) if token is None else token
 
 
-# --- chat templates: the environment that transformers gives them ---------------------------------
+def _start_token(encoding: Any, text: Text, char: int) -> int:
+    """Index of the first token of a response or turn that begins at the character `char`."""
+    token, first = _token_with(encoding, char), _first_token(encoding, char)
+    if not text.add_special_tokens and token < first:  # of a chat template
+        before, _ = encoding.token_to_chars(token)
+        if text.text[before:char].isspace():
+            return token
+    return first
 
 
-class _Generation(jinja2.ext.Extension):
-    """`{% generation %}...{% endgeneration %}` marks the assistant's text; its body is the text."""
-
-    tags = {"generation"}  # noqa: RUF012
-
-    def parse(self, parser: Any) -> Any:
-        """The statements between the two tags."""
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-def _raise_exception(message: str) -> None:
-    raise jinja2.TemplateError(message)
-
-
-def _tojson(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
-    return json.dumps(value, ensure_ascii=ensure_ascii, **options)
-
-
-def _strftime_now(pattern: str) -> str:
-    return datetime.datetime.now().strftime(pattern)
-
-
-@functools.lru_cache(maxsize=8)
-def _compiled(template: str) -> jinja2.Template:
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True,
-        lstrip_blocks=True,
-        extensions=[_Generation, jinja2.ext.loopcontrols],
-    )
-    environment.filters["tojson"] = _tojson
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = _strftime_now
-    return environment.from_string(template)
+def _ends_in(encoding: Any, text: str, eos_id: int) -> bool:
+    """Whether the last token but for white space is EOS."""
+    for token, (first, stop) in zip(
+        reversed(encoding.ids), reversed(encoding.offsets), strict=True
+    ):
+        if token == eos_id:
+            return True
+        if not text[first:stop].isspace():
+            return False
+    return False
 
 
 def _default_template(chat_template: Any) -> str | None:

@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from codepmp_jax.data.batch import Batch
+from codepmp_jax.data.drops import Dropped
 from codepmp_jax.data.loader import PairLoader
 from codepmp_jax.devices import sharding
 
@@ -34,6 +35,8 @@ class FetchedBatch(NamedTuple):
     counts: dict[str, int]
     pair_ids: list[str]
     """Of the pairs in its rows."""
+    refused: list[Dropped]
+    """Pairs that were refused on the way to it."""
     waited: float
     """Seconds that it waited for the loader."""
 
@@ -61,5 +64,7 @@ class Feed:
         started = time.perf_counter()
         batch = next(loader)
         waited = time.perf_counter() - started
-        fetched = FetchedBatch(loader.state(), loader.counts, loader.last_pair_ids, waited)
+        fetched = FetchedBatch(
+            loader.state(), loader.counts, loader.last_pair_ids, loader.last_refused, waited
+        )
         return to_devices(batch, self._mesh), fetched

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from typing import Any
 
 from etils import epath
 
-from codepmp_jax.files.json_files import write_json
+from codepmp_jax.files.json_files import set_aside, write_json
 from codepmp_jax.training.telemetry import is_main_process, logger
 
 # Seconds between two writes, but for those at a checkpoint and at the end.
@@ -48,10 +49,14 @@ class Goodput:
         return self._kept["seconds"]
 
     def resume(self, step: int, lost_steps: int) -> None:
-        """The run starts, or resumes from the checkpoint of `step` and repeats `lost_steps`."""
+        """The run starts, or resumes from the checkpoint of `step` and repeats `lost_steps`.
+
+        Times that cannot be read are set aside: the account begins anew.
+        """
         here, kept = self._seconds, self._kept
-        if self._path.exists():
-            kept |= json.loads(self._path.read_text())
+        before = self._read()
+        if before is not None:
+            kept |= before
             seconds, at = kept["seconds"], kept["step_seconds_at"]
             productive = at.get(str(step), 0.0)
             seconds["lost"] += seconds["step"] - productive
@@ -61,6 +66,30 @@ class Goodput:
             kept["step_seconds_at"] = {n: s for n, s in at.items() if int(n) <= step}
         kept["starts"] += 1
         kept["lost_steps"] += lost_steps
+
+    def _read(self) -> dict[str, Any] | None:
+        """What earlier starts wrote; None where they wrote nothing or it is damaged."""
+        try:
+            kept = json.loads(self._path.read_text())
+            numbers = [
+                kept["begun"],
+                kept["updated"],
+                kept["starts"],
+                kept["lost_steps"],
+                *(kept["seconds"][phase] for phase in PHASES),
+                *map(int, kept["step_seconds_at"]),
+                *kept["step_seconds_at"].values(),
+            ]
+            if not all(math.isfinite(number) and number >= 0 for number in numbers):
+                raise ValueError("times must be finite and not negative")
+        except FileNotFoundError:
+            return None
+        # Whatever may stand in a file, or in place of it.
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if is_main_process():
+                set_aside(self._path, repr(error))
+            return None
+        return kept
 
     def lap(self, phase: str) -> None:
         """What has passed since the last lap went to `phase`."""
@@ -78,7 +107,10 @@ class Goodput:
         self._kept["updated"] = time.time()
         self._written = time.perf_counter()
         if is_main_process():
-            write_json(self._path, self._kept)
+            try:
+                write_json(self._path, self._kept)
+            except Exception as error:  # each store has errors of its own
+                logger.warning("%s: cannot be written: %s", self._path, error)
 
     def close(self) -> None:
         """Writes and logs the summary of a run that started; what passed since the last lap was saving."""

@@ -10,13 +10,14 @@ from typing import Any
 import jax
 
 from codepmp_jax.cli.progress import progress
-from codepmp_jax.config import TrainConfig, presets
+from codepmp_jax.config import TrainConfig
 from codepmp_jax.data.batch import Batch
 from codepmp_jax.devices import chips, hosts, memory
 from codepmp_jax.files import storage
-from codepmp_jax.files.json_files import write_json
 from codepmp_jax.models.preference import Params
+from codepmp_jax.text import forms
 from codepmp_jax.training import telemetry
+from codepmp_jax.training.drop_log import DropLog
 from codepmp_jax.training.feed import Feed, FetchedBatch
 from codepmp_jax.training.goodput import Goodput
 from codepmp_jax.training.preemption import Preempted, Preemption
@@ -57,8 +58,10 @@ def train(
             jax.devices()[0].device_kind,
         )
         if telemetry.is_main_process():
-            write_json(workdir / "config.json", presets.to_json(run.config))
-            run.tokenizer.save(workdir / "tokenizer")
+            run.write_settings()
+            forms.write_form(
+                workdir, forms.of_data(run.config.data, forms.of_pairs(run.train_pairs))
+            )
         # The row of a step whose evaluation was cut off is written when that is done.
         num_rows = start.step - (start.resume_state.unevaluated is not None)
         writer = stack.enter_context(contextlib.closing(MetricsWriter(workdir, num_rows)))
@@ -96,6 +99,7 @@ class _Loop:
         options = chips.compiler_options(config, run.chip)
         self._train_step = jit_train_step(config, run.num_steps, shardings, options)
         self._eval_step = jax.jit(lambda params, batch: eval_step(params, batch, config))
+        self._drops = DropLog(config.data)
         self._trace = Trace(config.profile, f"{config.workdir}/profile")
         self._bar = progress(
             total=run.num_steps,
@@ -154,6 +158,7 @@ class _Loop:
         if not (is_eval or is_save or step % config.log_every_steps == 0):
             return False
         rows = window.rows(config, resume_state)
+        self._drops.add(window, is_end=is_last or is_stop)
         if is_eval or is_save:
             run.check_finite(step, self._state)
         self._goodput.lap("step")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import hashlib
+import datetime
 import itertools
 import math
 from collections.abc import Callable
@@ -14,11 +13,15 @@ import jax
 import jax.numpy as jnp
 
 from codepmp_jax.checkpoint.checkpointer import Checkpointer, gather
+from codepmp_jax.checkpoint.newest import newest_config
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import TrainConfig, presets
 from codepmp_jax.data.batch import Batch
-from codepmp_jax.data.loader import PairLoader, one_pass
+from codepmp_jax.data.loader import PairLoader
+from codepmp_jax.data.one_pass import require_accepted
 from codepmp_jax.devices import chips, sharding
+from codepmp_jax.files import notes, storage
+from codepmp_jax.files.json_files import write_json
 from codepmp_jax.files.staging import Cache
 from codepmp_jax.models.preference import Params
 from codepmp_jax.records.schema import PreferencePair
@@ -28,9 +31,11 @@ from codepmp_jax.training import objectives
 from codepmp_jax.training import optimizer as optimizers
 from codepmp_jax.training.agreement import facts_of, require_same_on_all_hosts
 from codepmp_jax.training.feed import to_devices
+from codepmp_jax.training.heldout import Heldout, require_best_metric
+from codepmp_jax.training.identity import check_same_content, check_same_run, describe_changes
 from codepmp_jax.training.state import TrainState, abstract_state, init_state
-from codepmp_jax.training.step import Sums
-from codepmp_jax.training.telemetry import logger
+from codepmp_jax.training.step import Sums, abstract_batch, eval_step
+from codepmp_jax.training.telemetry import is_main_process, logger
 from codepmp_jax.training.window import ResumeState, total_counts
 
 # Records that are packed to find out how many a step takes.
@@ -38,36 +43,6 @@ _MEASURED_RECORDS = 4096
 
 # The entry's name in checkpoints.
 _RESUME_STATE = "carried"
-
-# Settings that change how a run computes, but not what; they may change on resume.
-_MAY_CHANGE_ON_RESUME = (
-    "model.init_from",
-    "model.remat",
-    "model.attention",
-    "model.attention_block",
-    "data.input",
-    "data.num_workers",
-    "data.verify_shards",
-    "data.cache",
-    "data.cache_bytes",
-)
-
-
-def check_same_run(config: TrainConfig, saved: TrainConfig, source: str) -> None:
-    """Raises UserError showing each difference in model, data, batch or seed from the saved config."""
-    before = dict(presets.flatten(saved))
-    changed = [
-        f"{path} = {value!r} (checkpoint: {before[path]!r})"
-        for path, value in presets.flatten(config)
-        if path.startswith(("model.", "data.", "loss.objective", "seed", "global_batch_rows"))
-        and path not in _MAY_CHANGE_ON_RESUME
-        and value != before[path]
-    ]
-    if changed and not config.allow_config_change:
-        raise UserError(
-            f"{source}: was trained with other settings: {'; '.join(changed)}. Remedy: use another "
-            "workdir, the old settings, or --allow-config-change."
-        )
 
 
 class Start(NamedTuple):
@@ -85,6 +60,11 @@ def _is_finite(tree: Any) -> jax.Array:
     return jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in floats]).all()
 
 
+def today() -> str:
+    """The day in UTC, so that it is the same on hosts in other time zones; hosts compare it as data.date."""
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
+
+
 class Run:
     """A run's data, mesh, optimizer and checkpoints. Opening it checks that they fit together."""
 
@@ -92,16 +72,25 @@ class Run:
         """Raises UserError, before any device work, where config, data and devices do not fit."""
         self.hosts = jax.process_count()
         self.chip = chips.chip_of(jax.devices()[0].device_kind)
-        model = chips.resolve(config.model, config.data.max_length, self.chip)
-        self.config = config = objectives.with_heads(dataclasses.replace(config, model=model))
+        self.asked = objectives.with_heads(config)
+        """The settings as they were given, which are saved: another start may be on another chip."""
+        model = chips.resolve(self.asked.model, config.data.max_length, self.chip)
+        self.config = config = dataclasses.replace(self.asked, model=model)
+        saved = newest_config(config.workdir)
+        saved_data = {} if saved is None else saved.get("data", {})
+        self._saved_tokenizer = saved_data.get("tokenizer")
+        self._saved_date = saved_data.get("date")
         self.objective = objectives.build(config)
         require_same_on_all_hosts(self._prepare)
+        config = self.config
         self.checkpointer = Checkpointer(config.workdir, config.checkpoint)
         self.num_steps = self._total_steps()
         self.optimizer = optimizers.build(config.optimizer, self.num_steps)
         self.mesh = sharding.make_mesh(self.mesh_sizes)
         self.abstract = abstract_state(config, self.optimizer, self.mesh)
         self.checkpointer.require_room(self.abstract)
+        if config.checkpoint.keep_best:
+            self._require_best_metric()
 
     def _prepare(self) -> dict[str, Any]:
         """Opens the data and checks what this host can check alone; what it is about to do."""
@@ -121,26 +110,33 @@ class Run:
             f"must be divisible by the number of hosts ({self.hosts}), each of which reads its own pairs",
             "lower mesh.tensor",
         )
-        self.tokenizer = Tokenizer.load(config.data.tokenizer)
+        self.tokenizer = self._load_tokenizer()
+        config = self.config
+        size, source = self.tokenizer.vocab_size, config.model.init_from
         require(
-            self.tokenizer.vocab_size <= config.model.vocab_size,
+            size <= config.model.vocab_size,
             "model.vocab_size",
             config.model.vocab_size,
-            f"must hold the tokenizer's {self.tokenizer.vocab_size} tokens",
-            "raise it, or use the tokenizer that belongs to the model",
+            f"must hold the {size} tokens of the tokenizer {config.data.tokenizer}",
+            f"set it to {size}, or use a smaller tokenizer"
+            if source is None
+            else f"it is {source}'s, so use the tokenizer that belongs to that model, or first enlarge the model with "
+            f"transformers' resize_token_embeddings({size})",
         )
         self.train_pairs = self._open("train")
         heldout = self._open("heldout") if config.eval_pairs else None
-        # In memory, for they are few and read again and again.
-        self.heldout_pairs: list[PreferencePair] = list(
-            itertools.islice(heldout or (), config.eval_pairs)
-        )
+        self._heldout_shards = [shard.sha256 for shard in heldout.shards] if heldout else []
+        layout = self.objective.layout()
+        self.heldout = Heldout(heldout or [], self.tokenizer, layout, config)
+        if config.data.refused_policy == "stop":
+            index = jax.process_index()
+            require_accepted(self.train_pairs, self.tokenizer, layout, index, self.hosts)
         self.batches = PairLoader(
             self.train_pairs,
             self.tokenizer,
             config.data,
             batch_rows=config.global_batch_rows,
-            layout=self.objective.layout(),
+            layout=layout,
             seed=config.seed,
             process_index=jax.process_index(),
             process_count=self.hosts,
@@ -148,9 +144,49 @@ class Run:
         return facts_of(
             config,
             train_shards=[shard.sha256 for shard in self.train_pairs.shards],
-            heldout_shards=[shard.sha256 for shard in heldout.shards] if heldout else [],
-            tokenizer=hashlib.sha256(self.tokenizer.backend.to_str().encode()).hexdigest(),
+            heldout_shards=self._heldout_shards,
+            tokenizer=self.tokenizer.parts(),
         )
+
+    def _load_tokenizer(self) -> Tokenizer:
+        """The tokenizer of data.tokenizer; on resume that of the workdir, where the name is as before and no folder
+        (it is on the hub, or gone)."""
+        name, own = self.config.data.tokenizer, f"{self.config.workdir}/tokenizer"
+        is_folder = name == "embedded" or storage.to_path(name).is_dir()
+        if (
+            name == self._saved_tokenizer
+            and not is_folder
+            and (storage.to_path(own) / "tokenizer.json").is_file()
+        ):
+            logger.info("tokenizer of %s, as %s is no folder", own, name)
+            name = own
+        return self._dated(Tokenizer.load(name))
+
+    def _dated(self, tokenizer: Tokenizer) -> Tokenizer:
+        """The tokenizer with the run's date, which goes into the run's settings where its chat template writes one."""
+        data = self.config.data
+        day = data.date or self._saved_date or (today() if tokenizer.writes_date else None)
+        if day is None:
+            return tokenizer
+        if tokenizer.writes_date and data.date is None:
+            logger.info("the chat template writes the date: %s throughout the run", day)
+        data = dataclasses.replace(data, date=day)
+        self.config = dataclasses.replace(self.config, data=data)
+        self.asked = dataclasses.replace(
+            self.asked, data=dataclasses.replace(self.asked.data, date=day)
+        )
+        return tokenizer.dated(datetime.date.fromisoformat(day))
+
+    def _require_best_metric(self) -> None:
+        """Raises UserError where the evaluation does not measure checkpoint.best_metric."""
+        config = self.config
+        with jax.set_mesh(self.mesh):
+            metrics = jax.eval_shape(
+                lambda params, batch: eval_step(params, batch, config),
+                self.abstract.params,
+                abstract_batch(config, self.mesh),
+            )
+        require_best_metric(config.checkpoint, metrics, self.heldout)
 
     def _total_steps(self) -> int:
         """num_steps, or the steps in num_epochs, by how many records the first batches take."""
@@ -209,22 +245,71 @@ class Run:
             return Start(0, state, ResumeState())
         source = f"{self.checkpointer.directory}/{step}"
         logger.info("restoring %s", source)
-        saved = presets.from_json(type(config), self.checkpointer.restore_config(), source)
-        check_same_run(config, saved, source)
+        saved = self._with_old_defaults(self.checkpointer.restore_config(), source)
+        check_same_run(self.asked, saved, source)
+        require(
+            config.num_steps is None or config.num_steps >= step,
+            "num_steps",
+            config.num_steps,
+            f"must not lie before the checkpoint, which is of step {step}",
+            f"give {step} or more, or another workdir",
+        )
+        content = self.checkpointer.restore_data()
+        require(
+            isinstance(content, dict),
+            "workdir",
+            config.workdir,
+            "must not be a converted run, which has parameters only and cannot be resumed",
+            f"give another workdir, and --model.init-from {config.workdir}",
+        )
+        content.setdefault("tokenizer", self._parts_in_workdir())
+        check_same_content(config, self._shards(), self.tokenizer.parts(), content, source)
+        changes = describe_changes(self.asked, saved, self._heldout_shards, content.get("heldout"))
+        for line in changes:
+            logger.info("changed at step %d: %s", step, line)
+            if is_main_process():
+                notes.add(config.workdir, f"changed at step {step}: {line}")
         abstract = self.abstract
         restored = self.checkpointer.restore(abstract.params, (abstract.step, abstract.opt_state))
-        require(
-            restored.data["shards"] == self._shards() or config.allow_config_change,
-            f"{source}: data.input",
-            config.data.input,
-            "must hold exactly the shards that the run was trained on",
-            "give that data, another workdir, or --allow-config-change",
-        )
         self.batches.restore(restored.data["streams"])
         logger.info("resuming %s at step %d of %d", source, step, self.num_steps)
         count, opt_state = restored.optimizer
         state = TrainState(count, restored.params, opt_state)
         return Start(step, state, ResumeState.from_json(restored.data[_RESUME_STATE]))
+
+    def _with_old_defaults(self, saved: dict[str, Any], source: str) -> TrainConfig:
+        """The saved config; what an older version did without a setting for it stands as that setting."""
+        if self.heldout.num_records > self.config.eval_pairs:
+            saved = {"eval_sample": "first"} | saved
+        return presets.from_json(TrainConfig, saved, source)
+
+    def _parts_in_workdir(self) -> dict[str, str]:
+        """Of the tokenizer in the workdir, with which a checkpoint of an older version was trained."""
+        folder = f"{self.config.workdir}/tokenizer"
+        try:
+            return self._dated(Tokenizer.load(folder)).parts()
+        except UserError as error:
+            logger.warning("the run's tokenizer cannot be compared with its former one: %s", error)
+            return self.tokenizer.parts()
+
+    def write_settings(self) -> None:
+        """Writes config.json and tokenizer/ of the run; a former tokenizer that differs is kept beside it."""
+        workdir = storage.to_path(self.config.workdir)
+        write_json(workdir / "config.json", presets.to_json(self.asked))
+        folder = workdir / "tokenizer"
+        if (
+            folder / "tokenizer.json"
+        ).is_file() and self._parts_in_workdir() != self.tokenizer.parts():
+            kept = next(
+                path
+                for number in itertools.count(1)
+                if not (path := workdir / f"tokenizer.before{number}").exists()
+            )
+            storage.move(folder, kept)
+            logger.warning(
+                "%s: holds another tokenizer than before, which is kept as %s", folder, kept
+            )
+        self.tokenizer.save(folder)
 
     def check_finite(self, step: int, state: TrainState) -> None:
         """Raises UserError where a number of the state is not finite: a bad checkpoint may not take a good one's
@@ -254,27 +339,15 @@ class Run:
             step,
             state.params,
             (state.step, state.opt_state),
-            {"shards": self._shards(), "streams": streams, _RESUME_STATE: resume_state.to_json()},
-            presets.to_json(self.config),
+            {
+                "shards": self._shards(),
+                "heldout": self._heldout_shards,
+                "tokenizer": self.tokenizer.parts(),
+                "streams": streams,
+                _RESUME_STATE: resume_state.to_json(),
+            },
+            presets.to_json(self.asked),
             metrics,
-        )
-
-    @property
-    def heldout_batches(self) -> list[Batch]:
-        """This host's rows of the batches of the first eval_pairs held-out pairs."""
-        return self._heldout[0]
-
-    @functools.cached_property
-    def _heldout(self) -> tuple[list[Batch], dict[str, int]]:
-        """heldout_batches, and the counts of all hosts together."""
-        return one_pass(
-            self.heldout_pairs,
-            self.tokenizer,
-            self.config.data,
-            batch_rows=self.config.global_batch_rows // self.config.accumulation_steps,
-            process_index=jax.process_index(),
-            process_count=self.hosts,
-            layout=self.objective.layout(),
         )
 
     def evaluate(
@@ -283,31 +356,29 @@ class Run:
         eval_step: Callable[[Params, Batch], Sums],
         is_cut: Callable[[], bool],
     ) -> dict[str, float] | None:
-        """Means of eval_step's metrics over the first eval_pairs held-out pairs, named `eval_...`.
+        """Means of eval_step's metrics over the held-out pairs, named `eval_...`, but for those over labels where there
+        are none; and Heldout.columns.
 
         None where `is_cut`, asked after each batch, says to stop. Raises UserError where a mean is not finite.
         """
-        if not self.heldout_pairs:
+        if not self.heldout.batches:
             return {}
-        if not self.heldout_batches:
-            raise UserError(
-                f"{self.config.data.input}: no held-out pair is left to evaluate on. Remedy: raise "
-                f"data.max_length ({self.config.data.max_length}), or set eval_pairs to 0."
-            )
         results: list[Any] = []
-        for batch in self.heldout_batches:
+        on_cpu = jax.default_backend() == "cpu"
+        for batch in self.heldout.batches:
             results.append(eval_step(params, to_devices(batch, self.mesh)))
-            # One batch ahead of the devices: their memory holds no more, and a cut comes soon.
-            jax.block_until_ready(results[-2:-1])
+            # One batch ahead of the devices: their memory holds no more, and a cut comes soon. On CPUs none: the
+            # threads of two programs may wait for each other in their collectives.
+            jax.block_until_ready(results if on_cpu else results[:-1])
             if is_cut():
                 return None
         results = jax.device_get(results)
-        _, counts = self._heldout
+        counts = self.heldout.counts
         means = {
-            f"eval_{name}": float(sum(result[unit][name] for result in results))
-            / max(counts[unit], 1)
+            f"eval_{name}": float(sum(result[unit][name] for result in results)) / counts[unit]
             for unit, names in results[0].items()
             for name in names
+            if counts[unit]
         }
         means = dict(sorted(means.items()))
         for name, value in means.items():
@@ -318,8 +389,9 @@ class Run:
                 "must be finite",
                 "lower optimizer.learning_rate, and resume from the newest checkpoint",
             )
-        logger.info("held out: %s", ", ".join(f"{name} {mean:.4f}" for name, mean in means.items()))
-        return means
+        figures = ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
+        logger.info("held out, %s: %s", self.heldout.size, figures)
+        return means | self.heldout.columns
 
     def close(self) -> None:
         """Waits for the last checkpoint, ends the workers."""

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import pathlib
+import re
 import sys
 import tempfile
 import time
@@ -19,6 +20,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from codepmp_jax.devices.chips import chip_of
 from codepmp_jax.files import storage
+from codepmp_jax.files.json_files import read_steps, set_aside
 
 logger = logging.getLogger("codepmp_jax")
 
@@ -72,6 +74,8 @@ class MetricsWriter:
             folder.mkdir(parents=True, exist_ok=True)
             self._drop_rows_after(step)
             self._file = (folder / "metrics.jsonl").open("a")
+            if (self._target / "tensorboard").is_file():
+                set_aside(self._target / "tensorboard", "no folder")
             there = storage.files(self._target / "tensorboard")
             self._board = _open_board(folder / "tensorboard", there)
         # TensorBoard forgets what an earlier process wrote of the steps from here on.
@@ -81,23 +85,26 @@ class MetricsWriter:
         path = self._target / "metrics.jsonl"
         if not path.exists():
             return
-        text = path.read_text()
-        # What follows the last newline is a row that a killed process did not finish.
-        lines = text.split("\n")[:-1]
-        steps = [json.loads(line)["step"] for line in lines]
-        self.last_step = max(steps, default=0)
-        kept = "".join(
-            f"{line}\n" for line, written in zip(lines, steps, strict=True) if written <= step
-        )
-        if kept != text:
+        if path.is_dir():
+            set_aside(path, "a folder")
+            return
+        rows, unreadable = read_steps(path)
+        self.last_step = max((row["step"] for row in rows), default=0)
+        kept = "".join(json.dumps(row) + "\n" for row in rows if row["step"] <= step)
+        if unreadable:
+            set_aside(
+                path, f"{len(unreadable)} of its lines are no rows, e.g. {unreadable[0][:40]!r}"
+            )
+        if unreadable or kept.encode() != path.read_bytes():
             storage.write_text(path, kept)
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Writes a row; it has a `step`, and its other entries are numbers or None."""
         if self._file is None or self._board is None:
             return
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        with storage.storage_errors(self._target / "metrics.jsonl", "written"):
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
         values = [
             {"tag": name, "simple_value": value}
             for name, value in row.items()
@@ -148,7 +155,8 @@ class MetricsWriter:
 def _open_board(folder: pathlib.Path, there: Iterable[str]) -> EventFileWriter:
     """A new file of events next to those `there`. TensorBoard reads files in the order of their names, which
     begin with the second: within the second of the newest one, the order would be that of process numbers."""
-    started = {int(name.split(".")[3]) for name in there if name.startswith("events.out.tfevents.")}
+    named = (re.match(r"events\.out\.tfevents\.(\d+)\.", name) for name in there)
+    started = {int(match[1]) for match in named if match}
     while int(time.time()) in started:
         time.sleep(0.05)
     return EventFileWriter(str(folder))

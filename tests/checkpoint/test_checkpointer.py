@@ -52,6 +52,66 @@ def test_every_item_comes_back(workdir):
     assert (restored.data, restored.config) == ([{"n": 5}], {"seed": 1})
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a b",
+        "{a,b}",
+        "100%",
+        "a%41b",
+        "a#b",
+        "lr=1e-3,b=2",
+        "日本",
+        "a'b\"c",
+        "~a",
+        "a|b",
+        "a&b;c$d",
+        "]",
+    ],
+)
+def test_paths_are_taken_as_they_are(tmp_path, name):
+    """Also by those who read a part of the parameters."""
+    workdir = tmp_path / name / "run"
+    save(workdir, 5)
+    reader = Checkpointer(str(workdir))
+    assert reader.restore(ABSTRACT, OPTIMIZER).params["kernel"][0] == 5
+    assert np.asarray(reader.open_params(ABSTRACT)["kernel"])[0] == 5
+
+
+@pytest.mark.parametrize("name", ["lr[1e-3]", "a*b", "a?b", "a\\b"])
+def test_paths_that_orbax_takes_for_patterns_are_refused_at_the_start(tmp_path, monkeypatch, name):
+    """In any folder above, too. A run that is moved there can be read."""
+    with pytest.raises(UserError, match="must hold none of"):
+        save(tmp_path / name / "run", 5)
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / name)
+    with pytest.raises(UserError, match="must hold none of"):
+        save("run", 5)
+    with pytest.raises(UserError, match="must hold none of"):
+        save(f"gs://code/{name}", 5)
+    save(tmp_path / "run", 5)
+    if "\\" not in name:
+        (tmp_path / "run").rename(tmp_path / name / "run")
+        reader = Checkpointer(str(tmp_path / name / "run"))
+        assert reader.restore(ABSTRACT, OPTIMIZER).params["kernel"][0] == 5
+        assert np.asarray(reader.open_params(ABSTRACT)["kernel"])[0] == 5
+
+
+def test_a_checkpoint_that_cannot_be_read_back_does_not_count(tmp_path, monkeypatch):
+    """As when an array is lost on the way: here, the part of Orbax that merges what processes wrote finds none."""
+    merge = "orbax.checkpoint._src.serialization.ocdbt_utils.merge_ocdbt_per_process_files"
+
+    async def without(*arguments, **options):
+        pass
+
+    save(tmp_path, 5)
+    monkeypatch.setattr(merge, without)
+    with pytest.raises(StoreError, match="cannot be read back: no kernel in params"):
+        save(tmp_path, 6)
+    monkeypatch.undo()
+    assert Checkpointer(str(tmp_path)).latest_step() == 5
+
+
 def test_the_newest_are_kept(workdir):
     save(workdir, 1, 2, 3, keep=2)
     reader = Checkpointer(workdir)

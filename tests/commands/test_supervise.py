@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from codepmp_jax.cli.exit_codes import MISTAKE, RESUME
+from codepmp_jax.cli.exit_codes import MISTAKE, RESUME, STORE, WORKER_LOST
 from tests.e2e.launching import command
 from tests.processes import Process, run
 
@@ -43,6 +43,7 @@ def statuses(tmp_path: pathlib.Path, *wanted: int) -> list[str]:
         ((1, RESUME, 1, 1, 0), 0, ""),
         ((1, 1, 70, 0), 70, "0"),
         ((1, 1, -9, 0), 137, "0"),
+        ((STORE, WORKER_LOST, 0), 0, ""),
         ((MISTAKE, 0), MISTAKE, "0"),
     ],
 )

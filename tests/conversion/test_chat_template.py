@@ -127,8 +127,8 @@ def test_an_eos_of_the_text_itself_is_not_doubled(tmp_path):
     for special in ("none", "bos"):
         tokenizer = with_special_tokens(special, tmp_path / special)
         own = written(tokenizer, data)
-        for response in ("x", "x<|endoftext|>"):
-            assert own.render(messages("p", response)).endswith("x<|endoftext|>")
+        for response in ("x", "x<|endoftext|>", "x<|endoftext|> \n"):
+            assert own.render(messages("p", response)).rstrip().endswith("x<|endoftext|>")
             text = tokenizers.Tokenizer.from_str(own.definition).encode(
                 own.render(messages("p", response)), add_special_tokens=False
             )
@@ -157,7 +157,8 @@ def test_other_conversations_are_refused(wrong, said):
 
 
 def test_a_tokenizer_that_no_template_fits_is_reported(tmp_path, caplog):
-    """One that begins a text, but not what follows a special token, with a space, as SentencePiece does."""
+    """One that begins a text, but not what follows a special token, with a space, as SentencePiece does; and a row
+    begins with the prompt."""
     with_special_tokens("bos", tmp_path / "own")
     path = tmp_path / "own" / "tokenizer.json"
     definition = json.loads(path.read_text(encoding="utf-8"))
@@ -176,8 +177,14 @@ def test_a_tokenizer_that_no_template_fits_is_reported(tmp_path, caplog):
     path.write_text(json.dumps(definition), encoding="utf-8")
     tokenizer = Tokenizer.load(str(tmp_path / "own"))
     assert not is_exact(written(tokenizer, DataConfig()), DataConfig())
+    # A space before the row makes up for it,
     (tmp_path / "folder").mkdir()
     write(tmp_path / "folder", tokenizer, tiny_config(), "text")
+    assert is_exact(Tokenizer.load(str(tmp_path / "folder")), DataConfig())
+    assert caplog.text == ""
+    # unless the prompt may begin with one itself.
+    config = tiny_config(data__template="{prompt}\n{response}")
+    write(tmp_path / "folder", tokenizer, config, "text")
     assert "are not those of training" in caplog.text
 
 

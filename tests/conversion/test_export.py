@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -12,6 +13,7 @@ from codepmp_jax.conversion import export
 from codepmp_jax.files import storage
 from codepmp_jax.records.schema import PreferencePair
 from codepmp_jax.records.shards import write_manifest, write_split
+from codepmp_jax.text import forms
 from codepmp_jax.text.tokenization import Tokenizer
 from tests.conversion.runs import STEP, write_run
 from tests.conversion.test_chat_template import with_special_tokens
@@ -31,16 +33,24 @@ def test_the_form_is_that_of_the_pairs(tmp_path, kinds, form):
     if kinds is not None:
         write_pairs(tmp_path / "pairs", kinds)
     config = tiny_config(data__input=str(tmp_path / "pairs"))
-    assert export.form_of_data("auto", config) == form
-    assert export.form_of_data("conversation", config) == "conversation"
+    convert = ConvertConfig(run=str(tmp_path / "run"))
+    assert export.form_of_run(convert, config) == form
+    assert export.form_of_run(dataclasses.replace(convert, chat_template="text"), config) == "text"
+
+
+def test_the_form_that_the_run_recorded_comes_first(tmp_path):
+    config = tiny_config(data__input=str(tmp_path / "gone"))
+    forms.write_form(tmp_path, forms.of_data(config.data, "conversation"))
+    assert export.form_of_run(ConvertConfig(run=str(tmp_path)), config) == "conversation"
 
 
 def test_both_kinds_of_pairs_are_for_the_user_to_decide(tmp_path):
     write_pairs(tmp_path / "pairs", [True, False])
     config = tiny_config(data__input=str(tmp_path / "pairs"))
-    with pytest.raises(UserError, match="holds both texts and conversations"):
-        export.form_of_data("auto", config)
-    assert export.form_of_data("text", config) == "text"
+    with pytest.raises(UserError, match="on both texts and conversations"):
+        export.form_of_run(ConvertConfig(run=str(tmp_path)), config)
+    convert = ConvertConfig(run=str(tmp_path), chat_template="text")
+    assert export.form_of_run(convert, config) == "text"
 
 
 def test_the_config_names_the_tokens_of_the_tokenizer(tmp_path):
@@ -74,3 +84,30 @@ def test_a_disk_without_room_is_reported_before_anything_is_written(tmp_path, mo
         export.to_hf(convert)
     assert not (tmp_path / "hf").exists()
     assert not list((tmp_path / "hf.partial").glob("*"))
+
+
+def test_a_run_in_a_bucket_is_converted_and_its_chain_followed(bucket, tmp_path):
+    start = {"model": {"init_from": "Qwen/Qwen2-7B"}}
+    bucket.put("start/config.json", json.dumps(start).encode())
+    config = tiny_config(
+        workdir=str(tmp_path / "run"),
+        model__vocab_size=4096,
+        model__init_from="gs://code/start",
+        data__input="gs://code/gone",
+    )
+    write_run(config)
+    forms.write_form(config.workdir, forms.of_data(config.data, "conversation"))
+    for path in (tmp_path / "run").rglob("*"):
+        if path.is_file():
+            bucket.put(f"run/{path.relative_to(tmp_path / 'run')}", path.read_bytes())
+    folders = [
+        export.to_hf(ConvertConfig(run=run, output=str(tmp_path / name)))
+        for name, run in (("disk", config.workdir), ("bucket", "gs://code/run"))
+    ]
+    weights = [(folder / "model.safetensors").read_bytes() for folder in folders]
+    assert weights[0] == weights[1]
+    facts = json.loads((folders[1] / "codepmp_jax.json").read_text())
+    assert (facts["run"], facts["chat_template"]) == ("gs://code/run", "conversation")
+    card = (folders[1] / "README.md").read_text()
+    assert "# run, step" in card
+    assert "base_model: Qwen/Qwen2-7B" in card

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -21,6 +22,7 @@ from codepmp_jax.conversion.run import from_hf
 from codepmp_jax.conversion.tensors import Tensors
 from codepmp_jax.devices import sharding
 from codepmp_jax.models.preference import abstract_params
+from codepmp_jax.text import forms
 from codepmp_jax.text.tokenization import Tokenizer
 from tests.conversion.runs import write_run
 from tests.training.reference import tiny_config
@@ -195,3 +197,16 @@ def test_mistakes_leave_nothing_behind(base, back, tmp_path, monkeypatch):
     convert(base)
     assert (tmp_path / "run" / "checkpoints" / "0").is_dir()
     assert not (tmp_path / "run.partial").exists()
+
+
+def test_a_run_from_a_folder_keeps_the_form_of_its_texts(run, folder, back, tmp_path):
+    config = run[0]
+    expected = forms.of_data(config.data, "text")
+    assert forms.read_run(back, config.data) == expected
+    # Of a folder of others, it is the chat template.
+    shutil.copytree(folder, tmp_path / "folder")
+    (tmp_path / "folder" / "codepmp_jax.json").unlink()
+    output = from_hf(FromHfConfig(input=str(tmp_path / "folder"), output=str(tmp_path / "run")))
+    found = forms.read_run(output, config.data)
+    limit = json.loads((folder / "tokenizer_config.json").read_text())["model_max_length"]
+    assert (found.form, found.max_length) == ("conversation", limit)

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from codepmp_jax.corpus.files import NotANotebook, Rejected, as_text, code_cells, decode, normalize
+from codepmp_jax.corpus.files import Rejected, as_text, decode, normalize
+from codepmp_jax.corpus.notebooks import NotANotebook, code_cells
 
 
 def cell(source, kind="code", **fields):
@@ -38,7 +39,7 @@ def test_what_is_no_text_is_rejected_with_its_reason(data, language, reason):
 
 
 def test_surrogates_are_no_text():
-    found = normalize("x = '\ud800'", "python")
+    found = normalize("x = '\ud800'", "python", 100)
     assert isinstance(found, Rejected)
     assert found.reason == "undecodable"
     assert as_text("a\udcff.py") == "a?.py"

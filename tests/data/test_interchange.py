@@ -11,8 +11,10 @@ import pytest
 
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import ExportConfig, ImportConfig
-from codepmp_jax.data.interchange import export_pairs, import_pairs
+from codepmp_jax.data import interchange
+from codepmp_jax.data.interchange import export_pairs, import_pairs, remarks
 from codepmp_jax.records import shards
+from codepmp_jax.records.pair_rows import BLANK, COLUMN, NO_PROMPT
 from codepmp_jax.records.schema import PreferencePair, content_id
 from codepmp_jax.records.shards import ShardedDataset
 from tests import processes
@@ -85,12 +87,67 @@ def test_folder_of_files_is_read_in_the_order_of_names(tmp_path):
     with gzip.open(source / "a.jsonl.gz", "wt") as file:
         file.write(json.dumps(GOOD | {"prompt": "first"}) + "\n\n")
     (source / "README.md").write_text("not read")
+    (source / "rows.json").write_text("[]")
+    (source / "more").mkdir()
     pairs = imported(source, tmp_path / "out", records_per_shard=2)
     assert [pair.prompt for pair in pairs] == ["first", "second", "third"]
+    report = json.loads((tmp_path / "out" / "report.json").read_text())["imports"]["train"]
+    assert report["files"] == ["a.jsonl.gz", "b.parquet", "c.jsonl"]
+    assert report["files_not_read"] == ["README.md", "more/", "rows.json"]
+    assert remarks(report) == [f"not read of {source}: README.md, more/, rows.json"]
     assert sorted(path.name for path in (tmp_path / "out").glob("*-of-*[0-9]")) == [
         "train.array_record-00000-of-00002",
         "train.array_record-00001-of-00002",
     ]
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
+def test_what_is_read_as_what_is_counted(tmp_path, ending):
+    rows = [
+        {"prompt": "p", "chosen": "c", "rejected": "r", "source": "x", "score": 1.0, "tools": None},
+        {
+            "prompt": None,
+            "chosen": "it is c",
+            "rejected": "it is r",
+            "source": "",
+            "score": 0.0,
+            "tools": [1],
+        },
+    ]
+    path = tmp_path / f"rows{ending}"
+    if ending == ".jsonl":
+        write_jsonl(path, rows)
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    pairs = imported(path, tmp_path / "out")
+    assert [texts(pair) for pair in pairs] == [("p", "c", "r"), ("", "it is c", "it is r")]
+    report = json.loads((tmp_path / "out" / "report.json").read_text())["imports"]["train"]
+    counts = {name: report[name] for name in ("prompts", "columns_not_read", "remarks", "kinds")}
+    assert counts == {
+        "prompts": {COLUMN: 1, NO_PROMPT: 1},
+        "columns_not_read": {"score": 2, "source": 1, "tools": 1},
+        "remarks": {BLANK: 1},
+        "kinds": {"texts": 2},
+    }
+    assert {**report, "seconds": 0} == {
+        **shards.read_manifest(tmp_path / "out")["imports"]["train"],
+        "seconds": 0,
+    }
+
+
+def test_an_import_that_died_between_shards_and_manifest_is_done_again(tmp_path, monkeypatch):
+    rows = write_jsonl(tmp_path / "rows.jsonl", [GOOD] * 5)
+    output = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        # As a kill does, which leaves no time to take the shards back.
+        patch.setattr(interchange, "_write_manifest", lambda *_: 1 / 0)
+        patch.setattr(interchange, "_take_back", lambda *_: None)
+        with pytest.raises(ZeroDivisionError):
+            imported(rows, output, records_per_shard=1)
+    assert len(list(output.glob("train.array_record*"))) == 10
+    assert len(imported(rows, output, records_per_shard=3)) == 5
+    assert len(list(output.glob("train.array_record*"))) == 4
+    assert not list(output.glob("*.partial"))
 
 
 # --- malformed rows -------------------------------------------------------------------------------
@@ -117,6 +174,7 @@ BAD = {
     "chosen has a message with more than role and content": (
         '{"chosen": [{"role": "a", "content": "b", "tool_calls": [1]}], "rejected": []}'
     ),
+    "row has two entries of one name": '{"prompt": "a", "prompt": "b", "chosen": "c", "rejected": "r"}',
     "margin is no finite number": '{"prompt": "p", "chosen": "c", "rejected": "r", "margin": NaN}',
     "subset is no string": '{"prompt": "p", "chosen": "c", "rejected": "r", "subset": 3}',
     "text is no valid Unicode": '{"prompt": "\\ud800", "chosen": "c", "rejected": "r"}',

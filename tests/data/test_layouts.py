@@ -16,7 +16,7 @@ COMPANIONS = (
     Companion(
         "tokens",
         "labels",
-        lambda _, pair: np.concatenate([text[start:] for _, text, start in pair.labelled(SIDES)]),
+        lambda _, pair: np.concatenate([text[at] for _, text, at in pair.labelled(SIDES)]),
         dtype="int32",
     ),
 )
@@ -40,14 +40,15 @@ def test_labels_and_companions_of_both_sides_can_be_read_back(name):
                 pair = by_id[pair_id]
                 sums = [pair.chosen.sum(), pair.rejected.sum()]
                 assert row.companions["sums"][0, m].tolist() == sums
-                for side, text, start in pair.labelled(SIDES):
+                for side, text, at in pair.labelled(SIDES):
+                    gaps = [i for first, stop in pair.gaps[side] for i in range(first, stop)]
+                    responses = range(pair.label_starts[side], len(text))
+                    assert at.tolist() == [i for i in responses if i not in gaps]
                     mine = np.flatnonzero(mask & (row.label_texts[0] == 2 * m + side))
-                    assert row.labels[0, mine].tolist() == text[start:].tolist()
+                    assert row.labels[0, mine].tolist() == text[at].tolist()
                     before = row.label_places[0, mine]
-                    assert row.tokens[0, before].tolist() == text[start - 1 : -1].tolist()
-                    assert row.positions[0, before].tolist() == list(
-                        range(start - 1, len(text) - 1)
-                    )
+                    assert row.tokens[0, before].tolist() == text[at - 1].tolist()
+                    assert row.positions[0, before].tolist() == (at - 1).tolist()
                     assert (row.segments[0, before] == layout.segments(m)[side]).all()
                     assert set(row.branches[0, before]) <= {0, side + 1}
 

@@ -1,6 +1,7 @@
 """The loader: order, hosts, drops, state, and what it says when something breaks."""
 
 import collections
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -16,16 +17,17 @@ import jax
 import numpy as np
 import pytest
 
-from codepmp_jax.cli.errors import UserError
+from codepmp_jax.cli.errors import UserError, WorkerLostError
 from codepmp_jax.config import DataConfig
 from codepmp_jax.data import loader
 from codepmp_jax.data.batch import concatenate
 from codepmp_jax.data.layouts import layout_of
-from codepmp_jax.data.loader import PairLoader, one_pass
+from codepmp_jax.data.loader import PairLoader
+from codepmp_jax.data.one_pass import one_pass, require_accepted
 from codepmp_jax.records import shards
 from codepmp_jax.records.schema import PreferencePair, content_id
 from codepmp_jax.records.shards import ShardedDataset
-from codepmp_jax.text.tokenization import Tokenizer
+from codepmp_jax.text.tokenization import REMARKS, Tokenizer
 from tests.processes import LIMIT_SECONDS
 
 CONFIG = DataConfig(max_length=24)
@@ -57,7 +59,7 @@ IDS = [pair.pair_id for pair in PAIRS]
 @pytest.fixture(autouse=True)
 def _small_groups(monkeypatch):
     """Groups far smaller than an epoch, so that batches and states fall inside them."""
-    monkeypatch.setattr(loader, "_GROUP_RECORDS", 6)
+    monkeypatch.setattr(loader, "GROUP_RECORDS", 6)
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +200,7 @@ def test_state_goes_on_with_other_hosts_workers_and_groups(dataset, tokenizer, m
     states, done = whole.state(), 0
     expected = take(whole, 12)
     for group, num_workers, count in ((64, 0, 2), (8, 3, 1), (5, 1, 1), (2, 0, 4)):
-        monkeypatch.setattr(loader, "_GROUP_RECORDS", group)
+        monkeypatch.setattr(loader, "GROUP_RECORDS", group)
         config = config_of("shared", num_workers=num_workers)
         parts, ends = [], []
         for i in range(count):
@@ -305,10 +307,15 @@ def test_one_pass_is_complete_and_does_not_depend_on_the_number_of_hosts(tokeniz
 
     def host(index, count):
         return one_pass(
-            PAIRS, tokenizer, config, batch_rows=4, process_index=index, process_count=count
+            PAIRS,
+            tokenizer,
+            layout_of(config),
+            batch_rows=4,
+            process_index=index,
+            process_count=count,
         )
 
-    whole, counts = host(0, 1)
+    whole, counts, _ = host(0, 1)
     assert sum(batch.pair_mask.sum() for batch in whole) == counts["pairs"] == len(kept)
     assert counts["too_long"] + counts["identical"] + len(kept) == counts["records"] == NUM_PAIRS
     margins = np.concatenate([batch.margin[batch.pair_mask] for batch in whole])
@@ -317,9 +324,9 @@ def test_one_pass_is_complete_and_does_not_depend_on_the_number_of_hosts(tokeniz
     assert len(whole) == -(-counts["padded_tokens"] // (4 * layout_of(config).row_tokens))
     for count in (2, 4):
         hosts = [host(i, count) for i in range(count)]
-        assert all(totals == counts for _, totals in hosts)
+        assert all(found.counts == counts for found in hosts)
         for n, batch in enumerate(whole):
-            assert same(concatenate([batches[n] for batches, _ in hosts]), batch)
+            assert same(concatenate([found.batches[n] for found in hosts]), batch)
 
 
 def test_few_pairs_wrap_around_to_fill_a_batch(tokenizer):
@@ -337,14 +344,16 @@ def test_few_pairs_wrap_around_to_fill_a_batch(tokenizer):
 def test_nothing_kept_is_an_error_and_no_endless_loop(tokenizer):
     config = dataclasses.replace(CONFIG, max_length=5)
     pairs = PairLoader(PAIRS, tokenizer, config, batch_rows=2)
-    with pytest.raises(UserError, match=r"no pair was kept of 41 in a row .*raise data.max_length"):
+    with pytest.raises(
+        UserError, match=r"no pair was kept of 41 in a row; .*raise data.max_length"
+    ):
         next(pairs)
     with pytest.raises(UserError, match="holds no pairs"):
         PairLoader([], tokenizer, config, batch_rows=2)
-    batches, counts = one_pass(
-        PAIRS, tokenizer, config, batch_rows=8, process_index=0, process_count=1
+    batches, counts, refused = one_pass(
+        PAIRS, tokenizer, layout_of(config), batch_rows=8, process_index=0, process_count=1
     )
-    assert batches == []
+    assert batches == refused == []
     assert (counts["pairs"], counts["too_long"], counts["records"]) == (0, NUM_PAIRS, NUM_PAIRS)
 
 
@@ -398,7 +407,9 @@ def test_dead_worker_is_one_clear_error(dataset, tokenizer):
     for process in multiprocessing.active_children():
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
-    with pytest.raises(UserError, match=r"a tokenizer process died after record \d+ of this host"):
+    with pytest.raises(
+        WorkerLostError, match=r"a tokenizer process was killed after record \d+ of this host"
+    ):
         ids_of(pairs, 1000)
     pairs.close()
 
@@ -416,12 +427,78 @@ def test_sigterm_to_the_group_leaves_the_workers_at_work(dataset, tokenizer):
     assert not worker.is_alive()
 
 
-def test_unrenderable_conversation_names_the_pair(tokenizer):
+def test_conversations_without_a_chat_template_end_the_run_at_its_first_batch(tokenizer):
     pair = PreferencePair("id7", "[]", "[]", "[]", is_conversation=True)
     silent = dataclasses.replace(tokenizer, chat_template=None)
     pairs = PairLoader([pair], silent, CONFIG, batch_rows=1)
-    with pytest.raises(UserError, match=r"pair id7: .*no chat template"):
+    with pytest.raises(UserError, match=r"1 refused .*no chat template.* e\.g\. id7"):
         next(pairs)
+
+
+def refusing(tokenizer) -> tuple[list[PreferencePair], Tokenizer]:
+    """PAIRS with a conversation at every 5th place, of which the chat template refuses every other one."""
+    pairs = list(PAIRS)
+    for i in range(0, NUM_PAIRS, 5):
+        role = "system" if i % 2 else "user"
+        texts = (
+            json.dumps([{"role": one, "content": f"{i} {text}"}])
+            for one, text in ((role, "q"), ("assistant", "yes"), ("assistant", "no"))
+        )
+        pairs[i] = PreferencePair(f"c{i}", *texts, is_conversation=True)
+    template = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+        + tokenizer.chat_template
+    )
+    return pairs, dataclasses.replace(tokenizer, chat_template=template)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_refused_pairs_are_dropped_counted_and_named_also_on_resume(tokenizer, num_workers):
+    pairs, strict = refusing(tokenizer)
+    refused = {f"c{i}" for i in range(5, NUM_PAIRS, 10)}
+    config = config_of("padded", num_workers=num_workers, shuffle=False)
+
+    def read(loader: PairLoader, num_batches: int) -> list[tuple[list[str], list[str]]]:
+        return [
+            (loader.last_pair_ids, [pair.pair_id for pair in loader.last_refused])
+            for _ in itertools.islice(loader, num_batches)
+        ]
+
+    with contextlib.closing(PairLoader(pairs, strict, config, batch_rows=4)) as whole:
+        first, state = read(whole, 3), whole.state()
+        rest = read(whole, 9)
+        named = [name for _, names in first + rest for name in names]
+        kept = {name for names, _ in first + rest for name in names}
+        assert set(named) == refused
+        assert len(named) == whole.counts["refused"]
+        assert kept & {f"c{i}" for i in range(0, NUM_PAIRS, 10)}
+        assert not kept & refused
+    with contextlib.closing(PairLoader(pairs, strict, config, batch_rows=4)) as resumed:
+        resumed.restore(state)
+        assert read(resumed, 9) == rest
+
+
+def test_refused_pairs_stop_the_run_before_it_starts_where_they_are_to(tokenizer):
+    pairs, strict = refusing(tokenizer)
+    layout = layout_of(config_of("padded", refused_policy="stop"))
+    with pytest.raises(UserError, match=r"pair c5: no system.*data\.refused_policy to drop"):
+        require_accepted(pairs, strict, layout, 0, 1)
+    # Each host looks at its share.
+    require_accepted(pairs, strict, layout, 0, 2)
+    with pytest.raises(UserError, match="pair c5"):
+        require_accepted(pairs, strict, layout, 1, 2)
+    require_accepted(PAIRS, strict, layout, 0, 1)
+
+
+def test_state_of_a_checkpoint_before_these_counts_is_taken(dataset, tokenizer):
+    whole = PairLoader(dataset, tokenizer, CONFIG, batch_rows=4)
+    next(whole)
+    (state,) = whole.state()
+    old = {name: n for name, n in state.items() if name not in ("refused", *REMARKS)}
+    resumed = PairLoader(dataset, tokenizer, CONFIG, batch_rows=4)
+    resumed.restore([old])
+    assert resumed.state() == [state]
+    assert same(next(resumed), next(whole))
 
 
 SCRIPT = """
@@ -433,7 +510,7 @@ from codepmp_jax.config import DataConfig
 from codepmp_jax.data.loader import PairLoader
 from codepmp_jax.records.schema import PreferencePair
 from codepmp_jax.records.shards import ShardedDataset
-from codepmp_jax.text.tokenization import Tokenizer
+from codepmp_jax.text.tokenization import REMARKS, Tokenizer
 
 if __name__ == "__main__":
     dataset = ShardedDataset(sys.argv[1], PreferencePair, "train")

@@ -1,5 +1,6 @@
 """Rows: every text can be read back, rows are as full as brute force makes them, and states go on."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codepmp_jax.config import DataConfig
+from codepmp_jax.data.drops import Dropped
 from codepmp_jax.data.layouts import layout_of
 from codepmp_jax.data.packing import fullest_row, new_state, pack
 from codepmp_jax.data.tokenized_pair import TokenizedPair, common_length
@@ -103,7 +105,12 @@ def pair_lists(draw):
             chosen, rejected = [*prompt, 1], [*prompt, 1, 2]
             if i % 2:
                 chosen, rejected = rejected, chosen
-        pairs.append(pair_of(str(i), chosen, rejected, len(prompt)))
+        pair = pair_of(str(i), chosen, rejected, len(prompt))
+        gaps = [
+            np.array([sorted(draw(st.tuples(*[st.integers(0, len(text))] * 2)))], np.int32)
+            for text in (chosen, rejected)
+        ]
+        pairs.append(dataclasses.replace(pair, gaps=tuple(gaps)))
     return pairs
 
 
@@ -129,7 +136,9 @@ def test_texts_can_be_read_back(layout, side):
                 pair = by_id[name]
                 assert chosen == pair.chosen.tolist()
                 assert rejected == pair.rejected.tolist()
-                assert labels == dict(list(enumerate(chosen))[pair.label_starts[0] :])
+                ((first, stop),), start = pair.gaps[0], pair.label_starts[0]
+                at = [i for i in range(start, len(chosen)) if not first <= i < stop]
+                assert labels == {i: chosen[i] for i in at}
                 assert margin == pair.margin
         counts = rows[-1].state if rows else new_state()
         assert counts["pairs"] == len(pairs)
@@ -240,7 +249,8 @@ def test_stream_goes_on_where_a_row_left_it(layout):
         pair_of(str(i), [1] * random.integers(1, 40), [2] * random.integers(1, 40), 0)
         for i in range(39)
     ]
-    entries = [["too_long", "identical", pair][i % 3] for i, pair in enumerate(pairs)]
+    drops = [Dropped(reason, "d", "no") for reason in ("too_long", "refused")]
+    entries = [[*drops, pair][i % 3] for i, pair in enumerate(pairs)]
     whole = rows_of(entries, config)
     assert any(row.state["waiting"] for row in whole) == (layout != "padded")
     for n, row in enumerate(whole):
@@ -252,7 +262,10 @@ def test_stream_goes_on_where_a_row_left_it(layout):
             assert a.pair_ids == b.pair_ids
             jax.tree.map(np.testing.assert_array_equal, a.row, b.row)
     counts = whole[-1].state
-    assert (counts["too_long"], counts["identical"], counts["pairs"]) == (13, 13, 13)
+    assert (counts["too_long"], counts["refused"], counts["pairs"]) == (13, 13, 13)
+    # Each refused pair comes with the first row made after it, once.
+    for row, before in zip(whole, [new_state(), *(row.state for row in whole)], strict=False):
+        assert row.refused == [drops[1]] * (row.state["refused"] - before["refused"])
 
 
 def realistic_pairs(count):

@@ -58,7 +58,11 @@ def test_every_candidate_gets_a_judgement_and_nothing_else_changes(tmp_path, cap
     )
     counts = json.loads((tmp_path / "judged.verdicts.json").read_text())
     assert counts["settings"]["timeout_seconds"] == 5.0
-    assert set(counts["settings"]["packages"]) == {"math-verify", "sympy"}
+    assert set(counts["settings"]["packages"]) == {
+        "latex2sympy2_extended",
+        "math-verify",
+        "sympy",
+    }
     assert counts["tasks"]["gsm8k"] == {
         "problems": 3,
         "solved": 3,
@@ -94,6 +98,22 @@ def test_an_answer_that_takes_too_long_is_wrong_and_counted(tmp_path):
     assert judged.candidates[0].is_correct is False
     assert judged.candidates[0].verdict in ("timed out", "out of memory")
     assert [c.is_correct for c in judged.candidates[1:]] == [True, True, False, False, False]
+
+
+def test_candidates_that_no_library_or_file_can_hold_are_judged(tmp_path):
+    """Too many digits, a power of a vector, half a surrogate pair: each is a verdict of its own."""
+    (problem,) = answers(1)
+    texts = (r"\boxed{1990!}", r"\boxed{(1,2)^2}", "#### 10 \ud83d", "#### " + "7" * 5000)
+    problem = dataclasses.replace(problem, task="math", candidates=tuple(map(Candidate, texts)))
+    (judged,) = judge(tmp_path, [problem])
+    assert [c.response for c in judged.candidates] == list(texts)
+    assert [c.is_correct for c in judged.candidates] == [False, False, True, False]
+
+
+def test_a_reference_may_be_a_number(tmp_path):
+    (problem,) = answers(1)
+    (judged,) = judge(tmp_path, [dataclasses.replace(problem, reference={"answer": 10})])
+    assert judged.candidates[0].verdict == "correct"
 
 
 def test_judging_again_what_was_made_with_a_judgement_finds_the_same(tmp_path):
@@ -139,6 +159,10 @@ def test_a_slice_of_humaneval_is_judged_by_its_tests(tmp_path):
         ({"task": ""}, r"problem 'gsm8k/10': task = '': must be one of gsm8k, humaneval"),
         ({"task": "gsm9k"}, r"problem 'gsm8k/10': task = 'gsm9k': must be .*Remedy: give gsm8k, "),
         ({"reference": {}}, r"problem 'gsm8k/10': reference = \[\]: lacks answer"),
+        (
+            {"reference": {"answer": None}},
+            r"problem 'gsm8k/10': reference: answer is no text, number",
+        ),
         ({"task": "mbpp"}, r"problem 'gsm8k/10': reference = \['answer'\]: lacks tests"),
         ({"candidates": ()}, r"problem 'gsm8k/10': candidates = 0: must be at least one"),
     ],

@@ -15,6 +15,7 @@ from codepmp_jax.evaluation import problems as module
 from codepmp_jax.evaluation.problems import read_benchmark, run
 from codepmp_jax.records.schema import Candidate, Problem, read_problems
 from codepmp_jax.tasks.common.registry import find_task
+from codepmp_jax.tasks.common.row import Row
 from codepmp_jax.text.decontamination import Decontaminator
 
 ROWS: dict[str, list[dict[str, Any]]] = {
@@ -253,6 +254,31 @@ def test_logiqa_is_read_from_its_authors_repository(monkeypatch):
     assert read("logiqa2") == [EXPECTED["logiqa2"]]
 
 
+def test_ids_that_the_authors_repeat_get_a_number_and_are_counted(tmp_path, capsys):
+    (row,) = ROWS["logiqa2"]
+    others = [
+        row | {"question": "Another?"},
+        row | {"id": 1},
+        row | {"question": "Else?", "text": ""},
+    ]
+    found = read("logiqa2", write_jsonl(tmp_path / "test.txt", [row, *others]))
+    names = ["logiqa2/2920", "logiqa2/2920/2", "logiqa2/1", "logiqa2/2920/3"]
+    assert [problem.problem_id for problem in found] == names
+    assert [problem.prompt for problem in found][1:] == [
+        f"{row['text']}\n\nAnother?",
+        found[0].prompt,
+        "Else?",
+    ]
+    out = capsys.readouterr().out
+    assert out == "2 rows have the id of a row before them, and a number behind it: logiqa2/2920\n"
+
+
+def test_mbpp_needs_no_imports_for_its_tests():
+    row = ROWS["mbpp"][1] | {"test_imports": []}
+    problem = find_task("mbpp", "task").make_problem(Row(row), 0)  # pyright: ignore[reportOptionalCall]
+    assert problem.reference["setup"] == ""
+
+
 def test_a_hub_that_does_not_answer_is_one_error(monkeypatch):
     def load(*_, **__):
         raise ConnectionError("no route")
@@ -283,7 +309,7 @@ def changed(task: str, **values: Any) -> list[dict[str, Any]]:
         (changed("reclor", label=None), "reclor", "label is none of 0 to 3 but None"),
         (changed("reclor", answers=[]), "reclor", "answers is no list of texts"),
         (changed("reclor", id_string="val_0"), "reclor", "is named reclor/val_0 as row 1 is"),
-        (changed("logiqa2", id=2920), "logiqa2", "is named logiqa2/2920 as row 1 is"),
+        (changed("mbpp", task_id=2), "mbpp", "is named mbpp/2 as row 1 is"),
         (changed("logiqa2", options="one"), "logiqa2", "options is no list of texts but 'one'"),
         (changed("humaneval", entry_point="g"), "humaneval", "prompt does not define g"),
         (changed("humaneval", test=""), "humaneval", "lacks test"),

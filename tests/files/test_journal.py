@@ -1,6 +1,8 @@
 """An output that grows line by line and survives a kill."""
 
+import pathlib
 import shutil
+import threading
 
 import pytest
 
@@ -66,3 +68,23 @@ def test_lines_that_cannot_be_written_are_told(tmp_path):
         shutil.rmtree(tmp_path / "out.jsonl.partial")
         with pytest.raises(StoreError, match=r"lines\.jsonl: cannot be written .*Remedy: "):
             journal.append(["1"])
+
+
+def test_a_second_one_of_the_same_output_begins_when_the_first_has_ended(tmp_path):
+    output = str(tmp_path / "new" / "out.jsonl")
+
+    def second():
+        with open_journal(output, {"seed": 1}) as journal:
+            assert journal.num_lines == 0
+            journal.append(["2"])
+            journal.finish()
+
+    thread = threading.Thread(target=second)
+    with open_journal(output, {"seed": 0}) as journal:
+        journal.append(["1"])
+        thread.start()
+        thread.join(0.3)
+        journal.finish()
+        assert pathlib.Path(output).read_text() == "1\n"
+    thread.join()
+    assert pathlib.Path(output).read_text() == "2\n"

@@ -1,4 +1,4 @@
-"""HumanEval: from a piece of code to the program that is run."""
+"""HumanEval: from a row to its tests."""
 
 from codepmp_jax.tasks.humaneval import make_program, split_prompt
 
@@ -13,14 +13,9 @@ def test_a_prompt_is_split_before_its_function():
     assert split_prompt(PROMPT, "ad") is None
 
 
-def test_a_whole_function_stands_behind_the_prompts_helpers():
-    whole = "def add(a, b):\n    return helper(a) + b\n"
-    program = make_program(PROMPT, REFERENCE, whole)
-    assert (program.code, program.functions) == (whole, ("add",))
+def test_tests_stand_behind_the_prompts_helpers():
+    program = make_program(PROMPT, REFERENCE)
     assert program.setup.endswith("return x\n\n")
     assert program.tests.endswith("check(add)\n")
-
-
-def test_a_body_goes_on_where_the_prompt_ends():
-    program = make_program(PROMPT, REFERENCE, "    return a + b\n")
-    assert program.code == split_prompt(PROMPT, "add")[1] + "    return a + b\n"  # pyright: ignore[reportOptionalSubscript]
+    assert (program.functions, program.classes) == (("add",), ())
+    assert program.setup + program.head == PROMPT

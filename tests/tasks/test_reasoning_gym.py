@@ -100,6 +100,7 @@ def test_mistakes(settings, message):
         ("-4", "-4"),
         ("  \n", None),
         ("", None),
+        ("<think>the answer is 6</think>The answer is 7.", "7"),
     ],
 )
 def test_the_answer_of_a_response(response, answer):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from codepmp_jax.cli.errors import UserError
+from codepmp_jax.files import hub
 from codepmp_jax.records.schema import PreferencePair
 from codepmp_jax.text.tokenization import Text, Tokenizer
 
@@ -187,13 +188,92 @@ def test_conversations_go_through_the_chat_template(tokenizer):
     assert rejected.text == prompt + "five<|im_end|>\n"
 
 
-def test_boundary_is_the_common_prefix_where_the_template_leaves_the_prompt(tmp_path):
-    template = CHATML.replace("assistant\n' }}{% endif", "assistant\n<think>' }}{% endif")
+def labels_of(tokenizer: Tokenizer, text: Text) -> str:
+    """The text of the tokens that are labels."""
+    (row,) = tokenizer.encode([text])
+    is_label = np.arange(len(row.tokens)) >= row.response_start
+    for first, stop in row.gaps:
+        is_label[first:stop] = False
+    return tokenizer.backend.decode(row.tokens[is_label].tolist(), skip_special_tokens=False)
+
+
+def test_gaps_hold_each_token_that_is_not_all_the_assistants(tokenizer):
+    # " self" and " foo" are tokens.
+    for text, gap, labels in [
+        ("x foo self bar", (5, 10), " foo bar"),
+        ("x foo self bar", (4, 10), " bar"),
+        ("x foo self bar", (5, 8), " foo bar"),
+        ("x foo self bar", (9, 14), " foo"),
+        ("x foo self bar", (1, 14), ""),
+    ]:
+        assert labels_of(tokenizer, Text(text, 1, gaps=(gap,))) == labels, (text, gap)
+
+
+def test_a_token_across_the_boundary_is_remarked(tokenizer):
+    for text, start, gaps, merged in [
+        ("x foo", 1, (), False),
+        ("x foo", 2, (), True),
+        ("x foo", 5, (), False),
+        ("x foo self bar", 1, ((5, 10),), False),
+        ("x foo self bar", 1, ((5, 8),), True),
+    ]:
+        (row,) = tokenizer.encode([Text(text, start, gaps=gaps)])
+        assert ("merged" in row.remarks) is merged, (text, start, gaps)
+
+
+def test_an_answer_keeps_the_first_word_that_merges_with_white_space_of_the_prompt(tokenizer):
+    for text, start, of_string, of_conversation in [
+        ("x foo", 2, "", " foo"),
+        ("x foo", 3, "", ""),
+        ("xfoo", 1, "foo", "foo"),
+    ]:
+        found = [labels_of(tokenizer, Text(text, start, is_string)) for is_string in (True, False)]
+        assert found == [of_string, of_conversation]
+    turn = Text("x foo self", 1, False, ((4, 6),))
+    assert labels_of(tokenizer, turn).endswith(" self")
+
+
+def test_eos_is_appended_once(tmp_path):
+    """Whatever wrote the first one: the text, the chat template, a line break after it, the post-processor."""
+    folder = write(tmp_path / "im_end", train(), eos_token="<|im_end|>")
+    chat = Tokenizer.load(str(folder))
+    pair = conversation([USER], [{"role": "assistant", "content": "4"}], [])
+    text, _ = chat.format_pair(pair, TEMPLATE)
+    plain, appended = (chat.encode([text], append_eos=append)[0] for append in (False, True))
+    assert plain.tokens.tolist() == appended.tokens.tolist()
+    assert appended.tokens.tolist().count(chat.eos_id) == 2  # of the two messages
+    for response, count in [
+        ("a", 1),
+        ("a<|im_end|>", 1),
+        ("a<|im_end|>\n", 1),
+        ("a<|im_end|> \n\t", 1),
+        ("<|im_end|>", 1),
+        ("a<|im_end|>b", 2),
+        ("a<|im_end|>.\n", 2),
+        (" \n", 1),
+    ]:
+        (row,) = chat.encode(
+            [chat.format("p", response, TEMPLATE)], append_eos=True, response_alone=True
+        )
+        assert row.tokens.tolist().count(chat.eos_id) == count, response
+        assert row.tokens[-1] == chat.eos_id or response.rstrip().endswith("<|im_end|>")
+        alone = len(chat.backend.encode(response).ids)
+        assert row.num_response_tokens == alone + (not response.rstrip().endswith("<|im_end|>"))
+
+
+def test_the_rest_of_a_conversation_is_refused_only_as_a_whole(tmp_path):
+    """A template that does not take the prompt alone still gives the rows of the whole conversation."""
+    template = (
+        "{% if messages[-1].role != 'assistant' %}{{ raise_exception('no answer') }}{% endif %}"
+        + CHATML
+    )
     tokenizer = Tokenizer.load(str(write(tmp_path, train(), chat_template=template)))
-    pair = conversation([USER], [{"role": "assistant", "content": "<thing>"}], [USER])
-    chosen, rejected = tokenizer.format_pair(pair, TEMPLATE)
-    assert chosen.text[chosen.response_start :] == "g><|im_end|>\n"
-    assert rejected.text[rejected.response_start :] == "user\n2 + 2?<|im_end|>\n"
+    pair = conversation([USER], [{"role": "assistant", "content": "4"}], [USER])
+    with pytest.raises(UserError, match="pair id1: no answer"):
+        tokenizer.format_pair(pair, TEMPLATE)
+    answer = [{"role": "assistant", "content": "4"}]
+    chosen, _ = tokenizer.format_pair(conversation([USER], answer, answer), TEMPLATE)
+    assert labels_of(tokenizer, chosen) == "4<|im_end|>\n"
 
 
 def test_chat_template_renders_as_in_transformers(tmp_path):
@@ -313,7 +393,10 @@ def test_embedded_tokenizer():
 def test_folders_that_hold_no_tokenizer(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="no such folder"):
         Tokenizer.load(str(tmp_path / "nowhere"))
-    with pytest.raises(UserError, match=r"no tokenizer.json. Remedy: save it"):
+    with pytest.raises(UserError, match=r"no tokenizer.json. Remedy: give the folder"):
+        Tokenizer.load(str(tmp_path))
+    (tmp_path / "merges.txt").touch()
+    with pytest.raises(UserError, match=r"no tokenizer.json, but merges.txt. Remedy: save it anew"):
         Tokenizer.load(str(tmp_path))
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(UserError, match=r"tokenizer.json: not a tokenizer"):
@@ -341,7 +424,8 @@ def test_hub_names_download_the_tokenizers_files_only(folder, monkeypatch):
         return str(folder)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    monkeypatch.setattr(hub, "WAITS", ())
     assert Tokenizer.load("owner/some").eos_id == 0
     assert all("token" in name or "chat" in name for name in asked["owner/some"])
-    with pytest.raises(UserError, match=r"owner/none.*hub did not give it \(OSError: offline\)"):
+    with pytest.raises(UserError, match=r"owner/none.*hub cannot be reached \(OSError: offline\)"):
         Tokenizer.load("owner/none")

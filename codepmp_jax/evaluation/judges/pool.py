@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import json
 import os
 import select
@@ -15,12 +16,14 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.records.schema import Problem
 from codepmp_jax.tasks.common.registry import find_task
 from codepmp_jax.tasks.judges.execution import TIMED_OUT
 from codepmp_jax.tasks.judges.judge import Judgement
+from codepmp_jax.tasks.judges.programs import MOST_TIMEOUTS
 
-JUDGE_DIED = "judge died"
+JUDGE_DIED, JUDGE_FAILED = "judge died", "judge failed"
 # Longest start of a process; and the time that a judge which keeps its timeout itself may take beyond it.
 _START_SECONDS, _GRACE_SECONDS = 120.0, 20.0
 # The workers' environment. numpy needs no threads to judge.
@@ -38,7 +41,8 @@ class _Worker:
     def judge(self, job: dict[str, Any]) -> Judgement:
         """The judgement of a job, within its deadline (seconds).
 
-        Raises RuntimeError where the process does not start, or the judge itself fails.
+        Where the judge itself fails, that is the verdict, and its error is printed. Raises UserError where the
+        process does not start.
         """
         if self._process is not None and self._process.poll() is not None:
             self.close()  # it died while it had nothing to judge
@@ -55,7 +59,8 @@ class _Worker:
             return Judgement(False, None, TIMED_OUT if line is None else JUDGE_DIED)
         reply = json.loads(line)
         if isinstance(reply, dict):
-            raise RuntimeError(f"the judge of {job['task']} failed:\n{reply['error']}")
+            _print_once(f"the judge of {job['task']} failed: {reply['error']}")
+            return Judgement(False, None, JUDGE_FAILED)
         return Judgement(*reply)
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -70,7 +75,11 @@ class _Worker:
         if not self._read(process, _START_SECONDS):
             process.kill()
             process.communicate()
-            raise RuntimeError(f"no judge started with {' '.join(self._arguments)}")
+            memory, *tasks = self._arguments
+            raise UserError(
+                f"memory_mib = {int(memory) >> 20}: no process started that judges {' '.join(tasks)}. Remedy: leave it "
+                "out, or see that the machine can start processes."
+            )
         return process
 
     @staticmethod
@@ -90,6 +99,11 @@ class _Worker:
                 assert process.stdin is not None
                 process.stdin.close()
         self._process = None
+
+
+@functools.cache
+def _print_once(error: str) -> None:
+    print(error, file=sys.stderr)
 
 
 class JudgePool:
@@ -120,7 +134,9 @@ class JudgePool:
             "reference": problem.reference,
             "response": response,
             "timeout": self._timeout,
-            "deadline": self._timeout + (_GRACE_SECONDS if keeps_timeout else 0),
+            "deadline": MOST_TIMEOUTS * self._timeout + _GRACE_SECONDS
+            if keeps_timeout
+            else self._timeout,
         }
         return self._threads.submit(lambda: self._own.worker.judge(job))
 

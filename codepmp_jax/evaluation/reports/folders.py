@@ -15,6 +15,7 @@ from codepmp_jax.cli.errors import UserError
 from codepmp_jax.evaluation.reports.plots import save
 from codepmp_jax.evaluation.reports.tables import read_csv, write_csv
 from codepmp_jax.evaluation.scores import read_meta
+from codepmp_jax.files import output as outputs
 from codepmp_jax.files.json_files import write_json
 
 REPORT = "report.json"
@@ -54,16 +55,16 @@ def write_folder(
     page: str | None = None,
 ) -> None:
     """Writes tables and plots by their file names, `page` as report.html, and report.json last: where it
-    exists, the rest does."""
-    folder = pathlib.Path(folder)
-    (folder / REPORT).unlink(missing_ok=True)
-    for name, (header, rows) in tables.items():
-        write_csv(folder / name, header, rows)
-    for name, figure in plots.items():
-        save(folder / name, figure)
-    if page is not None:
-        html_page.write(folder / PAGE, page)
-    write_json(folder / REPORT, report)
+    exists, the rest does. Another evaluation into the folder waits."""
+    with outputs.folder(folder) as path:
+        (path / REPORT).unlink(missing_ok=True)
+        for name, (header, rows) in tables.items():
+            write_csv(path / name, header, rows)
+        for name, figure in plots.items():
+            save(path / name, figure)
+        if page is not None:
+            html_page.write(path / PAGE, page)
+        write_json(path / REPORT, report)
 
 
 def read_folder(folder: str | pathlib.Path) -> Evaluation:

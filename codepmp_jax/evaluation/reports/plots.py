@@ -17,6 +17,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import PercentFormatter
 
 from codepmp_jax.cli import html_page
+from codepmp_jax.files import storage
 
 Reports = Mapping[str, dict[str, Any]]
 Grid = Literal["x", "y", "both"]
@@ -279,6 +280,5 @@ def save(path: str | os.PathLike[str], figure: Figure) -> None:
     """Writes a figure as PNG, atomically."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(html_page.png(figure))
-    partial.replace(path)
+    with storage.replaced(path) as partial:
+        partial.write_bytes(html_page.png(figure))

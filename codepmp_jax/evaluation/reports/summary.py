@@ -9,6 +9,7 @@ from typing import Any
 from codepmp_jax.evaluation.reports import plots
 from codepmp_jax.evaluation.reports.run_plot import run_figure
 from codepmp_jax.evaluation.reports.tables import format_table
+from codepmp_jax.files.json_files import read_steps
 
 
 def summarize(folder: pathlib.Path) -> dict[str, Any]:
@@ -22,9 +23,9 @@ def summarize(folder: pathlib.Path) -> dict[str, Any]:
         return json.loads((folder / name).read_text(encoding="utf-8"))
 
     accuracy, best_of_n = read("accuracy/report.json"), read("best_of_n/report.json")
-    lines = (folder / "train" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    metrics, _ = read_steps(folder / "train" / "metrics.jsonl")
     plot = folder / "quickstart.png"
-    plots.save(plot, run_figure([json.loads(line) for line in lines], accuracy, best_of_n))
+    plots.save(plot, run_figure(metrics, accuracy, best_of_n))
     splits = read("pairs/manifest.json")["splits"].values()
     subsets = accuracy.get("subsets", {}).items()
     rows = best_of_n["rows"]

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from codepmp_jax.cli.errors import UserError
+from codepmp_jax.files import storage
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -51,12 +52,13 @@ def write_csv(
     """Writes a table with its header, atomically; None becomes an empty cell, floats keep every digit."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "w", encoding="utf-8", newline="") as file:
+    with (
+        storage.replaced(path) as partial,
+        open(partial, "w", encoding="utf-8", newline="") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
-    partial.replace(path)
 
 
 def read_csv(path: str | os.PathLike[str]) -> dict[str, list[str]]:

@@ -11,7 +11,6 @@ import collections
 import dataclasses
 import functools
 import hashlib
-import pathlib
 from collections.abc import Iterator, Sequence
 
 import jax
@@ -25,7 +24,6 @@ from jaxtyping import Array, Float, Int
 from codepmp_jax.checkpoint.checkpointer import Checkpointer
 from codepmp_jax.cli.errors import require
 from codepmp_jax.config import (
-    DataConfig,
     ModelConfig,
     ScoreConfig,
     ScorerConfig,
@@ -34,7 +32,10 @@ from codepmp_jax.config import (
 )
 from codepmp_jax.devices import chips, sharding
 from codepmp_jax.evaluation.scorers.scorer import Scored
+from codepmp_jax.files import storage
 from codepmp_jax.models.preference import Params, abstract_params, one_text_rows
+from codepmp_jax.text import forms
+from codepmp_jax.text.forms import TextForm
 from codepmp_jax.text.tokenization import Tokenizer
 
 _SHORTEST = 64
@@ -69,21 +70,22 @@ class JaxScorer:
     def __init__(
         self,
         model: ModelConfig,
-        data: DataConfig,
+        form: TextForm,
         params: Params,
         tokenizer: Tokenizer,
         mesh: jax.sharding.Mesh,
         config: ScorerConfig,
     ):
-        """`model` is the run's with the dtype and attention to compute with; `data` says how its texts were formed."""
+        """`model` is the run's with the dtype and attention to compute with."""
         self.tokenizer = tokenizer
-        self.data = data
+        self.form = form
+        self.vocab_size = model.vocab_size
         self.num_computed = 0
         self.is_main = jax.process_index() == 0
         self._params = params
         self._mesh = mesh
-        on_cpu = jax.devices()[0].platform == "cpu"
-        self._batch_tokens = config.batch_tokens or (1024 if on_cpu else 16384)
+        self._on_cpu = jax.devices()[0].platform == "cpu"
+        self._batch_tokens = config.batch_tokens or (1024 if self._on_cpu else 16384)
         self._num_rows = mesh.shape["data"] * mesh.shape["fsdp"]
         graph, _, _ = abstract_params(model)
         # TPUs multiply float32 as bfloat16 by default.
@@ -121,7 +123,12 @@ class JaxScorer:
             "must have a term of the rewards, else the run trained none",
             "give the run of a reward model",
         )
-        model = _for_scoring(saved.model, saved.data.max_length, config.scorer.dtype)
+        tokenizer = Tokenizer.load(str(storage.to_path(config.model) / "tokenizer"))
+        form = forms.of_settings(
+            config.texts, forms.read_run(config.model, saved.data), config.model
+        )
+        form.require_template(tokenizer)
+        model = _for_scoring(saved.model, form.max_length, config.scorer.dtype)
         devices = jax.devices()
         mesh = sharding.make_mesh(
             sharding.check_mesh(config.mesh, model, len(devices), sharding.count_slices(devices))
@@ -134,8 +141,7 @@ class JaxScorer:
         )
         params = checkpointer.restore_params(abstract, step)
         checkpointer.close()
-        tokenizer = Tokenizer.load(str(pathlib.Path(config.model) / "tokenizer"))
-        scorer = cls(model, saved.data, params, tokenizer, mesh, config.scorer)
+        scorer = cls(model, form, params, tokenizer, mesh, config.scorer)
         scorer.facts["step"] = step
         return scorer
 
@@ -146,10 +152,16 @@ class JaxScorer:
         return np.array(multihost_utils.broadcast_one_to_all(values))
 
     def rewards(self, rows: Sequence[np.ndarray]) -> Scored:
-        """As in Scorer. The devices compute a batch while the rewards of the one before are taken."""
+        """As in Scorer. Accelerators compute a batch while the rewards of the one before are taken.
+
+        CPUs compute one at a time: devices of one machine share its threads, and those of two executions may wait
+        for each other in their collectives.
+        """
         before: tuple[list[int], Array] | None = None
         for batch in plan_batches(list(map(len, rows)), self._num_rows, self._batch_tokens):
             started = batch, self._start([rows[row] for row in batch])
+            if self._on_cpu:
+                jax.block_until_ready(started[1])
             if before is not None:
                 yield before[0], np.asarray(before[1])[: len(before[0])]
             before = started
@@ -177,7 +189,10 @@ class JaxScorer:
 
 
 def _for_scoring(model: ModelConfig, max_length: int, dtype: str) -> ModelConfig:
-    """The run's model with the compute dtype `dtype` and this machine's choice of attention."""
+    """The run's model with the compute dtype `dtype` and this machine's choice of attention.
+
+    Nothing else of how the run was trained matters: not its batch, streams, accumulation, mesh or remat.
+    """
     model = dataclasses.replace(
         model, compute_dtype=dtype, attention="auto", attention_block=None, remat="none"
     )

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from codepmp_jax.config import DataConfig
+from codepmp_jax.text.forms import TextForm
 from codepmp_jax.text.tokenization import Tokenizer
 
 Scored = Iterator[tuple[list[int], np.ndarray]]
@@ -16,10 +16,12 @@ Scored = Iterator[tuple[list[int], np.ndarray]]
 
 @runtime_checkable
 class Scorer(Protocol):
-    """A reward model with its tokenizer and the settings that its training texts were made with."""
+    """A reward model with its tokenizer and the form of its texts."""
 
     tokenizer: Tokenizer
-    data: DataConfig
+    form: TextForm
+    vocab_size: int
+    """Tokens that the model has embeddings for."""
     facts: dict[str, Any]
     """Everything but the texts that rewards depend on, as JSON values."""
     num_computed: int

@@ -4,18 +4,25 @@
     OUTPUT.meta.json    how they were made (scores.meta.json next to scores.jsonl)
     OUTPUT.partial/     the rewards so far, from which the same command resumes after a kill
 
+Texts are written in the form that the model was trained on (codepmp_jax.text.forms), which is printed. An item that the
+form refuses, or with a text that has no tokens, is left out; `accuracy` and `best-of-n` leave it out too. How many
+there are, and why, is printed and in the meta file, as are the texts that were cut and the pairs that were rewritten.
+
 Equal texts are scored once. A reward does not depend on the other texts, so that a run that was killed and resumes with
 the texts that are left gives the same scores.
 """
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import dataclasses
 import itertools
 import json
 import math
 import pathlib
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,14 +31,17 @@ import codepmp_jax
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import ScoreConfig, presets
-from codepmp_jax.evaluation.items import Items, digest, read_items, texts_of
+from codepmp_jax.evaluation.items import Items, digest, item_id_of, read_items
 from codepmp_jax.evaluation.scorers.scorer import Scorer
 from codepmp_jax.evaluation.scores import meta_path, read_meta, to_line
 from codepmp_jax.files.journal import Journal, open_journal
 from codepmp_jax.files.json_files import write_json
-from codepmp_jax.records.schema import PreferencePair, Problem, Score
+from codepmp_jax.records.schema import Problem, Score
+from codepmp_jax.text.forms import Refused
+from codepmp_jax.text.tokenization import EncodedText
 
 _ITEMS_AT_A_TIME = 256
+_SHOWN_REASONS = 3
 
 
 class Texts(NamedTuple):
@@ -45,6 +55,10 @@ class Texts(NamedTuple):
     """Text -> its row."""
     num_truncated: int
     """Texts cut on the right."""
+    num_rewritten: int
+    """Pairs of the other form than the model's."""
+    refused: dict[str, str]
+    """Item that has no rows here -> why."""
 
     def name(self, row: int) -> str:
         """The first text that is this row, for messages."""
@@ -64,7 +78,7 @@ def run(config: ScoreConfig) -> None:
     if config.backend == "torch":
         from codepmp_jax.evaluation.scorers.torch_scorer import TorchScorer
 
-        _score_items(config, TorchScorer.load(config.model, config.scorer))
+        _score_items(config, TorchScorer.load(config.model, config.scorer, config.texts))
         return
     # Only the chosen backend's library is imported.
     from codepmp_jax.devices import hosts
@@ -77,15 +91,23 @@ def run(config: ScoreConfig) -> None:
 
 def _score_items(config: ScoreConfig, scorer: Scorer) -> None:
     items = read_items(config.input, config.split)
+    if scorer.is_main:
+        print(f"texts are written {scorer.form}")
     settings = {
         "backend": config.backend,
         **scorer.facts,
         "input_sha256": digest(config.input, config.split),
-        **{name: getattr(scorer.data, name) for name in ("template", "append_eos", "max_length")},
+        **dataclasses.asdict(scorer.form),
     }
     if _is_done(config, settings, scorer):
         return
     texts = tokenize(items, scorer)
+    if not texts.keys:
+        item_id, reason = next(iter(texts.refused.items()))
+        raise UserError(
+            f"{config.input}: none of its {len(items)} items can be scored; {item_id}, {reason}. Remedy: give other "
+            "items, or say with --texts.form how they are to be written."
+        )
     with contextlib.ExitStack() as stack:
         journal = (
             stack.enter_context(open_journal(config.output, settings)) if scorer.is_main else None
@@ -106,6 +128,9 @@ def _score_items(config: ScoreConfig, scorer: Scorer) -> None:
             "num_texts": len(texts.keys),
             "num_distinct": len(texts.rows),
             "num_truncated": texts.num_truncated,
+            "num_rewritten": texts.num_rewritten,
+            "num_refused": len(texts.refused),
+            "refused": texts.refused,
             "num_tokens": sum(lengths[row] for row in texts.row_of),
             # Of this process: what one before it left, how many tokens it computed, and how fast it was.
             "num_resumed": len(texts.rows) - len(pending),
@@ -143,30 +168,55 @@ def _is_done(config: ScoreConfig, settings: dict[str, Any], scorer: Scorer) -> b
 
 
 def tokenize(items: Items, scorer: Scorer) -> Texts:
-    """The rows of the items' texts, as the training makes them. Raises UserError for one without tokens."""
+    """The rows of the items' texts, as the training makes them."""
     keys: list[tuple[str, int]] = []
     rows: dict[bytes, int] = {}
     row_of: list[int] = []
+    refused: dict[str, str] = {}
+    rewritten: set[str] = set()
     num_truncated = 0
-    data, tokenizer = scorer.data, scorer.tokenizer
+    form, tokenizer = scorer.form, scorer.tokenizer
     labels = {"desc": "tokenizing", "unit": "item", "disable": not scorer.is_main}
     with progress(total=len(items), **labels) as bar:
         for start in range(0, len(items), _ITEMS_AT_A_TIME):
             some = items[start : start + _ITEMS_AT_A_TIME]
-            texts = [texts_of(item, tokenizer, data.template) for item in some]
-            for item, its_texts in zip(some, texts, strict=True):
-                item_id = item.pair_id if isinstance(item, PreferencePair) else item.problem_id
-                keys += [(item_id, index) for index in range(len(its_texts))]
-            flat = list(itertools.chain.from_iterable(texts))
-            for text in tokenizer.encode(flat, append_eos=data.append_eos):
-                num_truncated += len(text.tokens) > data.max_length
-                row = text.tokens[: data.max_length].tobytes()
-                row_of.append(rows.setdefault(row, len(rows)))
+            texts = {}
+            for item in some:
+                try:
+                    texts[item_id_of(item)] = form.texts(item, tokenizer)
+                    if form.rewrites(item):
+                        rewritten.add(item_id_of(item))
+                except Refused as error:
+                    refused[item_id_of(item)] = f"refused: {error}"
+            flat = list(itertools.chain.from_iterable(texts.values()))
+            encoded = iter(tokenizer.encode(flat, append_eos=form.append_eos))
+            for item_id, its_texts in texts.items():
+                its_rows = list(itertools.islice(encoded, len(its_texts)))
+                reason = _why_no_reward(its_rows, scorer)
+                if reason is not None:
+                    refused[item_id] = reason
+                    continue
+                for index, text in enumerate(its_rows):
+                    num_truncated += len(text.tokens) > form.max_length
+                    row = text.tokens[: form.max_length].tobytes()
+                    keys.append((item_id, index))
+                    row_of.append(rows.setdefault(row, len(rows)))
             bar.update(len(some))
-    found = Texts(keys, [np.frombuffer(row, np.int32) for row in rows], row_of, num_truncated)
-    if b"" in rows:
-        raise UserError(f"{found.name(rows[b''])}: has no tokens. Remedy: leave it out.")
-    return found
+    distinct = [np.frombuffer(row, np.int32) for row in rows]
+    num_rewritten = len(rewritten - refused.keys())
+    return Texts(keys, distinct, row_of, num_truncated, num_rewritten, refused)
+
+
+def _why_no_reward(texts: Sequence[EncodedText], scorer: Scorer) -> str | None:
+    """Why one of an item's texts cannot have a reward; None if all can."""
+    for index, text in enumerate(texts):
+        if len(text.tokens) == 0:
+            return f"text {index}: has no tokens"
+        largest = int(text.tokens.max())
+        if largest >= scorer.vocab_size:
+            token = scorer.tokenizer.backend.id_to_token(largest)
+            return f"text {index}: the model has no embedding for its token {token!r} ({largest})"
+    return None
 
 
 def _rewards_so_far(journal: Journal | None, num_rows: int) -> np.ndarray:
@@ -217,6 +267,12 @@ def _summary(meta: dict[str, Any], output: str) -> str:
         notes.append(f"{meta['num_distinct']} distinct")
     if meta["num_truncated"]:
         notes.append(f"{meta['num_truncated']} cut to {meta['max_length']} tokens")
+    if meta["num_rewritten"]:
+        notes.append(f"{meta['num_rewritten']} pairs rewritten in the model's form")
+    if meta["num_refused"]:
+        reasons = collections.Counter(meta["refused"].values()).most_common(_SHOWN_REASONS)
+        shown = "; ".join(f"{reason} ({count})" for reason, count in reasons)
+        notes.append(f"{meta['num_refused']} {meta['kind']} left out ({shown})")
     if meta["num_resumed"]:
         notes.append(f"{meta['num_resumed']} by an earlier run")
     notes.append(

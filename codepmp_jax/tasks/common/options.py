@@ -26,7 +26,7 @@ def make_choice(
     )
     return Problem(
         f"{task}/{identifier}",
-        f"{passage.strip()}\n\n{question.strip()}",
+        f"{passage.strip()}\n\n{question.strip()}".strip(),
         candidates,
         task=task,
         reference={"options": list(options), "answer": right},

@@ -25,10 +25,14 @@ class Row:
                 return value
         raise ValueError(f"lacks {' and '.join(names)}")
 
-    def texts(self, name: str) -> tuple[str, ...]:
-        """The texts of a list that is not empty."""
+    def texts(self, name: str, may_be_empty: bool = False) -> tuple[str, ...]:
+        """The texts of a list; one that is not empty, unless it may be."""
         value = self._values.get(name)
-        if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
+        if (
+            not isinstance(value, list)
+            or not (value or may_be_empty)
+            or not all(isinstance(v, str) for v in value)
+        ):
             raise ValueError(f"{name} is no list of texts but {value!r}")
         return tuple(value)
 

@@ -52,5 +52,7 @@ class Task:
     split: str = "test"
     url: str = ""
     """JSON lines on the web, where the authors' file is on no hub."""
+    repeats_ids: bool = False
+    """Whether the authors' file gives one id to several rows, which then get a number: ID, ID/2, ID/3."""
     packaged_file: Callable[[], pathlib.Path] | None = None
     """The file that a Python package ships. Raises ImportError where the package is not installed."""

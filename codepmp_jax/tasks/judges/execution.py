@@ -3,16 +3,18 @@
 This is no security sandbox: it holds off what a language model writes by mistake or to please its judge, not
 somebody who means harm. Run code from strangers in a container or a virtual machine. What it does:
 
-- The child has a session, an empty folder, no input, no output and no environment of its own, and limits on
-  time, memory, file size and open files; without root also on processes. An audit hook (PEP 578) refuses
-  processes, signals, sockets, foreign memory, and changes to files outside the folder.
+- The child has a session, an empty folder, no input and no output, an environment of its own, and limits on
+  time, memory, file size and open files. An audit hook (PEP 578) refuses processes, signals, connections, foreign
+  memory, and changes to files outside the folder. Nothing depends on the user: there is no limit on the number of
+  processes, which the system counts by user, threads included, and which root does not have.
 - At the deadline, and after every program, the child, its group and whatever descends from them are killed,
   also what has left the session: the process that calls `run` adopts orphans (`adopt_orphans`).
 - A program is correct where the child sends the token of this run, which it does once all tests have run. The
   tests are compiled with assertions whatever Python's flags say, run in a namespace of their own with the built-in
-  functions as they were, and see only results of plain types (numbers, texts, containers of these), so
-  that no `__eq__` of the program's answers for it. Builtins and modules of the tests that were changed are a
-  verdict too.
+  functions as they were, and see only what cannot answer for itself (`results`). Builtins and modules of the tests
+  that were changed are a verdict too.
+- The program is the module `candidate`: not `__main__`, so that what stands under `if __name__ == "__main__"` is
+  not run, as in the authors' harness.
 
 Where it ends: program and tests share a process. A program that walks the interpreter's frames up to its tests can
 read the expected values there, or change the outcome. It does not find the token, which is in the frame of
@@ -25,27 +27,23 @@ import _posixsubprocess  # noqa: F401  # pyright: ignore[reportMissingImports]
 import _thread
 import ast
 import builtins
-import collections
 import contextlib
 import ctypes
-import datetime
-import decimal
-import fractions
 import importlib
-import itertools
 import os
 import resource
 import select
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
 import types
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from codepmp_jax.tasks.judges.judge import CORRECT, WRONG
+from codepmp_jax.tasks.judges.results import NotPlainError, checked
 
 TIMED_OUT = "timed out"
 NOT_PARSABLE = "not parsable"
@@ -53,15 +51,18 @@ EXITED = "exited before the tests ended"
 TAMPERED = "tampered with the tests"
 NOT_PLAIN = "result of no plain type"
 
+_MODULE = "candidate"
+# What remains of the environment: threads that libraries of linear algebra start.
+_KEPT = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _MAX_FILE_BYTES = 16 << 20
 _MAX_OPEN_FILES = 64
 _MAX_REPORT_BYTES = 200
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
-# Refused to the program: processes, signals, sockets, foreign memory, tracing, limits. Of `os.` all but these.
+# Refused to the program: processes, signals, connections, foreign memory, tracing, limits. Of `os.` all but what
+# follows, and of `socket.` all but pairs within the process, which asyncio needs.
 _REFUSED = (
     "os.",
-    "shutil.",
     "subprocess.",
     "pty.",
     "socket.",
@@ -83,7 +84,20 @@ _REFUSED = (
 )
 _ALLOWED = frozenset(
     {"os.listdir", "os.scandir", "os.walk", "os.fwalk", "os.putenv", "os.unsetenv"}
+    | {"os.listxattr", "os.getxattr"}
 )
+# Changes that are allowed within the folder: event -> its paths, each with the directory that it is relative to, as
+# places among the event's arguments.
+_INSIDE: dict[str, tuple[tuple[int, int | None], ...]] = {
+    "os.chdir": ((0, None),),
+    "os.chmod": ((0, 2),),
+    "os.mkdir": ((0, 2),),
+    "os.remove": ((0, 1),),
+    "os.rename": ((0, 2), (1, 3)),
+    "os.rmdir": ((0, 1),),
+    "os.truncate": ((0, None),),
+    "os.utime": ((0, 3),),
+}
 # What Python does not audit.
 _UNAUDITED = {
     "os": ("pidfd_open", "memfd_create"),
@@ -99,13 +113,19 @@ class Program(NamedTuple):
 
     setup: str
     """Code before both of them: imports, helpers."""
-    code: str
-    """The program that is judged."""
     tests: str
     functions: tuple[str, ...]
-    """Names of the program's that the tests use, with results of plain types."""
+    """Names of the program's that the tests use, with results that are checked."""
     classes: tuple[str, ...]
     """Names of the program's classes that the tests use."""
+    code: str = ""
+    """The program that is judged."""
+    head: str = ""
+    """How the program begins, where a response may be its rest."""
+    test_setup: str = ""
+    """Code between the program and the tests, for both of them: values that need the program's classes."""
+    test_imports: str = ""
+    """Imports that only the tests need."""
 
 
 def adopt_orphans() -> None:
@@ -203,7 +223,10 @@ def _run_in_child(program: Program, folder: str, token: bytes, sender: int, time
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     os.setsid()
     os.chdir(folder)
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     os.environ.clear()
+    os.environ.update(kept | {"TMPDIR": folder, "HOME": folder})
+    tempfile.tempdir = folder
     null = os.open(os.devnull, os.O_RDWR)
     for target in (0, 1, 2):
         os.dup2(null, target)
@@ -225,7 +248,7 @@ def _run_in_child(program: Program, folder: str, token: bytes, sender: int, time
 def _tests_modules(program: Program) -> list[str]:
     """Names of the modules that the tests use, imported."""
     names = {"builtins"}
-    for node in ast.walk(ast.parse(f"{program.setup}\n{program.tests}")):
+    for node in ast.walk(ast.parse(f"{program.setup}\n{_tests(program)}")):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -249,21 +272,28 @@ def _run_in_thread(
         ended.release()
 
 
+def _tests(program: Program) -> str:
+    return f"{program.test_imports}\n{program.test_setup}\n{program.tests}"
+
+
 def _test(program: Program) -> str:
     """CORRECT where the tests pass. Raises what program or tests raise."""
     pristine = dict(vars(builtins))
-    own: dict[str, Any] = {"__name__": "candidate"}
+    # Dataclasses, type hints and pickle look for the module of a class.
+    module = sys.modules[_MODULE] = types.ModuleType(_MODULE)
+    own = vars(module)
     try:
         code = _compile(program.code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return NOT_PARSABLE
     exec(_compile(program.setup), own)
     exec(code, own)
+    exec(_compile(program.test_setup), own)
     theirs: dict[str, Any] = {"__name__": "tests", "__builtins__": pristine}
     exec(_compile(program.setup), theirs)
     theirs |= {name: own[name] for name in program.classes if name in own}
-    theirs |= {name: _guarded(own[name]) for name in program.functions if name in own}
-    exec(_compile(program.tests), theirs)
+    theirs |= {name: checked(own[name]) for name in program.functions if name in own}
+    exec(_compile(_tests(program)), theirs)
     return CORRECT
 
 
@@ -272,7 +302,7 @@ def _compile(code: str) -> Any:
 
 
 def _describe(error: BaseException) -> str:
-    if isinstance(error, _NotPlainError):
+    if isinstance(error, NotPlainError):
         return NOT_PLAIN
     if isinstance(error, AssertionError):
         return WRONG
@@ -289,7 +319,6 @@ def _limit(timeout: float) -> None:
         (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_FSIZE, _MAX_FILE_BYTES),
         (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
-        (resource.RLIMIT_NPROC, 0),
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(name, (most, most))
@@ -305,66 +334,41 @@ def _refuse(folder: str) -> None:
         for name in names:
             if hasattr(sys.modules.get(module), name):
                 setattr(sys.modules[module], name, refuse)
+    # doctest and unittest restore the trace function, which is None: nothing to refuse.
+    sys.settrace = lambda function: refuse() if function is not None else None
     changes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
     # Bound before the program could replace them.
-    inside = folder + os.sep
-    realpath, fsdecode, isinstance_ = os.path.realpath, os.fsdecode, isinstance
+    inside, null, unix = folder + os.sep, os.devnull, socket.AF_UNIX
+    realpath, join, isdir, readlink = os.path.realpath, os.path.join, os.path.isdir, os.readlink
+    fsdecode, isinstance_ = os.fsdecode, isinstance
+
+    def real(name: Any, directory: Any = None) -> str:
+        """The real path of a name, perhaps relative to an open directory, or of an open file."""
+        if isinstance_(name, int):
+            return readlink(f"/proc/self/fd/{name}")
+        is_open = isinstance_(directory, int) and directory >= 0
+        return realpath(join(real(directory), fsdecode(name)) if is_open else fsdecode(name))
+
+    def is_inside(path: str) -> bool:
+        return f"{path}/".startswith(inside)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
             name, _, flags = arguments
-            if isinstance_(name, int):
-                raise PermissionError("refused to a candidate")
-            path = realpath(fsdecode(name))
-            is_change = bool((flags or 0) & changes) and path != os.devnull
-            if (is_change and not path.startswith(inside)) or path.startswith("/proc/"):
+            path = real(name)
+            if isinstance_(name, int) or (flags or 0) & changes:
+                is_refused = path != null and not is_inside(path)
+            else:  # a directory outside could be the one that changes are relative to
+                is_refused = path.startswith("/proc/") or (isdir(path) and not is_inside(path))
+            if is_refused:
                 refuse()
+        elif event in _INSIDE:
+            for place, at in _INSIDE[event]:
+                if not is_inside(real(arguments[place], None if at is None else arguments[at])):
+                    refuse()
+        elif event == "socket.__new__" and arguments[1] == unix:
+            return
         elif event.startswith(_REFUSED) and event not in _ALLOWED:
             refuse()
 
     sys.addaudithook(hook)
-
-
-# --- results of plain types -----------------------------------------------------------------------
-
-_ATOMS = frozenset(
-    {bool, int, float, complex, str, bytes, bytearray, range, slice, type(None), type(...)}
-    | {decimal.Decimal, fractions.Fraction, datetime.date, datetime.datetime, datetime.timedelta}
-)
-_COLLECTIONS = frozenset({list, tuple, set, frozenset, collections.deque})
-_MAPPINGS = frozenset({dict, collections.OrderedDict, collections.defaultdict, collections.Counter})
-_ITERATORS = frozenset({types.GeneratorType, map, filter, zip, enumerate, reversed})
-
-
-class _NotPlainError(BaseException):
-    """A program's result is of a type that could answer for itself."""
-
-
-def _guarded(value: Any) -> Any:
-    """A program's function with its results checked; any other value, checked."""
-    return (lambda *a, **k: _plain(value(*a, **k))) if callable(value) else _plain(value)
-
-
-def _plain(value: Any) -> Any:
-    """The value, if it and all in it are of plain types. Raises _NotPlainError."""
-    kind = type(value)
-    if kind in _ITERATORS:
-        return map(_plain, value)
-    if kind in _MAPPINGS:
-        parts: Iterable[Any] = itertools.chain(value.keys(), value.values())
-    elif kind in _COLLECTIONS:
-        parts = value
-    elif kind in _ATOMS or _is_of_numpy(kind):
-        return value
-    else:
-        raise _NotPlainError
-    for part in parts:
-        if type(part) in _ITERATORS:
-            raise _NotPlainError
-        _plain(part)
-    return value
-
-
-def _is_of_numpy(kind: type) -> bool:
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and (kind is numpy.ndarray or kind in numpy.sctypeDict.values())

@@ -26,6 +26,9 @@ class Judge:
     keeps_timeout: bool = False
     """Whether `judge` itself ends within the timeout; otherwise its process is killed then."""
 
+    def check_reference(self, reference: dict[str, Any]) -> None:
+        """Raises ValueError that says which entry of a reference cannot be judged by, and why."""
+
     def prepare(self) -> None:
         """Imports what takes long, before a response is waiting."""
 

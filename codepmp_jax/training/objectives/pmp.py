@@ -45,7 +45,8 @@ class Pmp(Objective):
         return weights._replace(labels=of_labels)
 
     def terms(self, outputs: Outputs, weights: Weights) -> Sequence[Term]:
-        """The losses; accuracy, where equal rewards count one half; margin and rewards."""
+        """The losses, the LM loss only with a coefficient; accuracy, where equal rewards count one half; margin and
+        rewards."""
         loss, margin = self.loss, outputs.batch.margin
         chosen, rejected = outputs.rewards()
         of_pairs = [
@@ -59,14 +60,14 @@ class Pmp(Objective):
             of_pairs.append(
                 ("centering_loss", centering_losses(chosen, rejected), loss.centering_coef)
             )
-        lm = self._lm_loss(outputs, weights) if self.uses_lm_head else jnp.float32(0)
-        return [
-            *(
-                Term(name, "pairs", jnp.sum(weights.pairs * values), coefficient)
-                for name, values, coefficient in of_pairs
-            ),
-            Term("lm_loss", "labels", lm, loss.lm_coef),
+        terms = [
+            Term(name, "pairs", jnp.sum(weights.pairs * values), coefficient)
+            for name, values, coefficient in of_pairs
         ]
+        if self.uses_lm_head:
+            lm = self._lm_loss(outputs, weights)
+            terms.append(Term("lm_loss", "labels", lm, loss.lm_coef))
+        return terms
 
     def _lm_loss(self, outputs: Outputs, weights: Weights) -> Float[Array, ""]:
         batch = outputs.batch

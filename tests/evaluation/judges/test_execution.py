@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -62,6 +63,15 @@ REFUSED = {
     "looks into threads": "import sys\nsys._current_frames()",
     "traces the tests": "import sys\nsys.settrace(lambda *a: None)",
     "opens its report": "open(3, 'wb')",
+    "writes elsewhere by a directory": "import os\nd = os.open('/', os.O_RDONLY)\nos.open('x', os.O_CREAT, dir_fd=d)",
+    "makes a folder elsewhere": "import os\nos.mkdir({outside!r} + '-folder')",
+    "moves elsewhere": "import os\nopen('x', 'w').close()\nos.rename('x', {outside!r})",
+    "takes from elsewhere": "import os\nos.rename({outside!r}, 'x')",
+    "goes elsewhere": "import os\nos.chdir('/')",
+    "changes rights elsewhere": "import os\nos.chmod({outside!r}, 0)",
+    "copies elsewhere": "import shutil\nopen('x', 'w').close()\nshutil.copy('x', {outside!r})",
+    "another kind of socket": "import socket\nsocket.socket(socket.AF_INET)",
+    "connects within the machine": "import socket\nsocket.socket(socket.AF_UNIX).connect('/x')",
 }
 ENDS_EARLY = {
     "os._exit": "import os\nos._exit(0)",
@@ -105,7 +115,7 @@ OTHER = {
     ),
     "agrees within a list": (
         f"class A:\n{AGREEABLE}\ndef add(a, b): return [A()]",
-        execution.NOT_PLAIN,
+        "wrong answer",  # a list, whatever is in it
     ),
     "another AssertionError": (
         f"import builtins\nbuiltins.AssertionError = int\n{WRONG}",
@@ -193,6 +203,28 @@ def children(pid: int) -> list[str]:
         f"import collections\nP = collections.namedtuple('P', 'x y')\n{HONEST}",
         f"def check(x): raise ValueError\n{HONEST}",
         "add = lambda a, b: a + b",
+        # What needs the class's module, threads, pairs of sockets, files, or no trace function.
+        f"from __future__ import annotations\nimport dataclasses\n@dataclasses.dataclass\nclass P:\n    x: int\n    p: P = None\n{HONEST}",
+        f"import typing\nclass P:\n    p: 'P'\nassert typing.get_type_hints(P) == {{'p': P}}\n{HONEST}",
+        f"import pickle\nclass P: pass\nassert type(pickle.loads(pickle.dumps(P()))) is P\n{HONEST}",
+        f"import doctest\n{HONEST}doctest.testmod()",
+        f"import unittest\n{HONEST}if __name__ == '__main__':\n    unittest.main()",
+        "import asyncio\nasync def sum_of(a, b):\n    await asyncio.sleep(0)\n    return a + b\n"
+        "def add(a, b): return asyncio.run(sum_of(a, b))",
+        "import concurrent.futures\ndef add(a, b):\n    with concurrent.futures.ThreadPoolExecutor(2) as pool:\n"
+        "        return sum(pool.map(int, (a, b)))",
+        "import os, shutil, tempfile\ndef add(a, b):\n    with tempfile.TemporaryDirectory() as d, tempfile.NamedTemporaryFile() as f:\n"
+        "        f.write(b'x')\n        os.makedirs(d + '/a/b')\n        shutil.copy(f.name, d + '/a')\n"
+        "        os.rename(d + '/a/b', d + '/c')\n        os.chdir(d)\n        os.rmdir('c')\n        os.chdir('..')\n"
+        "    return a + b",
+        "import tempfile, os\ndef add(a, b):\n    handle, name = tempfile.mkstemp()\n    with os.fdopen(handle, 'w') as f: f.write('x')\n"
+        "    os.remove(name)\n    return a + b",
+        "import sys\nsys.stdin = open(0)\nassert sys.stdin.read() == ''\ndef add(a, b): return a + b",
+        "import sys\nsys.setrecursionlimit(10**6)\ndef deep(n): return n and 1 + deep(n - 1)\n"
+        "def add(a, b): return a + b + deep(50_000) - 50_000",
+        f"from typing_extensions import TypedDict, override\n{HONEST}",
+        "import numpy as np\ndef add(a, b): return np.add(a, b)",
+        "import fractions\ndef add(a, b): return fractions.Fraction(a) + b",
     ],
 )
 def test_right_programs_are_correct(verdict, code):
@@ -225,6 +257,23 @@ def test_python_without_assertions_judges_alike(monkeypatch):
     with JudgePool(["humaneval"], 1, timeout=LIMIT_SECONDS, memory=512 << 20) as judges:
         assert judges.submit(PROBLEM, WRONG).result().verdict == "wrong answer"
         assert judges.submit(PROBLEM, HONEST).result().is_correct
+
+
+def test_programs_do_not_depend_on_the_user():
+    """The system counts processes, and threads, by user: neither others of the user's nor being root count."""
+    code = (
+        "import resource, threading, os\n"
+        f"assert resource.getrlimit(resource.RLIMIT_NPROC) == {resource.getrlimit(resource.RLIMIT_NPROC)}\n"
+        "assert os.environ['OPENBLAS_NUM_THREADS'] == '1'\n"
+        "thread = threading.Thread(target=print)\nthread.start()\nthread.join()\n"
+    )
+    with JudgePool(["humaneval"], 1, timeout=LIMIT_SECONDS, memory=512 << 20) as judges:
+        assert judges.submit(PROBLEM, code + HONEST).result().verdict == "correct"
+
+
+def test_a_program_that_cannot_be_text_is_not_parsable(verdict):
+    assert verdict("def add(a, b):\n    x = '\ud83d'\n    return a + b\n") == "not parsable"
+    assert verdict(f"```python\n{HONEST}```\nDone \ud83d") == "correct"
 
 
 def test_a_daemon_that_got_away_is_killed():

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.evaluation.judges import pool
 from codepmp_jax.evaluation.judges.pool import JudgePool
 from codepmp_jax.records.schema import Problem
@@ -72,15 +73,38 @@ def test_a_judge_that_dies_idle_costs_nobody(judges):
     assert judges.submit(PROBLEM, HONEST).result().is_correct
 
 
-def test_a_mistake_of_the_judge_is_no_verdict(judges):
+def test_a_mistake_of_the_judge_is_a_verdict_of_its_own(judges, capfd):
     broken = Problem("x", "p", task="mbpp", reference={"tests": ["]"], "solution": "", "setup": ""})
-    with pytest.raises(RuntimeError, match=r"judge of mbpp failed(.|\n)*SyntaxError"):
-        judges.submit(broken, HONEST).result()
+    for _ in range(2):
+        assert judges.submit(broken, HONEST).result() == (False, None, pool.JUDGE_FAILED)
+    error = capfd.readouterr().err
+    assert error.count("the judge of mbpp failed: Traceback") == 1
+    assert "SyntaxError" in error
+    assert judges.submit(PROBLEM, HONEST).result().is_correct
 
 
 def test_a_judge_that_does_not_start_is_no_verdict():
     with (
         JudgePool(["humaneval"], 1, timeout=1.0, memory=1 << 20) as judges,
-        pytest.raises(RuntimeError, match="no judge started with 1048576 humaneval"),
+        pytest.raises(UserError, match="memory_mib = 1: no process started that judges humaneval"),
     ):
         judges.submit(PROBLEM, HONEST).result()
+
+
+SLOW = Problem(
+    "slow",
+    "Wait.",
+    task="mbpp",
+    reference={
+        "tests": ["assert f(0) == 1"],
+        "setup": "",
+        "solution": "import time\ndef f(x):\n    time.sleep(2)\n    return 1",
+    },
+)
+
+
+def test_a_program_may_take_four_times_as_long_as_the_solution():
+    with JudgePool(["mbpp"], 1, timeout=1.0, memory=1 << 30) as judges:
+        assert judges.submit(SLOW, SLOW.reference["solution"]).result().verdict == "correct"
+        slower = "import time\ndef f(x):\n    time.sleep(99)\n    return 1"
+        assert judges.submit(SLOW, slower).result().verdict == pool.TIMED_OUT

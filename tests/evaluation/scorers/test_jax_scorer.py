@@ -1,3 +1,4 @@
+import pathlib
 from typing import Literal
 
 import numpy as np
@@ -16,9 +17,11 @@ from codepmp_jax.config import (
     presets,
 )
 from codepmp_jax.conversion.export import to_hf
-from codepmp_jax.evaluation.scorers import jax_scorer
+from codepmp_jax.evaluation.scorers import jax_scorer, scoring
 from codepmp_jax.evaluation.scorers.jax_scorer import JaxScorer
 from codepmp_jax.evaluation.scorers.torch_scorer import TorchScorer
+from codepmp_jax.records.schema import PreferencePair
+from codepmp_jax.records.shards import write_manifest, write_split
 from codepmp_jax.text.tokenization import Tokenizer
 from tests.evaluation.scorers.rewards import score
 from tests.training.reference import tiny_config
@@ -119,6 +122,21 @@ def test_batches_cover_every_text_once_and_have_one_length():
     assert list(jax_scorer.plan_batches([], 2, 128)) == []
 
 
+def test_a_cpu_computes_one_batch_at_a_time(run, monkeypatch):
+    """Two executions at a time could wait for each other in their collectives."""
+    scorer = load(run)
+    start, pending = scorer._start, []
+
+    def checked(texts):
+        assert all(rewards.is_ready() for rewards in pending)
+        pending.append(start(texts))
+        return pending[-1]
+
+    monkeypatch.setattr(scorer, "_start", checked)
+    score(scorer, make_rows(40))
+    assert len(pending) > 3
+
+
 def test_missing_checkpoints_and_a_wrong_mesh_are_refused(run, tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         load(str(tmp_path / "nowhere"))
@@ -128,6 +146,29 @@ def test_missing_checkpoints_and_a_wrong_mesh_are_refused(run, tmp_path):
         load(run, mesh=MeshConfig(fsdp=3))
     with pytest.raises(UserError, match=r"model\.num_kv_heads"):
         load(run, mesh=MeshConfig(tensor=4))
+
+
+def test_a_run_and_its_pairs_in_a_bucket_are_scored(run, bucket, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pairs = tmp_path / "pairs"
+    rows = [PreferencePair(str(i), "p", f"c {i}", "r") for i in range(3)]
+    write_manifest(pairs, PreferencePair, {"heldout": write_split(pairs, "heldout", rows, 1)}, {})
+    for folder, name in ((pathlib.Path(run), "run"), (pairs, "pairs")):
+        for path in folder.rglob("*"):
+            if path.is_file():
+                bucket.put(f"{name}/{path.relative_to(folder)}", path.read_bytes())
+    for model, source, output in ((run, pairs, "disk"), ("gs://code/run", "gs://code/pairs", "gs")):
+        scoring.run(
+            ScoreConfig(
+                model=model,
+                backend="jax",
+                input=str(source),
+                output=str(tmp_path / output),
+                scorer=ScorerConfig(batch_tokens=64),
+            )
+        )
+    assert (tmp_path / "gs").read_bytes() == (tmp_path / "disk").read_bytes()
+    assert not (tmp_path / "gs:").exists()
 
 
 def test_a_run_that_trained_no_rewards_is_refused(tmp_path):

@@ -6,7 +6,15 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from codepmp_jax.cli.errors import UserError
-from codepmp_jax.config import MeshConfig, ScoreConfig, ScorerConfig
+from codepmp_jax.config import (
+    AccuracyConfig,
+    BestOfNConfig,
+    MeshConfig,
+    ScoreConfig,
+    ScorerConfig,
+    TextsConfig,
+)
+from codepmp_jax.evaluation import accuracy, best_of_n
 from codepmp_jax.evaluation.scorers import scoring
 from codepmp_jax.evaluation.scorers.torch_scorer import TorchScorer
 from codepmp_jax.evaluation.scores import read_meta, read_scores
@@ -86,6 +94,7 @@ def test_a_score_a_text_in_order_of_the_training_text(tmp_path, model, capsys):
     assert (meta["num_texts"], meta["num_distinct"], meta["num_truncated"]) == (3, 2, 0)
     assert meta["num_tokens"] == 26
     assert capsys.readouterr().out == (
+        "texts are written by the template 'Q : {prompt} A : {response}', then EOS, of at most 64 tokens\n"
         "3 texts of 1 problems, 2 distinct, 26 tokens (64 computed) in "
         f"{meta['seconds']:.1f} s -> {output}\n"
     )
@@ -189,7 +198,7 @@ def test_what_is_there_is_not_done_again_and_not_overwritten(tmp_path, model, pr
     before = output.stat().st_mtime_ns
     capsys.readouterr()
     scoring.run(config)
-    assert capsys.readouterr().out.startswith(f"{output}: is there already")
+    assert f"{output}: is there already" in capsys.readouterr().out
     changes = {"scorer": ScorerConfig(device="cpu", batch_tokens=32)}
     with pytest.raises(UserError, match="exists, and was not made by this command"):
         scoring.run(config_of(model[0], problems, output, **changes))
@@ -245,6 +254,83 @@ def test_a_text_without_tokens_is_refused(tmp_path, reward_model):
     (folder / "codepmp_jax.json").write_text(json.dumps(settings))
     with pytest.raises(UserError, match="7, text 1: has no tokens"):
         scoring.run(config_of(folder, tmp_path / "pairs.jsonl", tmp_path / "scores.jsonl"))
+
+
+def trained_on_conversations(folder):
+    """The folder, as of a run on conversations whose template refuses the answer z."""
+    path = folder / "codepmp_jax.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": "conversation"}))
+    (folder / "chat_template.jinja").write_text(
+        "{% for m in messages %}{% if m.content == 'z' %}{{ raise_exception('No z.') }}{% endif %}"
+        "{{ m.role == 'user' and 'Q : ' or ' A : ' }}{{ m.content }}{% endfor %}"
+    )
+    return folder
+
+
+def test_problems_are_written_as_the_conversations_of_training(tmp_path, reward_model, model):
+    folder = trained_on_conversations(reward_model())
+    problem = Problem("p", "a b", (Candidate("f"), Candidate("c d e")))
+    (tmp_path / "candidates.jsonl").write_text(problem.to_json() + "\n")
+    scoring.run(config_of(folder, tmp_path / "candidates.jsonl", tmp_path / "scores.jsonl"))
+    rewards = [score.reward for score in read_scores(tmp_path / "scores.jsonl")]
+    assert rewards == [
+        reward_of(model, *f"Q : a b A : {answer}".split(), "<eos>") for answer in ("f", "c d e")
+    ]
+    texts = TextsConfig(template="{prompt} {response}")
+    scoring.run(
+        config_of(folder, tmp_path / "candidates.jsonl", tmp_path / "others.jsonl", texts=texts)
+    )
+    assert read_scores(tmp_path / "others.jsonl")[0].reward == reward_of(
+        model, "a", "b", "f", "<eos>"
+    )
+
+
+def test_refused_items_are_left_out_counted_and_named(tmp_path, reward_model, capsys):
+    folder = trained_on_conversations(reward_model())
+    rows = [{"id": i, "prompt": "a b", "chosen": "c", "rejected": "zd"[i % 2]} for i in range(4)]
+    write_lines(tmp_path / "pairs.jsonl", rows)
+    scores = tmp_path / "scores.jsonl"
+    scoring.run(config_of(folder, tmp_path / "pairs.jsonl", scores))
+    assert {score.item_id for score in read_scores(scores)} == {"1", "3"}
+    meta = read_meta(scores)
+    assert meta["refused"] == dict.fromkeys(("0", "2"), "refused: No z.")
+    assert (meta["num_refused"], meta["num_rewritten"], meta["num_items"]) == (2, 2, 4)
+    assert "2 pairs left out (refused: No z. (2))" in capsys.readouterr().out
+    accuracy.run(
+        AccuracyConfig(
+            pairs=str(tmp_path / "pairs.jsonl"), scores=str(scores), output=str(tmp_path / "out")
+        )
+    )
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (report["num_pairs"], report["num_refused"], report["num_unused_scores"]) == (2, 2, 0)
+    assert "2 pairs are left out" in capsys.readouterr().out
+    write_lines(tmp_path / "pairs.jsonl", rows[::2])
+    with pytest.raises(UserError, match=r"none of its 2 items can be scored; 0, refused: No z"):
+        scoring.run(config_of(folder, tmp_path / "pairs.jsonl", tmp_path / "none.jsonl"))
+
+
+def test_problems_with_a_refused_candidate_are_left_out_of_best_of_n(
+    tmp_path, reward_model, capsys
+):
+    folder = trained_on_conversations(reward_model())
+    answers = [("f", "g"), ("f", "z")]
+    problems = [
+        Problem(f"p{i}", "a b", tuple(Candidate(a, a == "f") for a in pair))
+        for i, pair in enumerate(answers)
+    ]
+    source = tmp_path / "candidates.jsonl"
+    source.write_text("".join(problem.to_json() + "\n" for problem in problems))
+    scoring.run(config_of(folder, source, tmp_path / "scores.jsonl"))
+    best_of_n.run(
+        BestOfNConfig(
+            candidates=str(source),
+            scores=str(tmp_path / "scores.jsonl"),
+            output=str(tmp_path / "out"),
+        )
+    )
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (report["num_problems"], report["num_refused"]) == (1, 1)
+    assert "1 problems are left out" in capsys.readouterr().out
 
 
 def test_settings_that_do_not_go_together_are_refused():

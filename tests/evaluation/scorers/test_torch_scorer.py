@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
 from codepmp_jax.cli.errors import UserError
-from codepmp_jax.config import DataConfig, ScorerConfig
+from codepmp_jax.config import ScorerConfig
 from codepmp_jax.evaluation.scorers import torch_scorer
 from codepmp_jax.evaluation.scorers.torch_scorer import TorchScorer
 from tests.evaluation.scorers.rewards import score
@@ -139,16 +139,17 @@ def test_no_rows_have_no_rewards(plain_reward_model):
     assert list(load(plain_reward_model).rewards([])) == []
 
 
-def test_folder_without_our_settings_is_scored_with_the_defaults_and_says_so(reward_model, capsys):
-    folder = reward_model()
-    (folder / "codepmp_jax.json").unlink()
-    assert load(folder).data == DataConfig()
-    assert "codepmp_jax.json: not there" in capsys.readouterr().out
-
-
 def test_missing_folder_is_refused(tmp_path):
     with pytest.raises(UserError, match="must be a Hugging Face folder"):
         load(tmp_path / "nowhere")
+
+
+def test_runs_and_folders_in_buckets_name_what_takes_them(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(UserError, match=r"is a training run.*--backend jax"):
+        load(tmp_path)
+    with pytest.raises(UserError, match=r"model = 'gs://b/hf': is in a bucket.*--backend jax"):
+        load("gs://b/hf")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -189,6 +190,7 @@ def test_missing_tensor_is_refused(reward_model):
 
 
 def test_vocabulary_smaller_than_the_tokenizer_is_refused(reward_model):
+    # An added token needs no embedding, but one of the vocabulary does.
     folder = reward_model(num_words=NUM_WORDS - 1)
     with pytest.raises(UserError, match=rf"vocab_size .* = {NUM_WORDS - 1}: must not be smaller"):
         load(folder)

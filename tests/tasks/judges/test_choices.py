@@ -2,7 +2,7 @@
 
 import pytest
 
-from codepmp_jax.tasks.judges.choices import ChoiceJudge, chosen_option
+from codepmp_jax.tasks.judges.choices import ChoiceJudge, chosen_option, find_options
 
 OPTIONS = ["A dog barks.", "Some cats are not dogs", "All dogs bark", "None of it"]
 
@@ -67,3 +67,44 @@ def test_judging():
 def test_every_option_is_itself():
     for index, text in enumerate(OPTIONS):
         assert chosen_option(text, OPTIONS) == index
+
+
+@pytest.mark.parametrize(
+    ("response", "indexes"),
+    [
+        ("The answer is A and C.", (0, 2)),
+        ("Both B and D are correct.", (1, 3)),
+        (r"\boxed{B} or \boxed{C}", (1, 2)),
+        ("A, B", (0, 1)),
+    ],
+)
+def test_a_response_that_takes_several_options_takes_none(response, indexes):
+    found = find_options(response, OPTIONS)
+    assert found is not None
+    assert found[0] == indexes
+    judgement = ChoiceJudge().judge("", {"options": OPTIONS, "answer": indexes[0]}, response, 1.0)
+    assert (judgement.is_correct, judgement.verdict) == (False, "several answers")
+
+
+@pytest.mark.parametrize("answer", [1, 1.0, "1", "B", "b", "(B)", "B."])
+def test_the_right_option_as_a_number_or_a_letter(answer):
+    reference = {"options": OPTIONS, "answer": answer}
+    ChoiceJudge().check_reference(reference)
+    assert ChoiceJudge().judge("", reference, "(B)", 1.0).is_correct
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"answer": 4}, "answer is no index from 0 to 3, nor a letter, but 4"),
+        ({"answer": "E"}, "but 'E'"),
+        ({"answer": None}, "but None"),
+        ({"answer": True}, "but True"),
+        ({"answer": 0.5}, "but 0.5"),
+        ({"options": "ABCD"}, "options are no list of 2 to 26 texts but 'ABCD'"),
+        ({"options": [1, 2]}, "options are no list"),
+    ],
+)
+def test_references_that_nothing_can_be_compared_with(changes, message):
+    with pytest.raises(ValueError, match=message):
+        ChoiceJudge().check_reference({"options": OPTIONS, "answer": 1} | changes)

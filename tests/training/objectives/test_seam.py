@@ -180,14 +180,14 @@ def test_layouts_parts_and_meshes_change_nothing(loss):
             np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * scale, err_msg=layout)
 
 
-def log_probs_of(config: TrainConfig, params: Any, text: np.ndarray, start: int) -> float:
-    """Sum over the text's tokens from `start` on, by a forward pass of this text alone."""
+def log_probs_of(config: TrainConfig, params: Any, text: np.ndarray, labels: np.ndarray) -> float:
+    """Sum over the text's tokens at the indices `labels`, by a forward pass of this text alone."""
     graph, _, _ = abstract_params(config.model)
     model = nnx.merge(graph, params)
     tokens = jnp.asarray(text)[None]
     logits = model.logits(model(tokens, *one_text_rows(jnp.ones_like(tokens, bool))))[0]
     log_probs = jax.nn.log_softmax(logits)
-    return float(sum(log_probs[t - 1, text[t]] for t in range(start, len(text))))
+    return float(sum(log_probs[t - 1, text[t]] for t in labels))
 
 
 @pytest.mark.parametrize("layout", ["padded", "packed", "shared"])
@@ -197,7 +197,7 @@ def test_log_probs_of_both_sides_are_those_of_each_text_alone(layout):
     margins = []
     for pair in pairs:
         chosen, rejected = (
-            log_probs_of(config, params, text, start) for _, text, start in pair.labelled(SIDES)
+            log_probs_of(config, params, text, labels) for _, text, labels in pair.labelled(SIDES)
         )
         reference = array_of("reference", RECORD, pair)
         margins.append(0.3 * (chosen - rejected - reference[0] + reference[1]))

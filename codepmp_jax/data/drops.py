@@ -1,0 +1,84 @@
+"""Pairs that are left out, and what kept pairs lack: the reasons, how many there are, and how a log puts it."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, get_args
+
+from codepmp_jax.config import DataConfig
+from codepmp_jax.text.tokenization import REMARKS, Remark
+
+DropReason = Literal["too_long", "identical", "empty", "refused"]
+DROP_REASONS: tuple[DropReason, ...] = get_args(DropReason)
+"""`too_long`: a text is over max_length, or the pair does not fit a row, and data.length_policy is `drop`.
+`identical`: the two texts are the same tokens, after the cut where there is one, and data.identical_policy is
+`drop`; their pair loss is ln 2 whatever the model, without gradient. `empty`: a text without a token has no
+reward. `refused`: the chat template or the tokenizer does not take the pair."""
+
+_PHRASES: dict[str, str] = {
+    "too_long": "too long for data.max_length {max_length} or a row",
+    "identical": "with two identical texts",
+    "empty": "with an empty text",
+    "refused": "refused by the chat template or the tokenizer",
+    "merged": "with a token across the start of a response",
+    "turns_unknown": "in which the assistant's turns were not found",
+}
+_REMEDIES: dict[DropReason, str] = {
+    "too_long": "raise data.max_length ({max_length}){row}, or set data.length_policy to truncate",
+    "identical": "give pairs whose texts differ within data.max_length ({max_length}), or set "
+    "data.identical_policy to keep",
+    "empty": "give pairs with texts",
+    "refused": "give a tokenizer whose chat template takes these conversations",
+}
+
+
+class Dropped(NamedTuple):
+    """A pair that is left out."""
+
+    reason: DropReason
+    pair_id: str
+    why: str = ""
+    """The chat template's or the tokenizer's own words, where they refuse the pair."""
+
+
+def count_reasons(dropped: Sequence[Dropped]) -> dict[str, int]:
+    """How many pairs were dropped for each reason."""
+    counts = collections.Counter(pair.reason for pair in dropped)
+    return {reason: counts[reason] for reason in DROP_REASONS}
+
+
+def describe(counts: Mapping[str, int], config: DataConfig) -> str:
+    """The pairs kept and dropped and the remarks on those kept, in words; `counts` are those of packing.COUNTS
+    and `records`, or a part of them."""
+
+    def listed(names: Sequence[DropReason] | Sequence[Remark]) -> str:
+        found = [f"{counts[name]} {_PHRASES[name]}" for name in names if counts.get(name)]
+        return ", ".join(found).format(max_length=config.max_length)
+
+    drops, remarks = listed(DROP_REASONS), listed(REMARKS)
+    return (
+        (drops and f"dropped: {drops}")
+        + (drops and remarks and "; ")
+        + (remarks and f"kept: {remarks}")
+    )
+
+
+def describe_refused(refused: Sequence[Dropped], most: int = 3) -> str:
+    """The words of the template or tokenizer, each with how many pairs and the first of them."""
+    by_why: dict[str, list[str]] = {}
+    for pair in refused:
+        by_why.setdefault(pair.why, []).append(pair.pair_id)
+    parts = [
+        f"{why!r} ({len(ids)} pair{'s' * (len(ids) > 1)}, e.g. {ids[0]})"
+        for why, ids in sorted(by_why.items(), key=lambda entry: -len(entry[1]))
+    ]
+    more = [f"{len(parts) - most} other reasons"] if len(parts) > most else []
+    return "; ".join(parts[:most] + more)
+
+
+def remedy(counts: Mapping[str, int], config: DataConfig) -> str:
+    """What to change so that fewer pairs are dropped for the most frequent reason."""
+    most = max(DROP_REASONS, key=lambda reason: counts.get(reason, 0))
+    row = f" and data.row_length ({config.row_length})" if config.row_length else ""
+    return _REMEDIES[most].format(max_length=config.max_length, row=row)

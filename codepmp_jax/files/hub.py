@@ -1,0 +1,60 @@
+"""The Hugging Face hub: what fails for a while is tried again, and is no mistake of whoever started the command."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from codepmp_jax.cli.errors import StoreError, UserError
+
+ResultT = TypeVar("ResultT")
+
+# Seconds between attempts.
+WAITS = (1.0, 2.0, 4.0, 8.0)
+# HTTP statuses of a server that is busy or ill; others below 500 are answers.
+_FOR_A_WHILE = {408, 425, 429}
+
+_logger = logging.getLogger("codepmp_jax")
+
+
+def _is_answer(error: Exception) -> bool:
+    """Whether the hub said no, or this machine was told not to ask: another attempt would end the same."""
+    from huggingface_hub import constants, errors
+
+    answers = (
+        errors.HFValidationError,
+        errors.LocalTokenNotFoundError,
+        errors.RepositoryNotFoundError,
+        errors.RevisionNotFoundError,
+    )
+    if constants.HF_HUB_OFFLINE or isinstance(error, answers):
+        return True
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return status is not None and status < 500 and status not in _FOR_A_WHILE
+
+
+def fetch(download: Callable[[], ResultT], what: str, remedy: str) -> ResultT:
+    """What `download` gives; errors of the network and of the server are tried again.
+
+    Raises UserError where the hub has no `what` (a setting and its value) or refuses it, StoreError where it cannot be
+    reached.
+    """
+    for wait in (*WAITS, None):
+        try:
+            return download()
+        except Exception as error:  # the hub's clients raise many kinds
+            said = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+            if _is_answer(error):
+                raise UserError(
+                    f"{what}: no such folder, and the Hugging Face hub does not give it ({said}). Remedy: {remedy}."
+                ) from error
+            if wait is None:
+                raise StoreError(
+                    f"{what}: no such folder, and the Hugging Face hub cannot be reached ({said}). Remedy: start "
+                    f"again when it can, or {remedy}."
+                ) from error
+            _logger.warning("%s: the hub cannot be reached (%s); again in %.0f s", what, said, wait)
+            time.sleep(wait)
+    raise AssertionError

@@ -1,0 +1,126 @@
+"""Whether a start resumes the run that was saved, and what it changes.
+
+A run is its content: model, seed, batch, what forms its rows, and the sha256 of its training shards and of the parts
+of its tokenizer. Paths and names are not: the same shards and the same tokenizer may be elsewhere. What a run is may
+change with allow_config_change only; every other setting may, and each that does is a line of the log and of
+WORKDIR/notes.txt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from codepmp_jax.cli.errors import UserError, require
+from codepmp_jax.config import TrainConfig, presets
+
+_OF_THE_RUN = ("model.", "data.", "loss.objective", "seed", "global_batch_rows")
+# Settings below these that change how a run computes or where it finds its content, but not what it is.
+_MAY_CHANGE_ON_RESUME = (
+    "model.init_from",
+    "model.remat",
+    "model.attention",
+    "model.attention_block",
+    "data.input",
+    "data.tokenizer",
+    "data.num_workers",
+    "data.verify_shards",
+    "data.cache",
+    "data.cache_bytes",
+)
+
+# Settings that the arrays or the data state of a checkpoint are of: allow_config_change cannot change them.
+_FIXED = (
+    *(f"model.{name}" for name in ("family", "vocab_size", "embed_dim", "mlp_dim", "num_layers")),
+    *(
+        f"model.{name}"
+        for name in ("num_heads", "num_kv_heads", "head_dim", "tie_embeddings", "heads")
+    ),
+    "data.num_streams",
+)
+
+
+def changed_settings(config: TrainConfig, saved: TrainConfig) -> dict[str, tuple[Any, Any]]:
+    """Setting -> (saved, now) of all that differ; None stands for one that the saved config does not have."""
+    before = dict(presets.flatten(saved))
+    return {
+        path: (before.get(path), value)
+        for path, value in presets.flatten(config)
+        if value != before.get(path)
+    }
+
+
+def check_same_run(config: TrainConfig, saved: TrainConfig, source: str) -> None:
+    """Raises UserError showing each difference in model, data, batch or seed from the saved config.
+
+    With allow_config_change only where the checkpoint's arrays or data state would not fit.
+    """
+    changed = {
+        path: f"{path} = {now!r} (checkpoint: {before!r})"
+        for path, (before, now) in changed_settings(config, saved).items()
+        if path.startswith(_OF_THE_RUN)
+        and path not in _MAY_CHANGE_ON_RESUME
+        # A run of an older version wrote the date of each start.
+        and not (path == "data.date" and before is None)
+    }
+    is_fixed = not changed.keys().isdisjoint(_FIXED)
+    if is_fixed or (changed and not config.allow_config_change):
+        raise UserError(
+            f"{source}: was trained with other settings: {'; '.join(changed.values())}. Remedy: use another "
+            f"workdir{' or the old settings' if is_fixed else ', the old settings, or --allow-config-change'}."
+        )
+
+
+def check_same_content(
+    config: TrainConfig,
+    shards: list[str],
+    tokenizer: Mapping[str, str],
+    saved: Mapping[str, Any],
+    source: str,
+) -> None:
+    """Raises UserError where training shards or tokenizer are not those of the checkpoint's data state `saved`.
+
+    `shards` are sha256, and so are the values of `tokenizer`, by part (Tokenizer.parts).
+    """
+    require(
+        saved["shards"] == shards or config.allow_config_change,
+        f"{source}: data.input",
+        config.data.input,
+        "must hold exactly the shards that the run was trained on",
+        "give that data, another workdir, or --allow-config-change",
+    )
+    differing = sorted(
+        name
+        for name in saved["tokenizer"].keys() | tokenizer.keys()
+        if saved["tokenizer"].get(name) != tokenizer.get(name)
+    )
+    require(
+        not differing or config.allow_config_change,
+        f"{source}: data.tokenizer",
+        config.data.tokenizer,
+        f"must be the tokenizer that the run was trained with, but differs in its {', '.join(differing)}",
+        f"give {config.workdir}/tokenizer, another workdir, or --allow-config-change",
+    )
+
+
+def describe_changes(
+    config: TrainConfig, saved: TrainConfig, heldout: Any, saved_heldout: Any
+) -> list[str]:
+    """A line for each setting that differs from the saved one, and for other held-out pairs.
+
+    `heldout` is the sha256 of the held-out shards; `saved_heldout` too, or None where that is not known.
+    """
+    lines = [
+        f"{path}: {before!r} -> {now!r}"
+        for path, (before, now) in changed_settings(config, saved).items()
+    ]
+    if saved_heldout is not None and saved_heldout != heldout:
+        lines.append(
+            f"held-out pairs: shards {_short(saved_heldout)} -> {_short(heldout)}; eval_... before and after are of "
+            "different pairs"
+        )
+    return lines
+
+
+def _short(shards: list[str]) -> str:
+    return ", ".join(sha256[:12] for sha256 in shards) or "none"
