@@ -22,9 +22,10 @@ from page import RESULTS, Page
 from transformers import Qwen2Config, Qwen2ForSequenceClassification
 
 from codepmp_jax.cli.progress import progress
-from codepmp_jax.config import DataConfig, ScorerConfig
+from codepmp_jax.config import ScorerConfig
 from codepmp_jax.evaluation.scorers.pieces import ATTENTION
 from codepmp_jax.evaluation.scorers.torch_scorer import TorchScorer
+from codepmp_jax.text.forms import TextForm
 from codepmp_jax.text.lengths import draw_lengths
 from codepmp_jax.text.tokenization import Tokenizer
 
@@ -123,7 +124,7 @@ class Ours:
             model.base_model,
             model.score.weight.detach(),
             Tokenizer.load("embedded"),
-            DataConfig(max_length=MAX_LENGTH),
+            TextForm("text", max_length=MAX_LENGTH),
             ScorerConfig(device="cpu"),
         )
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 Row = Sequence[Any]
 
 # Rows beyond so many are left out, and the page says so.
-_MAX_ROWS = 100
+MAX_ROWS = 100
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #222; background: #fff; margin: 0 auto;
@@ -35,6 +35,10 @@ th, td { padding: .2rem .9rem .2rem 0; text-align: right; border-bottom: 1px sol
 th { font-weight: 600; border-bottom-color: #bbb; vertical-align: bottom; }
 td:first-child, th:first-child, .text { text-align: left; }
 p { margin: .4rem 0; color: #666; }
+h3 { font-size: .95rem; margin: 1.4rem 0 .3rem; }
+.texts { display: grid; grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); gap: 0 1rem; }
+pre { font: 13px/1.4 ui-monospace, monospace; background: #f6f6f6; padding: .5rem .7rem; margin: .2rem 0;
+      max-height: 24rem; overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere; }
 """
 
 
@@ -69,6 +73,15 @@ def paragraph(text: str) -> str:
     return f"<p>{html.escape(text)}</p>"
 
 
+def texts(title: str, captioned: Iterable[tuple[str, str]]) -> str:
+    """Texts as they are, each below its caption, side by side where there is room."""
+    parts = (
+        f"<div><p>{html.escape(caption)}</p><pre>{html.escape(text)}</pre></div>"
+        for caption, text in captioned
+    )
+    return f'<h3>{html.escape(title)}</h3>\n<div class="texts">{"".join(parts)}</div>\n'
+
+
 def table(header: Row, rows: Iterable[Row], num_text: int = 1) -> str:
     """A table whose first `num_text` columns are text; empty without rows."""
     rows = list(rows)
@@ -83,8 +96,8 @@ def table(header: Row, rows: Iterable[Row], num_text: int = 1) -> str:
         )
         return f"<tr>{''.join(written)}</tr>"
 
-    lines = [line("th", header), *(line("td", row) for row in rows[:_MAX_ROWS])]
-    rest = len(rows) - _MAX_ROWS
+    lines = [line("th", header), *(line("td", row) for row in rows[:MAX_ROWS])]
+    rest = len(rows) - MAX_ROWS
     note = f"<p>and {rest:,} more in report.json</p>" if rest > 0 else ""
     return f"<div><table>\n{chr(10).join(lines)}\n</table>{note}</div>"
 

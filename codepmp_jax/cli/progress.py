@@ -24,12 +24,16 @@ def progress(
     *,
     total: int | None = None,
     initial: int = 0,
+    smoothing: float = 0.1,
     **labels: Any,
 ) -> tqdm[Any]:
     """A progress bar over `iterable`, or to be updated by hand; `labels` are tqdm's `desc` and `unit`.
 
+    The rate is a moving average with weight `smoothing` of the newest, or, with 0, that since this start, which suits work
+    that comes in bursts.
+
     Where stderr is no terminal, a line every ten seconds instead of a moving bar. Errors of stderr are those of
-    cli.output, which drops them.
+    cli.streams, which drops them.
     """
     interval = 0.5 if sys.stderr.isatty() else 10.0
     return tqdm(
@@ -38,6 +42,6 @@ def progress(
         initial=initial,
         mininterval=interval,
         dynamic_ncols=True,
-        smoothing=0.1,
+        smoothing=smoothing,
         **labels,
     )

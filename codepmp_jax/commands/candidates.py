@@ -17,7 +17,8 @@ def main() -> None:
 
     report = write_candidates(config)
     remarks = "".join(f", {count} {remark}" for remark, count in report.remarks.items())
+    reasons = ", ".join(f"{count} {reason}" for reason, count in report.dropped.items())
     print(
         f"{report.num_problems} problems with {report.num_candidates} candidates{remarks}; "
-        f"{report.num_dropped} sources dropped -> {config.output}"
+        f"{report.num_dropped} sources dropped{f' ({reasons})' if reasons else ''} -> {config.output}"
     )

@@ -17,3 +17,9 @@ def main() -> None:
         f"({sum(files['dropped'].values())} files dropped): {splits['train']['texts']} train, "
         f"{splits['heldout']['texts']} heldout -> {config.output}"
     )
+    described = report.get("descriptions")
+    if described and described["written"] + described["name_only"]:
+        print(
+            f"{described['name_only_share']:.0%} of the functions and classes are described by name and "
+            f"parameters only (--description.min-words drops them); samples: {config.output}/samples.md"
+        )

@@ -23,12 +23,14 @@ from codepmp_jax.config.base import (
 class FilterConfig(Config, section="filter"):
     """Which texts are code worth learning from. The thresholds are those of The Stack and StarCoderData.
 
-    A text that breaks several rules is counted under the first one, in the order of these settings.
+    `licenses` and `drop_generated` are about files and come first. The others are about the text that is kept, a
+    function or a whole file: a large file of small functions keeps them. What breaks several rules is counted under the first
+    one, in the order of these settings.
     """
 
     licenses: tuple[str, ...] = ()
-    """SPDX identifiers of the licenses to keep, in any case. By default every text is kept, whether its license
-    is known or not."""
+    """SPDX identifiers of the licenses to keep, in any case. What is `unknown` or under no license is dropped. By
+    default every text is kept, whether its license is known or not."""
     max_line_length: PositiveInt = 1000
     """Maximum line length, in characters."""
     max_mean_line_length: PositiveFloat = 100.0
@@ -42,7 +44,7 @@ class FilterConfig(Config, section="filter"):
     max_tokens: PositiveInt = 100_000
     """Maximum length, in tokens of the embedded tokenizer."""
     drop_generated: bool = True
-    """Drop texts whose first lines say that a program generated them."""
+    """Drop files that a program generated, by their name or by the comments before their code."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,11 +58,20 @@ class FilterConfig(Config, section="filter"):
 
 
 @dataclasses.dataclass(frozen=True)
+class DescriptionConfig(Config, section="description"):
+    """What a definition's docstring or comment must say. Whole files have no description and are kept."""
+
+    min_words: NonNegativeInt = 0
+    """Minimum number of words that the author wrote about a function or class. Where nothing is written, the
+    description is its name and parameters, which count as no words: 1 drops those."""
+
+
+@dataclasses.dataclass(frozen=True)
 class SecretsConfig(Config, section="secrets"):
     """How keys, passwords and e-mail addresses are handled."""
 
     secrets: Literal["keep", "replace", "drop"] = "keep"
-    """Keep keys and passwords, replace them with placeholders, or drop the text."""
+    """Keep keys and passwords, replace them with placeholders, or drop the text. Words as passwords are kept."""
     emails: Literal["keep", "replace", "drop"] = "keep"
     """Keep e-mail addresses, replace them with placeholders, or drop the text."""
 
@@ -122,6 +133,7 @@ class CorpusConfig(Config):
     max_description_chars: PositiveInt = 600
     """Maximum length of a description, in characters. A longer docstring is cut to its first paragraphs."""
     filter: FilterConfig = FilterConfig()
+    description: DescriptionConfig = DescriptionConfig()
     secrets: SecretsConfig = SecretsConfig()
     dedup: DedupConfig = DedupConfig()
     decontamination: DecontaminationConfig = DecontaminationConfig()

@@ -115,6 +115,14 @@ class OpenAIConfig(Config, section="openai"):
     """Maximum number of retries of a request over all endpoints, with growing pauses, before it counts as failed."""
     timeout_seconds: PositiveFloat = 600.0
     """Maximum time to wait for a reply, in seconds."""
+    max_wait_seconds: Annotated[NonNegativeFloat, Remedy("0 does not wait")] = 3600.0
+    """Maximum time to wait for a server that refuses requests for its rate limit or quota (statuses 429, 402 and 529), in
+    seconds since its last answer. After that the run ends, and the same command resumes it. Pauses are as long as
+    the server asks for, else 1 s, 2 s, 4 s and so on up to 60 s."""
+    omit: tuple[Literal["seed", "temperature", "top_p", "max_tokens"], ...] = ()
+    """Parameters not to send, for servers that refuse them. Without `seed` a text cannot be written again."""
+    max_tokens_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """Name under which the servers take sampling.max_tokens."""
     api_key_variable: str = "OPENAI_API_KEY"
     """Environment variable that holds the API key; if it is unset, no key is sent."""
 
@@ -136,8 +144,12 @@ class WriterConfig(Config):
     chat: Literal["auto", "always", "never"] = "auto"
     """Put the prompt into the model's chat template: if it has one, always, or never. For servers, where this cannot be
     seen, `auto` is `always`."""
+    enable_thinking: bool | None = None
+    """Whether a reasoning model thinks before it answers: `enable_thinking` of its chat template; by default the
+    template's own choice. Thoughts are never part of a text."""
     extract: Literal["reply", "code"] = "reply"
-    """Part of the reply to use: the whole reply, or its first code block (the whole reply if it has none)."""
+    """Part of the reply to use, without thoughts and marks of a turn's end: all of it, or the program, which is the last
+    complete code block of the source's language that parses (the whole reply if it has no block)."""
     sampling: SamplingConfig = SamplingConfig()
     ngram: NgramConfig = NgramConfig()
     mutant: MutantConfig = MutantConfig()
@@ -161,6 +173,13 @@ def _check_writer(path: str, writer: WriterConfig) -> None:
         writer.model,
         f"must be given for the sampler {writer.sampler}",
         "give a Hugging Face folder or hub name, or the server's name for it",
+    )
+    require(
+        writer.enable_thinking is None or writer.chat != "never",
+        f"{path}.enable_thinking",
+        writer.enable_thinking,
+        f"is a setting of the chat template, which {path}.chat = 'never' leaves out",
+        "leave out one of the two",
     )
 
 

@@ -28,7 +28,7 @@ from typing import Any
 import codepmp_jax
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.cli.progress import progress
-from codepmp_jax.config import CorpusConfig, presets
+from codepmp_jax.config import CorpusConfig, DescriptionConfig, presets
 from codepmp_jax.corpus import merge, parts, readers
 from codepmp_jax.files import output as outputs
 from codepmp_jax.files import resume
@@ -38,11 +38,12 @@ from codepmp_jax.records.schema import SourceFile
 from codepmp_jax.text.decontamination import Decontaminator
 
 REPORT = "report.json"
+SAMPLES = "samples.md"
 WORK = "work"
 
 
 def build_corpus(config: CorpusConfig) -> dict[str, Any]:
-    """Writes shards, manifest, rejects and report.json; returns the report.
+    """Writes shards, manifest, rejects, samples.md and report.json; returns the report.
 
     Within a split the sources lie in the order of their ids, so that the first n are a random sample.
     A finished corpus of the same settings is left as it is. Raises UserError where the folder was begun
@@ -74,6 +75,8 @@ def _settings(config: CorpusConfig, source: readers.Input) -> dict[str, Any]:
     written = presets.to_json(config)
     for name in ("output", "num_workers"):
         del written[name]
+    if config.description == DescriptionConfig():  # which earlier corpora do not name
+        del written["description"]
     return {
         "config": written,
         "codepmp_jax": codepmp_jax.__version__,
@@ -114,6 +117,8 @@ def _build(config: CorpusConfig, source: readers.Input, output: pathlib.Path) ->
         )
     written = merging.write_shards(output)
     write_json(output / REPORT, report)
+    samples = merging.tally.samples.markdown(report["by_language"])
+    (output / SAMPLES).write_text(samples, encoding="utf-8")
     made_by = {
         "command": "launch/corpus.py",
         "config": presets.to_json(config),

@@ -7,122 +7,21 @@ and 0.8), the first three after Codex (arXiv 2107.03374, section 3.1).
 
 from __future__ import annotations
 
-import re
-
 from codepmp_jax.config import FilterConfig
 from codepmp_jax.corpus import licenses
+from codepmp_jax.corpus.comments import comment_scanner
+from codepmp_jax.corpus.files import File
+from codepmp_jax.corpus.generated import is_generated
 from codepmp_jax.text.tokenization import Tokenizer
-
-# What CodeParrot's and Go's tools look for, in the lines where headers stand.
-_HEADER_LINES = 10
-_GENERATED = re.compile(
-    r"auto-?generated|auto(?:matically)?[ -]generated|generated (?:automatically|by)\b.*do not (?:edit|modify)"
-    r"|generated automatically|(?:file|code) (?:is|was|has been) generated|@generated\b",
-    re.IGNORECASE,
-)
-
-_DOUBLE = r'"(?:\\.|[^"\\\n])*"'
-_SINGLE = r"'(?:\\.|[^'\\\n])*'"
-_TRIPLE = r'(?:"""(?s:.*?)(?:"""|\Z))|(?:\'\'\'(?s:.*?)(?:\'\'\'|\Z))'
-_TO_LINE_END = r"[^\n]*"
-
-
-def _scanner(comments: str, *strings: str) -> re.Pattern[str]:
-    """Matches comments, as the group of that name, and strings, in which there are none."""
-    return re.compile("|".join([f"(?P<comment>{comments})", *strings]), re.MULTILINE)
-
-
-_BLOCK = r"/\*(?s:.*?)(?:\*/|\Z)"
-_C = _scanner(rf"//{_TO_LINE_END}|{_BLOCK}", _DOUBLE, _SINGLE)
-_HASH = _scanner(rf"(?<![$\w])#{_TO_LINE_END}", _DOUBLE, _SINGLE)
-_DASHES = _scanner(rf"--{_TO_LINE_END}|{_BLOCK}", _DOUBLE, _SINGLE)
-_SCANNERS = {
-    # Docstrings are taken to be the triple-quoted strings that begin a line.
-    "python": _scanner(rf"#{_TO_LINE_END}|^[ \t]*[rRuU]?(?:{_TRIPLE})", _TRIPLE, _DOUBLE, _SINGLE),
-    **dict.fromkeys(
-        (
-            "c",
-            "c++",
-            "c-sharp",
-            "css",
-            "cuda",
-            "dart",
-            "go",
-            "groovy",
-            "glsl",
-            "java",
-            "javascript",
-            "kotlin",
-            "objective-c",
-            "protocol-buffer",
-            "scala",
-            "solidity",
-            "swift",
-            "systemverilog",
-            "thrift",
-            "tsx",
-            "typescript",
-            "verilog",
-            "zig",
-        ),
-        _C,
-    ),
-    # A quote alone is a lifetime, a type variable or a character.
-    "rust": _scanner(rf"//{_TO_LINE_END}|{_BLOCK}", _DOUBLE),
-    "php": _scanner(rf"//{_TO_LINE_END}|#(?!\[){_TO_LINE_END}|{_BLOCK}", _DOUBLE, _SINGLE),
-    **dict.fromkeys(
-        (
-            "awk",
-            "cmake",
-            "coffeescript",
-            "dockerfile",
-            "elixir",
-            "julia",
-            "makefile",
-            "perl",
-            "powershell",
-            "r",
-            "ruby",
-            "shell",
-            "tcl",
-            "yaml",
-        ),
-        _HASH,
-    ),
-    "sql": _DASHES,
-    "lua": _scanner(rf"--\[\[(?s:.*?)(?:\]\]|\Z)|--{_TO_LINE_END}", _DOUBLE, _SINGLE),
-    "haskell": _scanner(rf"\{{-(?s:.*?)(?:-\}}|\Z)|--{_TO_LINE_END}", _DOUBLE),
-    **dict.fromkeys(("ada", "elm", "vhdl"), _scanner(rf"--{_TO_LINE_END}", _DOUBLE)),
-    **dict.fromkeys(
-        ("assembly", "clojure", "common-lisp", "emacs-lisp", "racket", "scheme"),
-        _scanner(rf";{_TO_LINE_END}", _DOUBLE),
-    ),
-    **dict.fromkeys(("erlang", "matlab", "prolog"), _scanner(rf"%{_TO_LINE_END}", _DOUBLE)),
-    "tex": _scanner(rf"(?<!\\)%{_TO_LINE_END}"),
-    "fortran": _scanner(rf"!{_TO_LINE_END}|^[cC*]{_TO_LINE_END}", _DOUBLE, _SINGLE),
-    **dict.fromkeys(
-        ("f-sharp", "ocaml", "standard-ml"), _scanner(r"\(\*(?s:.*?)(?:\*\)|\Z)", _DOUBLE)
-    ),
-    "visual-basic": _scanner(rf"'{_TO_LINE_END}", _DOUBLE),
-    "html": _scanner(r"<!--(?s:.*?)(?:-->|\Z)"),
-}
-_SCANNERS["jupyter-notebook"] = _SCANNERS["python"]
 
 
 def comment_fraction(content: str, language: str) -> float:
     """Share of characters in comments and, in Python, docstrings; 0 where the language's signs are not known."""
-    scanner = _SCANNERS.get(language)
+    scanner = comment_scanner(language)
     if scanner is None or not content:
         return 0.0
     found = (match for match in scanner.finditer(content) if match["comment"])
     return sum(len(match["comment"].strip()) for match in found) / len(content)
-
-
-def is_generated(content: str) -> bool:
-    """Whether one of the first lines says that a program wrote the text."""
-    return (
-        _GENERATED.search("\n".join(content.split("\n", _HEADER_LINES)[:_HEADER_LINES])) is not None
-    )
 
 
 class Filters:
@@ -136,11 +35,17 @@ class Filters:
         # In byte-level BPE a token's name has a character a byte.
         self._longest_token = max(map(len, vocabulary))
 
-    def reason(self, content: str, language: str, license: str) -> str | None:
-        """The first setting, in the config's order, that the text breaks; None where it breaks none."""
-        config = self._config
-        if self._licenses and not licenses.allows(license, self._licenses):
+    def file_reason(self, file: File) -> str | None:
+        """The setting on whole files, `licenses` or `drop_generated`, that a file breaks; None where it breaks none."""
+        if self._licenses and not licenses.allows(file.license, self._licenses):
             return "licenses"
+        if self._config.drop_generated and is_generated(file.content, file.language, file.path):
+            return "drop_generated"
+        return None
+
+    def reason(self, content: str, language: str) -> str | None:
+        """The first setting on texts, in the config's order, that a text breaks; None where it breaks none."""
+        config = self._config
         lengths = [len(line) for line in content.splitlines()] or [0]
         if max(lengths) > config.max_line_length:
             return "max_line_length"
@@ -155,8 +60,6 @@ class Filters:
             return "min_tokens"
         if not self._is_shorter(content, config.max_tokens + 1):
             return "max_tokens"
-        if config.drop_generated and is_generated(content):
-            return "drop_generated"
         return None
 
     def _is_shorter(self, content: str, num_tokens: int) -> bool:

@@ -26,6 +26,7 @@ from jaxtyping import Int64, UInt64
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import CorpusConfig
 from codepmp_jax.corpus import parts
+from codepmp_jax.corpus.samples import KEPT, Samples, sample_of
 from codepmp_jax.records import shards
 from codepmp_jax.records.schema import SourceFile
 from codepmp_jax.text import near_duplicates
@@ -45,6 +46,12 @@ class Tally:
         self.secrets: collections.Counter[str] = collections.Counter()
         self.languages: collections.Counter[str] = collections.Counter()
         self.licenses: collections.Counter[str] = collections.Counter()
+        self.described: collections.Counter[bool] = collections.Counter()
+        # Language -> reason -> texts and files dropped.
+        self.dropped: dict[str, collections.Counter[str]] = collections.defaultdict(
+            collections.Counter
+        )
+        self.samples = Samples()
         self.splits: dict[str, collections.Counter[str]] = {
             split: collections.Counter() for split in SPLITS
         }
@@ -54,6 +61,8 @@ class Tally:
         self.languages[row["language"]] += 1
         self.licenses[row["license"]] += 1
         self.files_kept += is_new_file
+        if row["kind"] != "file":
+            self.described[row["num_words"] > 0] += 1
         self.splits[split].update(
             {"files": is_new_file, "texts": 1, row["kind"]: 1, "characters": row["num_chars"]}
         )
@@ -77,6 +86,18 @@ class Tally:
                 "dropped": dict(sorted(self.texts_dropped.items())),
             },
             "languages": dict(self.languages.most_common()),
+            "by_language": {
+                language: {
+                    "kept": self.languages[language],
+                    "dropped": dict(sorted(self.dropped[language].items())),
+                }
+                for language in sorted({*self.languages, *self.dropped})
+            },
+            "descriptions": {
+                "written": self.described[True],
+                "name_only": self.described[False],
+                "name_only_share": round(self.described[False] / max(1, self.described.total()), 3),
+            },
             "licenses": dict(self.licenses.most_common()),
             "secrets": dict(sorted(self.secrets.items())),
             "splits": {
@@ -177,14 +198,35 @@ class Merge:
                     place += 1
                     if repeats is not None:
                         self.tally.texts_dropped[reason] += 1
+                        self.tally.dropped[row["language"]][reason] += 1
                         source = SourceFile.from_bytes(row["record"])
-                        _write(texts, parts.text_reject(source, reason, f"of {repeats:016x}"))
+                        detail = f"of {repeats:016x}"
+                        _write(texts, parts.text_reject(source, reason, detail))
+                        self._draw(row, reason, detail)
                         continue
+                    self._draw(row, KEPT, "")
                     split = SPLITS[row["is_heldout"]]
                     self.tally.keep(split, row, row["file"] != last_file)
                     last_file = row["file"]
                     self._buckets.add(self._bucket(split, row["id"]), row["id"], row["record"])
         self._buckets.flush()
+
+    def _draw(self, row: dict[str, Any], reason: str, detail: str) -> None:
+        """Draws a text for the samples, by its id."""
+
+        def sample() -> dict[str, Any]:
+            source = SourceFile.from_bytes(row["record"])
+            return sample_of(
+                repository=source.repository,
+                path=source.path,
+                line=source.line,
+                name=source.name,
+                detail=detail,
+                description=source.description,
+                content=source.content,
+            )
+
+        self.tally.samples.add(row["language"], reason, row["id"].hex(), sample)
 
     def write_shards(self, output: pathlib.Path) -> dict[str, list[shards.Shard]]:
         """Stage 3: split -> its shards, each a range of ids in their order."""
@@ -217,10 +259,13 @@ class Merge:
         self.tally.secrets.update(entry["secrets"])
         for row in entry["rejected_files"]:
             self.tally.files_dropped[row["reason"]] += 1
+            self.tally.dropped[row["language"]][row["reason"]] += 1
             _write(files, row)
         for row in entry["rejected_texts"]:
             self.tally.texts_dropped[row["reason"]] += 1
+            self.tally.dropped[row["language"]][row["reason"]] += 1
             _write(texts, row)
+        self.tally.samples.add_rows(entry["samples"])
 
     def _rows(self, part: pathlib.Path) -> Iterator[dict[str, Any]]:
         with pa.ipc.open_file(str(part.with_suffix(".arrow"))) as reader:

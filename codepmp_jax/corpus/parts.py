@@ -8,6 +8,7 @@ work/parts/000000.json   its counts and rejects; written last: a part is there w
 from __future__ import annotations
 
 import collections
+import dataclasses
 import hashlib
 import json
 import os
@@ -17,16 +18,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from codepmp_jax.cli import output
+from codepmp_jax.cli import streams
 from codepmp_jax.config import CorpusConfig
 from codepmp_jax.corpus import readers, secrets, units
 from codepmp_jax.corpus.files import File, Rejected
 from codepmp_jax.corpus.filters import Filters
+from codepmp_jax.corpus.headers import without_header
+from codepmp_jax.corpus.samples import Samples, key_of, sample_of
 from codepmp_jax.corpus.snippets import Dropped, Unparsable
 from codepmp_jax.files import resume
 from codepmp_jax.files.json_files import write_json
 from codepmp_jax.records.schema import SourceFile, content_id
-from codepmp_jax.text import near_duplicates
+from codepmp_jax.text import languages, near_duplicates
 from codepmp_jax.text.decontamination import Decontaminator
 from codepmp_jax.text.tokenization import Tokenizer
 
@@ -41,10 +44,13 @@ SCHEMA = pa.schema(
         "language": pa.string(),
         "license": pa.string(),
         "num_chars": pa.int32(),
+        "num_words": pa.int32(),  # that the author wrote as description
         "record": pa.binary(),  # the SourceFile
     }
 )
 _BATCH_BYTES = 1 << 20
+# Of a dropped file, for the samples.
+_SAMPLE_CHARS = 3000
 
 
 def is_heldout(repository: str, path: str, config: CorpusConfig) -> bool:
@@ -66,6 +72,7 @@ def text_reject(source: SourceFile, reason: str, detail: str) -> dict[str, Any]:
         "path": source.path,
         "line": source.line,
         "name": source.name,
+        "language": source.language,
         "reason": reason,
         "detail": detail,
     }
@@ -125,15 +132,20 @@ class PartWriter:
     def _write(self, found: Iterable[File | Rejected], table: _Table) -> dict[str, Any]:
         number = num_chars = num_texts = 0
         secrets_found: collections.Counter[str] = collections.Counter()
+        drawn = Samples()
         rejected_files: list[dict[str, Any]] = []
         rejected_texts: list[dict[str, Any]] = []
         for number, file in enumerate(found, start=1):
             texts: list[units.Text | Dropped] = []
+            language = languages.language_of(file.path) or "unknown"
+            content = ""
             if isinstance(file, File):
-                num_chars += len(file.content)
+                language, content = file.language, file.content
+                num_chars += len(content)
                 file, texts = self._cut(file)
             if isinstance(file, Rejected):
-                rejected_files.append(file._asdict())
+                rejected_files.append(file._asdict() | {"language": language})
+                self._draw(drawn, rejected_files[-1] | {"line": 1, "name": ""}, content)
                 continue
             heldout = is_heldout(file.repository, file.path, self._config)
             num_texts += len(texts)
@@ -141,9 +153,11 @@ class PartWriter:
                 judged = self._judge(text, file, secrets_found)
                 if isinstance(judged, dict):
                     rejected_texts.append(judged)
+                    self._draw(drawn, judged, text.content)
                     continue
                 source, key = judged
-                table.add(self._row(source, key) | {"is_heldout": heldout, "file": number})
+                row = {"is_heldout": heldout, "file": number, "num_words": text.num_words}
+                table.add(self._row(source, key) | row)
         return {
             "files": number,
             "characters": num_chars,
@@ -151,19 +165,42 @@ class PartWriter:
             "secrets": dict(secrets_found),
             "rejected_files": rejected_files,
             "rejected_texts": rejected_texts,
+            "samples": drawn.rows(),
         }
+
+    def _draw(self, drawn: Samples, reject: dict[str, Any], content: str) -> None:
+        """Draws what is dropped for the samples, without the secrets that the corpus must not hold."""
+
+        def sample() -> dict[str, Any]:
+            shown = content[:_SAMPLE_CHARS]
+            kinds = self._config.secrets
+            for kind in ("secrets", "emails"):
+                if getattr(kinds, kind) == "drop":
+                    kinds = dataclasses.replace(kinds, **{kind: "replace"})
+            cleaned, _ = secrets.clean(shown, kinds)
+            names = ("repository", "path", "line", "name", "detail")
+            return sample_of(
+                **{name: reject[name] for name in names}, description="", content=cleaned or ""
+            )
+
+        place = [reject[name] for name in ("repository", "path", "line", "name")]
+        drawn.add(reject["language"], reject["reason"], key_of(*place), sample)
 
     def _count_tokens(self, text: str) -> int:
         (encoding,) = self._backend.encode_batch_fast([text], add_special_tokens=False)
         return len(encoding)
 
     def _cut(self, file: File) -> tuple[File | Rejected, list[units.Text | Dropped]]:
-        """The file's texts, or why it has none. What the filters say of a file holds for all of it."""
-        reason = self._filters.reason(file.content, file.language, file.license)
+        """The file's texts, or why it has none. License and generator are the file's; other limits each text's."""
+        reason = self._filters.file_reason(file)
         detail = ""
         if not reason:
             try:
-                return file, list(units.texts_of(file, self._config, self._count_tokens))
+                texts = list(units.texts_of(file, self._config, self._count_tokens))
+                is_whole = texts[0].kind == "file"
+                reason = self._filters.reason(file.content, file.language) if is_whole else None
+                if not reason:
+                    return file, texts
             except units.Unusable as error:
                 reason = str(error)
             except Unparsable as error:
@@ -195,7 +232,7 @@ class PartWriter:
         before = source(text.content, text.description)
         reason = None
         if text.kind != "file":
-            reason = self._filters.reason(text.content, file.language, file.license)
+            reason = self._filters.reason(text.content, file.language)
         if reason:
             return text_reject(before, reason, "")
         content, found = secrets.clean(text.content, self._config.secrets)
@@ -214,19 +251,22 @@ class PartWriter:
         )
 
     def _row(self, source: SourceFile, normal_hash: str) -> dict[str, Any]:
-        is_near = self._config.dedup.near
         return {
             "key": int(normal_hash[:16], 16),
             "id": bytes.fromhex(source.source_id),
-            "signature": near_duplicates.signature(source.content, self._config.dedup)
-            if is_near
-            else b"",
+            "signature": self._signature(source) if self._config.dedup.near else b"",
             "kind": source.kind,
             "language": source.language,
             "license": source.license,
             "num_chars": len(source.content),
             "record": source.to_bytes(),
         }
+
+    def _signature(self, source: SourceFile) -> bytes:
+        """Of a whole file without its header: one license makes no two files alike."""
+        is_whole = source.kind == "file"
+        text = without_header(source.content, source.language) if is_whole else source.content
+        return near_duplicates.signature(text, self._config.dedup)
 
 
 # --- processes ------------------------------------------------------------------------------------
@@ -238,7 +278,7 @@ def start_process(config: CorpusConfig, source: readers.Input, work: pathlib.Pat
     """Makes this process ready for `write_part`; it ends when the process that started it does."""
     global _writer
     _writer = PartWriter(config, source, work)
-    output.guard()
+    streams.guard()
     resume.end_with_parent()
 
 

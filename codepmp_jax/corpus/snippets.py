@@ -29,6 +29,9 @@ class Snippet:
     content: str
     """The author's text, dedented, without the docstring."""
     description: str
+    """The docstring, or what name and signature say."""
+    is_described: bool
+    """Whether there is a docstring."""
     name: str
     kind: str
     line: int
@@ -43,6 +46,8 @@ class Dropped(NamedTuple):
     kind: str
     line: int
     reason: str
+    content: str = ""
+    """Its text, for the samples."""
 
 
 class _Token(NamedTuple):
@@ -145,22 +150,22 @@ def _snippet(
     name = ".".join([*(outer.name for outer in scope), node.name])
     kind = "class" if isinstance(node, ast.ClassDef) else "function"
     docstring = _docstring_lines(node, lines)
-    if docstring is None:
-        return Dropped(name, kind, first, "docstring beside code")
-    if docstring and len(node.body) == 1:
-        return Dropped(name, kind, first, "nothing but a docstring")
+    if docstring is None or (docstring and len(node.body) == 1):
+        reason = "docstring beside code" if docstring is None else "nothing but a docstring"
+        return Dropped(name, kind, first, reason, "\n".join(lines.lines[first : last + 1]))
     numbers = [number for number in range(first, last + 1) if number not in docstring]
     content = lines.dedent(numbers, lines.lines[node.lineno][: node.col_offset])
     fault = size_fault(content, config)
     if fault:
-        return Dropped(name, kind, first, fault)
+        return Dropped(name, kind, first, fault, content)
     try:
         parse_file(content)
     except Unparsable:
-        return Dropped(name, kind, first, "not parsable on its own")
+        return Dropped(name, kind, first, "not parsable on its own", content)
     return Snippet(
         content=content,
         description=_description(node, scope, config.max_description_chars),
+        is_described=bool((ast.get_docstring(node) or "").strip()),
         name=name,
         kind=kind,
         line=first,

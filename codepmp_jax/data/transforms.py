@@ -124,8 +124,18 @@ def _encode(
                 chosen, rejected = encode(both)
                 found[i] = chosen, rejected
             except Exception as error:
-                found[i] = _refused(records[i], error, config)
+                found[i] = _refused(records[i], _explained(error, both), config)
         return found
+
+
+def _explained(error: Exception, texts: Sequence[Text]) -> Exception:
+    """In plain words, where the tokenizer's own are of its types."""
+    try:
+        for text in texts:
+            text.text.encode()
+    except UnicodeEncodeError as invalid:
+        return ValueError(f"is no valid Unicode ({invalid})")
+    return error
 
 
 def _refused(record: PreferencePair, error: Exception, config: DataConfig) -> Dropped:

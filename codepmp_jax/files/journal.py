@@ -2,6 +2,7 @@
 
 OUTPUT.partial/settings.json    what the lines depend on
 OUTPUT.partial/lines.jsonl      whole lines so far; the last one may be torn by a kill
+OUTPUT.partial/replies.jsonl    a model's replies of which the next lines will be made (codepmp_jax.synthesis.kept)
 OUTPUT                          all of them, once there are all
 """
 
@@ -24,6 +25,8 @@ class Journal:
     def __init__(self, output: pathlib.Path, folder: pathlib.Path):
         self._output = output
         self._folder = folder
+        self.replies = folder / "replies.jsonl"
+        """For what the next lines will be made of, which depends on the settings too."""
         self._path = folder / "lines.jsonl"
         self.num_lines = 0
         """Lines that are there."""
@@ -77,7 +80,7 @@ def open_journal(output: str, settings: dict[str, Any]) -> Iterator[Journal]:
         with storage.storage_errors(output, "written"):
             stack.enter_context(resume.hold(folder / ".lock"))
             journal = Journal(path, folder)
-            if not journal.num_lines:
+            if not journal.num_lines and not journal.replies.exists():
                 # Nothing depends on the settings of a run that failed at its first line.
                 (folder / resume.SETTINGS).unlink(missing_ok=True)
             resume.claim(folder, settings, f"give another output, or delete {folder} to begin anew")

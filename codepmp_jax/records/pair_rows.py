@@ -138,12 +138,12 @@ def parse_row(row: Any, lineage: dict[str, Any]) -> ParsedRow:
     if not isinstance(subset, str):
         raise MalformedRow("subset is no string")
     try:
-        pair_id = content_id(prompt, chosen, rejected)
-        subset.encode()
+        for text in (prompt, chosen, rejected, subset):
+            text.encode()
     except UnicodeEncodeError as error:
         raise MalformedRow("text is no valid Unicode", str(error)) from error
     pair = PreferencePair(
-        pair_id=pair_id,
+        pair_id=content_id(prompt, chosen, rejected),
         prompt=prompt,
         chosen=chosen,
         rejected=rejected,
@@ -156,7 +156,7 @@ def parse_row(row: Any, lineage: dict[str, Any]) -> ParsedRow:
     read = (
         parsed.read
         | {"margin", "subset"}
-        | ({"pair_id"} if row.get("pair_id") == pair_id else set())
+        | ({"pair_id"} if row.get("pair_id") == pair.pair_id else set())
     )
     not_read = [name for name, value in row.items() if name not in read and not _is_blank(value)]
     return ParsedRow(pair, parsed.prompt_from, not_read, parsed.remarks)

@@ -23,7 +23,9 @@ class CandidatesReport:
     num_problems: int
     num_candidates: int
     num_dropped: int
-    """Sources that the writer found too few different texts for."""
+    """Sources that were left out."""
+    dropped: dict[str, int]
+    """How many of them by reason: `no description`, which is a problem's task; `too few different texts`."""
     remarks: dict[str, int]
     """What is to be said of candidates, e.g. `cut off`, `not written: prompt too long`: how many, by falling
     count."""
@@ -56,10 +58,10 @@ def write_candidates(config: CandidatesConfig) -> CandidatesReport:
     }
     with open_journal(config.output, settings) as journal:
         try:
-            num_dropped = stage.write(config, journal, sampler)
+            dropped = stage.write(config, journal, sampler)
         finally:
             sampler.close()
-        report = _report(journal, num_dropped)
+        report = _report(journal, dropped)
         write_json(
             pathlib.Path(config.output).with_suffix(".writing.json"),
             dataclasses.asdict(report) | {"settings": settings},
@@ -68,7 +70,7 @@ def write_candidates(config: CandidatesConfig) -> CandidatesReport:
     return report
 
 
-def _report(journal: Journal, num_dropped: int) -> CandidatesReport:
+def _report(journal: Journal, dropped: dict[str, int]) -> CandidatesReport:
     num_candidates = 0
     remarks: collections.Counter[str] = collections.Counter()
     for line in journal.lines():
@@ -76,5 +78,9 @@ def _report(journal: Journal, num_dropped: int) -> CandidatesReport:
         num_candidates += len(candidates)
         remarks.update(candidate.verdict for candidate in candidates if candidate.verdict)
     return CandidatesReport(
-        journal.num_lines, num_candidates, num_dropped, dict(remarks.most_common())
+        journal.num_lines,
+        num_candidates,
+        sum(dropped.values()),
+        dropped,
+        dict(remarks.most_common()),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -11,20 +10,11 @@ from codepmp_jax.config import DecontaminationConfig, GateConfig
 from codepmp_jax.records.schema import Completion
 from codepmp_jax.text import languages
 from codepmp_jax.text.decontamination import Decontaminator
+from codepmp_jax.text.replies import is_refusal
 from codepmp_jax.text.tokenization import Tokenizer
 
 # Part of what a resumed run compares: raise it with any change of a verdict.
-_VERSION = 1
-
-# Openings of replies that decline the task; code does not begin so.
-_REFUSAL = re.compile(
-    r"\s*(?:(?:i['’]?m|i am)\s+(?:very\s+)?(?:sorry|afraid|unable|not able)\b"
-    r"|(?:sorry|apologies|unfortunately)\s*[,.!]"
-    r"|i\s+(?:can(?:no|['’])t|can not|won['’]t|will not|do not|don['’]t)\s+(?:help|assist|provide|write|"
-    r"fulfil|generate|create|have enough|comply)"
-    r"|as an? (?:ai|artificial|language|large language)\b)",
-    re.IGNORECASE,
-)
+_VERSION = 2
 
 
 class Verdict(NamedTuple):
@@ -61,13 +51,13 @@ class Gate:
         for name, completion in texts.items():
             if completion.failure:
                 return Verdict(f"{name}: {completion.failure}", completion.detail)
-            if not completion.text.strip():
-                return Verdict(f"{name}: empty")
             if self._config.drop_cut_off and completion.finish_reason == "length":
                 return Verdict(f"{name}: cut off", f"after {completion.num_tokens} tokens")
+            if not completion.text.strip():
+                return Verdict(f"{name}: empty")
             # What has no finish reason was written by no model.
             is_reply = self._config.drop_refusals and completion.finish_reason
-            if is_reply and _REFUSAL.match(completion.text):
+            if is_reply and is_refusal(completion.text):
                 return Verdict(f"{name}: refusal", completion.text.strip()[:80])
         prompt, chosen, rejected = (completion.text for completion in texts.values())
         if chosen == rejected:

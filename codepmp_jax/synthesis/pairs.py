@@ -38,6 +38,8 @@ from codepmp_jax.text.near_duplicates import signature
 
 REPORT, PAGE = "report.json", "report.html"
 _CHUNK = 512
+# Train pairs, from the first, that the report's samples are taken of, or more where report_pairs is.
+_SAMPLED = 1000
 
 
 def synthesize(config: SynthesisConfig) -> dict[str, Any] | None:
@@ -233,9 +235,11 @@ def _publish(
     first = itertools.chain.from_iterable(
         shards.read_shard(output / entry["name"], PreferencePair) for entry in entries["train"]
     )
-    sample = list(itertools.islice(first, config.report_pairs))
+    pairs = list(itertools.islice(first, max(config.report_pairs, _SAMPLED)))
+    sample = pairs[: config.report_pairs]
     rates = report.near_duplicate_rates(sample) if sample else {}
-    made = report.make_report(entries, _throughput(config), rates)
+    samples = report.sample_of(pairs)
+    made = report.make_report(entries, _throughput(config), rates, samples)
     write_json(output / REPORT, made)
     write_page(made, output / PAGE)
     if made["train"]["pairs"] == 0:

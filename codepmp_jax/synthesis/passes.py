@@ -3,11 +3,13 @@
     OUTPUT/passes/describe/settings.json
     OUTPUT/passes/describe/train-00000-of-00004/00000.array_record     Completions of the first chunk
                                                 00000.array_record.json    its counts and sha256
+                                                00001.replies.jsonl    a model's replies to the second as they come
                                                 ...
                                                 retry.array_record     second tries; ends the shard
 
-A chunk is the unit of loss: it lies there whole or not at all. A pass over a shard is finished when its
-retries lie there, also where there was nothing to try again.
+A chunk lies there whole or not at all. Of one that is begun, a kill loses what a model has not answered yet, and what an
+embedded writer wrote. A pass over a shard is finished when its retries lie there, also where there was nothing to
+try again.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import dataclasses
 import logging
 import pathlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from codepmp_jax.cli.errors import UserError
@@ -26,9 +28,10 @@ from codepmp_jax.files import resume
 from codepmp_jax.records import shards
 from codepmp_jax.records.schema import Completion, SourceFile
 from codepmp_jax.records.shards import ShardedDataset
+from codepmp_jax.synthesis.kept import KeptReplies, num_kept
 from codepmp_jax.synthesis.prompts import make_request, template_version
 from codepmp_jax.synthesis.reports.status import Status
-from codepmp_jax.synthesis.writers.sampler import Request, Sampler
+from codepmp_jax.synthesis.writers.sampler import Request, Sampler, naming_settings
 from codepmp_jax.synthesis.writers.samplers import make_sampler
 
 DESCRIBE = "describe"
@@ -92,26 +95,23 @@ class Pass:
             "chunk_size": self.config.chunk_size,
         }
 
-    @contextlib.contextmanager
-    def naming_settings(self) -> Iterator[None]:
-        """Puts the pass before the setting that a model's UserError begins with: `rejected.model = ...`."""
-        try:
-            yield
-        except UserError as error:
-            raise UserError(f"{self.name}.{error}" if self.writer.model else str(error)) from error
+    def naming_settings(self) -> contextlib.AbstractContextManager[None]:
+        """Puts the pass before the settings that a model's UserError names: `rejected.model = ...`."""
+        return naming_settings(self.name, bool(self.writer.model))
 
     def is_finished(self, shard: ShardId) -> bool:
         """Whether every text of the shard lies there."""
         return _is_written(self.directory / shard.folder / _RETRY)
 
     def num_done(self, shard: ShardId, num_sources: int) -> int:
-        """Of the shard's sources, those whose chunk lies there."""
+        """Of the shard's sources, those whose text lies there."""
         size = self.config.chunk_size
         folder = self.directory / shard.folder
         return sum(
             min(size, num_sources - start)
-            for number, start in enumerate(range(0, num_sources, size))
             if _is_written(folder / _chunk(number))
+            else num_kept(_replies(folder / _chunk(number)))
+            for number, start in enumerate(range(0, num_sources, size))
         )
 
     def completions(self, shard: ShardId) -> dict[str, Completion]:
@@ -150,6 +150,8 @@ class PassWorker:
                 path = folder / _chunk(number)
                 chunk = [sources[i] for i in range(start, min(start + size, len(sources)))]
                 if _is_written(path):
+                    # A kill may have come between the two.
+                    _replies(path).unlink(missing_ok=True)
                     continue
                 self._write(path, self._requests(chunk, descriptions), len(chunk))
             self._write(folder / _RETRY, self._failed(folder, sources, descriptions), 0)
@@ -194,20 +196,39 @@ class PassWorker:
         yield from self._requests(again, descriptions)
 
     def _write(self, path: pathlib.Path, requests: Iterator[Request], num_sources: int) -> None:
-        """Samples and writes one chunk."""
+        """Samples and writes one chunk, of which a model's replies may be there."""
         asked = list(requests)
-        started = time.monotonic()
-        with self._pass.naming_settings():
-            completions = sample(self._sampler, asked, path.name == _RETRY) if asked else []
-        seconds = time.monotonic() - started
-        num_tokens = sum(completion.num_tokens for completion in completions)
+        is_retry = path.name == _RETRY
         writer = self._pass.writer
+        kept = KeptReplies(_replies(path)) if writer.model else None
+        found = kept.of(asked) if kept else {}
+        left = [request for request in asked if request.key not in found]
+        num_counted = 0 if is_retry else len(found)
+        started = time.monotonic()
+
+        def arrived(completion: Completion) -> None:
+            nonlocal num_counted
+            if kept:
+                kept.add(completion)
+            num_counted += not is_retry
+            self._status.add(not is_retry, completion.num_tokens)
+
+        try:
+            with self._pass.naming_settings():
+                completions = sample(self._sampler, left, is_retry or bool(found), arrived)
+        except BaseException:
+            if kept:
+                kept.close(is_done=False)
+            raise
+        found |= {completion.key: completion for completion in completions}
         facts = {"template": template_version(writer.template)} if writer.model else {}
         records = [
             dataclasses.replace(
-                completion, key=request.source.source_id, facts=completion.facts | facts
+                found[request.key],
+                key=request.source.source_id,
+                facts=found[request.key].facts | facts,
             )
-            for request, completion in zip(asked, completions, strict=True)
+            for request in asked
         ]
         shards.write_shard(
             path.parent,
@@ -215,44 +236,72 @@ class PassWorker:
             records,
             worker=self._status.worker,
             texts=len(records),
-            tokens=num_tokens,
-            seconds=round(seconds, 3),
+            tokens=sum(record.num_tokens for record in records),
+            seconds=round(kept.seconds if kept else time.monotonic() - started, 3),
         )
-        self._status.add(num_sources, num_tokens)
+        if kept:
+            kept.close(is_done=True)
+        # Sources that nothing was asked for are done too.
+        self._status.add(num_sources - num_counted, 0, is_last=True)
+
+
+def _nothing(completion: Completion) -> None:
+    """What is done with a completion that comes, where nothing is to be done."""
 
 
 def sample(
-    sampler: Sampler, requests: Sequence[Request], are_retries: bool = False
+    sampler: Sampler,
+    requests: Sequence[Request],
+    are_retries: bool = False,
+    arrived: Callable[[Completion], None] = _nothing,
 ) -> list[Completion]:
-    """The sampler's completions. An error of a request becomes the failure of that one alone.
+    """The sampler's completions, each given to `arrived` as it comes. An error of a request becomes the failure of that
+    one alone.
 
     Raises UserError where the sampler does, and any other error of it where it fails on every one of several
-    requests, unless these have failed before.
+    requests, unless these, or others with them, have been asked before.
     """
+    if not requests:
+        return []
+    found: dict[str, Completion] = {}
+
+    def take(some: Sequence[Request]) -> None:
+        for completion in sampler.stream(some):
+            found[completion.key] = completion
+            arrived(completion)
+
+    cause: Exception | None = None
     try:
-        return sampler.sample(requests)
+        take(requests)
     except UserError:
         raise
     except Exception as error:
-        logging.warning("%d requests failed together, now one by one: %r", len(requests), error)
         cause = error
-    completions = []
-    for request in requests:
+    left = [request for request in requests if request.key not in found]
+    if left:
+        logging.warning("%d requests failed together, now one by one: %r", len(left), cause)
+    for request in left:
         try:
-            completions += sampler.sample([request])
+            take([request])
         except UserError:
             raise
         except Exception as error:
-            completions.append(Completion(request.key, "", "error", repr(error)))
+            found[request.key] = Completion(request.key, "", "error", repr(error))
+            arrived(found[request.key])
             cause = error
+    completions = [found[request.key] for request in requests]
     is_broken = len(requests) > 1 and all(c.failure == "error" for c in completions)
-    if is_broken and not are_retries:
+    if is_broken and not are_retries and cause is not None:
         raise cause
     return completions
 
 
 def _chunk(number: int) -> str:
     return f"{number:05d}.array_record"
+
+
+def _replies(chunk: pathlib.Path) -> pathlib.Path:
+    return chunk.with_name(f"{chunk.name.partition('.')[0]}.replies.jsonl")
 
 
 def _is_written(path: pathlib.Path) -> bool:

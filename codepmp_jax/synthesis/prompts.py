@@ -1,4 +1,4 @@
-"""What a writer is asked, and what is taken from its reply."""
+"""What a writer is asked."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from codepmp_jax.config import WriterConfig
 from codepmp_jax.records.schema import SourceFile, content_id
 from codepmp_jax.synthesis.writers.sampler import Request
 
-# A code block to its end, or to the end of a reply that was cut off in it.
-_CODE_BLOCK = re.compile(r"^[ \t]*```[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
 _PLACEHOLDER = re.compile(r"\{(language|code|description)\}")
 
 
@@ -27,9 +25,3 @@ def make_request(key: str, writer: WriterConfig, source: SourceFile, description
 def template_version(template: str) -> str:
     """Short id of a template's text."""
     return content_id(template)[:12]
-
-
-def extract_code(reply: str) -> str:
-    """The first code block of a reply without its fences; the whole reply where it has none."""
-    block = _CODE_BLOCK.search(reply)
-    return block[1].rstrip("\n") if block else reply

@@ -2,14 +2,16 @@
 mutants. Nobody has judged them yet: launch/evaluate.py judge does.
 
 A request that a model fails on is sent once more, and then kept as an empty candidate, which is wrong; its verdict
-says why. So every problem has num_candidates candidates, whatever happens.
+says why. So every problem has num_candidates candidates, whatever happens. A model's replies are kept as they come
+(kept.py).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from codepmp_jax.cli.errors import require
 from codepmp_jax.cli.progress import progress
@@ -18,10 +20,11 @@ from codepmp_jax.config.tasks import TASKS
 from codepmp_jax.files.checksums import sha256_of
 from codepmp_jax.files.journal import Journal
 from codepmp_jax.records.schema import Candidate, Completion, Problem, SourceFile, read_problems
+from codepmp_jax.synthesis.kept import KeptReplies, num_kept
 from codepmp_jax.synthesis.passes import sample
 from codepmp_jax.synthesis.rewrites import different_texts, shuffle
 from codepmp_jax.synthesis.writers.mutants import normal_form
-from codepmp_jax.synthesis.writers.sampler import Request, Sampler
+from codepmp_jax.synthesis.writers.sampler import Request, Sampler, naming_settings
 from codepmp_jax.tasks.common.options import letter
 from codepmp_jax.tasks.common.registry import find_task
 
@@ -36,8 +39,8 @@ def fingerprint(config: CandidatesConfig) -> str:
     return sha256_of(config.input)
 
 
-def write(config: CandidatesConfig, journal: Journal, sampler: Sampler) -> int:
-    """Writes the problems that the journal lacks; 0, as none is ever dropped.
+def write(config: CandidatesConfig, journal: Journal, sampler: Sampler) -> dict[str, int]:
+    """Writes the problems that the journal lacks; returns nothing, as none is ever left out.
 
     Raises UserError naming the problem that nothing can be written for.
     """
@@ -49,19 +52,29 @@ def write(config: CandidatesConfig, journal: Journal, sampler: Sampler) -> int:
     size = max(1, config.chunk_size // count)
     with progress(
         total=len(problems) * count,
-        initial=journal.num_lines * count,
+        initial=min(journal.num_lines * count + num_kept(journal.replies), len(problems) * count),
         desc="candidates",
         unit="text",
+        smoothing=0.0,
     ) as bar:
         for start in range(journal.num_lines, len(problems), size):
             chunk = problems[start : start + size]
             if config.writer.sampler == "mutant":
-                written = [_mutants(problem, sampler, config) for problem in chunk]
-            else:
-                written = _responses(chunk, sampler, config)
-            journal.append(problem.to_json() for problem in written)
-            bar.update(len(chunk) * count)
-    return 0
+                written = []
+                for problem in chunk:
+                    written.append(_mutants(problem, sampler, config))
+                    bar.update(count)
+                journal.append(problem.to_json() for problem in written)
+                continue
+            kept = KeptReplies(journal.replies)
+            is_done = False
+            try:
+                written = _responses(chunk, sampler, config, kept, functools.partial(bar.update, 1))
+                journal.append(problem.to_json() for problem in written)
+                is_done = True
+            finally:
+                kept.close(is_done)
+    return {}
 
 
 def _check(problem: Problem, config: CandidatesConfig) -> None:
@@ -88,9 +101,16 @@ def _check(problem: Problem, config: CandidatesConfig) -> None:
 
 
 def _responses(
-    problems: Sequence[Problem], sampler: Sampler, config: CandidatesConfig
+    problems: Sequence[Problem],
+    sampler: Sampler,
+    config: CandidatesConfig,
+    kept: KeptReplies,
+    count: Callable[[], object],
 ) -> list[Problem]:
-    """The problems with the candidates that a model writes, all of them asked for together."""
+    """The problems with the candidates that a model writes, all of them asked for together, but for those that are kept.
+
+    `count` is called for every reply that comes.
+    """
     shown = [with_options(problem) for problem in problems]
     prompts = [make_prompt(problem, config) for problem in shown]
     requests = [
@@ -98,13 +118,21 @@ def _responses(
         for problem, prompt in zip(shown, prompts, strict=True)
         for number in range(config.num_candidates)
     ]
-    completions = sample(sampler, requests)
-    failed = [place for place, completion in enumerate(completions) if completion.failure]
-    if failed and sampler.retries:
-        again = sample(sampler, [requests[place] for place in failed], are_retries=True)
-        for place, completion in zip(failed, again, strict=True):
-            completions[place] = completion
-    candidates = map(_candidate, completions)
+    found = kept.of(requests)
+    left = [request for request in requests if request.key not in found]
+
+    def arrived(completion: Completion) -> None:
+        kept.add(completion)
+        count()
+
+    with naming_settings("writer", bool(config.writer.model)):
+        for completion in sample(sampler, left, bool(found), arrived):
+            found[completion.key] = completion
+        failed = [request for request in left if found[request.key].failure]
+        if failed and sampler.retries:
+            for completion in sample(sampler, failed, True, kept.add):
+                found[completion.key] = completion
+    candidates = (_candidate(found[request.key]) for request in requests)
     return [
         dataclasses.replace(
             problem, candidates=tuple(itertools.islice(candidates, config.num_candidates))

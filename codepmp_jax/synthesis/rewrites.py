@@ -1,21 +1,26 @@
-"""Held-out SourceFile shards -> Best-of-N problems: the author's code among a writer's."""
+"""Held-out SourceFile shards -> Best-of-N problems: the author's code among a writer's.
+
+A problem needs a task: sources without a description (whole files have none) are left out, and counted.
+"""
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Callable, Iterator
 
-from codepmp_jax.cli.errors import UserError
+from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import CandidatesConfig
 from codepmp_jax.files.journal import Journal
 from codepmp_jax.records.schema import Candidate, Problem, SourceFile, content_id
 from codepmp_jax.records.shards import ShardedDataset, read_manifest
+from codepmp_jax.synthesis.passes import sample
 from codepmp_jax.synthesis.prompts import make_request
-from codepmp_jax.synthesis.writers.sampler import Request, Sampler
+from codepmp_jax.synthesis.writers.sampler import Request, Sampler, naming_settings
+from codepmp_jax.text.replies import is_refusal
 
 SAMPLERS = ("ngram", "vllm", "openai", "author")
+NO_TASK, TOO_FEW = "no description", "too few different texts"
 # Texts asked for, as a multiple of those needed, before a source is given up.
 _PATIENCE = 4
 
@@ -26,42 +31,60 @@ def fingerprint(config: CandidatesConfig) -> str:
     return content_id(*(shard["sha256"] for shard in found))
 
 
-def write(config: CandidatesConfig, journal: Journal, sampler: Sampler) -> int:
-    """Writes the problems that the journal lacks; the number of sources that were dropped in all.
+def write(config: CandidatesConfig, journal: Journal, sampler: Sampler) -> dict[str, int]:
+    """Writes the problems that the journal lacks; the sources that were left out in all, by reason.
 
     Raises UserError where no source gives a problem.
     """
     heldout = ShardedDataset(config.input, SourceFile, "heldout")
     most = len(heldout) if config.max_problems is None else min(config.max_problems, len(heldout))
-    sources, num_seen = _left(journal, iter(heldout))
-    with progress(total=most, initial=journal.num_lines, desc="candidates", unit="problem") as bar:
+    dropped: dict[str, int] = {NO_TASK: 0, TOO_FEW: 0}
+    sources = _left(journal, iter(heldout), dropped)
+    with (
+        progress(total=most, initial=journal.num_lines, desc="candidates", unit="problem") as bar,
+        naming_settings("writer", bool(config.writer.model)),
+    ):
         while journal.num_lines < most:
             source = next(sources, None)
             if source is None:
                 break
-            num_seen += 1
             problem = make_problem(source, sampler, config)
             if problem is not None:
                 journal.append([problem.to_json()])
                 bar.update()
+            else:
+                dropped[TOO_FEW] += 1
     if not journal.num_lines:
+        require(
+            dropped[TOO_FEW] > 0,
+            "input",
+            config.input,
+            f"none of the {len(heldout)} held-out sources has a description, which is a problem's task",
+            "make the corpus of definitions (--unit definition), which have one",
+        )
         raise UserError(
             f"num_candidates = {config.num_candidates}: the writer found that many different texts for "
-            f"none of the {len(heldout)} held-out sources in {config.input}. Remedy: ask for fewer "
+            f"none of the {dropped[TOO_FEW]} held-out sources with a task in {config.input}. Remedy: ask for fewer "
             "candidates, or make a larger corpus."
         )
-    return num_seen - journal.num_lines
+    return {reason: count for reason, count in dropped.items() if count}
 
 
-def _left(journal: Journal, sources: Iterator[SourceFile]) -> tuple[Iterator[SourceFile], int]:
-    """The sources behind the last one that the journal has a problem of, and the number of the others."""
-    last = None
-    for line in journal.lines():
-        last = Problem.from_json(line).problem_id
-    if last is None:
-        return sources, 0
-    num_seen = 1 + sum(1 for _ in itertools.takewhile(lambda s: s.source_id != last, sources))
-    return sources, num_seen
+def _left(
+    journal: Journal, sources: Iterator[SourceFile], dropped: dict[str, int]
+) -> Iterator[SourceFile]:
+    """The sources with a task behind the last one that the journal has a problem of; counts what is left out."""
+    done = [Problem.from_json(line).problem_id for line in journal.lines()]
+    num_written = 0
+    for source in sources:
+        if num_written < len(done) and source.source_id == done[num_written]:
+            num_written += 1
+        elif not source.description.strip():
+            dropped[NO_TASK] += 1
+        elif num_written == len(done):
+            yield source
+        else:
+            dropped[TOO_FEW] += 1
 
 
 def make_problem(source: SourceFile, sampler: Sampler, config: CandidatesConfig) -> Problem | None:
@@ -96,9 +119,11 @@ def different_texts(
     while len(texts) < needed and asked < patience * needed:
         requests = [request(number) for number in range(asked, asked + needed - len(texts))]
         asked += len(requests)
-        for completion in sampler.sample(requests):
+        for completion in sample(sampler, requests):
             is_new = completion.text.strip() and completion.text != author
-            if is_new and not completion.failure:
+            # What has no finish reason was written by no model.
+            is_declined = completion.finish_reason and is_refusal(completion.text)
+            if is_new and not completion.failure and not is_declined:
                 texts[completion.text] = None
     return list(texts)
 

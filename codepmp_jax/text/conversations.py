@@ -113,7 +113,22 @@ def _turn(
     stop = content[1]
     last = _try(render, [*messages[:i], messages[i] | {"content": _PROBE}], False) or ""
     closing = last.partition(_PROBE)[2]
-    return start, stop + _common(closing, text[stop:])
+    length = _common(closing, text[stop:])
+    if length < len(closing):
+        # The last message is followed by something else, which may begin like the next role's header.
+        length = min(length, _before_header(render, messages, i + 1, text) - stop)
+    return start, stop + max(length, 0)
+
+
+def _before_header(render: Render, messages: Messages, i: int, text: str) -> int:
+    """Index of the character of `text` at which the header of message i begins, by what the template writes before
+    the content of that message alone; len(text) where that cannot be found."""
+    content = _content(render, messages, i, text)
+    alone = _try(render, [messages[i] | {"content": _PROBE}], False)
+    if content is None or alone is None or _PROBE not in alone:
+        return len(text)
+    header = alone.partition(_PROBE)[0]
+    return content[0] - _common(header[::-1], text[: content[0]][::-1])
 
 
 def _content(render: Render, messages: Messages, i: int, text: str) -> Span | None:

@@ -1,4 +1,4 @@
-"""Programming languages: which one a file is in, whether a text parses, and the functions in it.
+"""Programming languages: which one a file is in, and whether a text parses.
 
 Languages have the names of The Stack's folders: `python`, `c++`, `c-sharp`, `jupyter-notebook`. Python
 is parsed by the interpreter's own parser, the others by tree-sitter (extra `corpus`), whose grammars lie
@@ -10,108 +10,56 @@ from __future__ import annotations
 import ast
 import functools
 import posixpath
-import re
+import time
 import warnings
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from codepmp_jax.cli.errors import UserError
 
 NOTEBOOK = "jupyter-notebook"
+# Time of a core that a text's parser has, and bytes that it reads at a time.
+_PARSE_SECONDS, _PIECE = 2.0, 1 << 16
 
 
-class Definition(NamedTuple):
-    """A function or class in a text."""
-
-    name: str
-    """Qualified by the classes around it, e.g. `Shelf.width`."""
-    kind: str
-    """`function` or `class`."""
-    content: str
-    """The author's text, dedented."""
-    comment: str
-    """The comment right before it, without its signs."""
-    line: int
-    """First line in the text, from 1."""
-    is_parsable: bool
-    """Whether it parses without an error."""
-
-
-class _Grammar(NamedTuple):
-    name: str
-    """In tree-sitter-language-pack."""
-    functions: tuple[str, ...] = ()
-    """Node types of functions and methods."""
-    classes: tuple[str, ...] = ()
-    """Node types whose name qualifies the functions inside."""
-
-
-_SCRIPT_FUNCTIONS = (
-    "function_declaration",
-    "generator_function_declaration",
-    "method_definition",
-    "variable_declarator",
-)
-_C_CLASSES = ("class_specifier", "struct_specifier")
+# Language -> grammar of tree-sitter-language-pack.
 _GRAMMARS = {
-    "c": _Grammar("c", ("function_definition",)),
-    "c++": _Grammar("cpp", ("function_definition",), _C_CLASSES),
-    "c-sharp": _Grammar(
-        "csharp",
-        ("method_declaration", "constructor_declaration"),
-        ("class_declaration", "struct_declaration", "record_declaration"),
-    ),
-    "css": _Grammar("css"),
-    "cuda": _Grammar("cuda", ("function_definition",), _C_CLASSES),
-    "dockerfile": _Grammar("dockerfile"),
-    "elixir": _Grammar("elixir"),
-    "erlang": _Grammar("erlang"),
-    "fortran": _Grammar("fortran", ("function", "subroutine")),
-    "go": _Grammar("go", ("function_declaration", "method_declaration")),
-    "haskell": _Grammar("haskell"),
-    "html": _Grammar("html"),
-    "java": _Grammar(
-        "java",
-        ("method_declaration", "constructor_declaration"),
-        ("class_declaration", "enum_declaration", "record_declaration", "interface_declaration"),
-    ),
-    "javascript": _Grammar("javascript", _SCRIPT_FUNCTIONS, ("class_declaration",)),
-    "json": _Grammar("json"),
-    "julia": _Grammar("julia", ("function_definition",)),
-    # Cells may hold lines for the shell; tree-sitter finds the functions beside them.
-    NOTEBOOK: _Grammar("python", ("function_definition",), ("class_definition",)),
-    "kotlin": _Grammar(
-        "kotlin", ("function_declaration",), ("class_declaration", "object_declaration")
-    ),
-    "lua": _Grammar("lua", ("function_declaration",)),
-    "makefile": _Grammar("make"),
-    "objective-c": _Grammar("objc", ("function_definition", "method_definition")),
-    "ocaml": _Grammar("ocaml"),
-    "perl": _Grammar("perl", ("subroutine_declaration_statement",)),
-    "php": _Grammar(
-        "php",
-        ("function_definition", "method_declaration"),
-        ("class_declaration", "trait_declaration"),
-    ),
-    "powershell": _Grammar("powershell", ("function_statement",)),
-    "r": _Grammar("r"),
-    "ruby": _Grammar("ruby", ("method", "singleton_method"), ("class", "module")),
-    "rust": _Grammar("rust", ("function_item",), ("impl_item", "trait_item")),
-    "scala": _Grammar(
-        "scala",
-        ("function_definition",),
-        ("class_definition", "object_definition", "trait_definition"),
-    ),
-    "shell": _Grammar("bash", ("function_definition",)),
-    "solidity": _Grammar("solidity", ("function_definition",), ("contract_declaration",)),
-    "sql": _Grammar("sql"),
-    "swift": _Grammar("swift", ("function_declaration",), ("class_declaration",)),
-    "tsx": _Grammar("tsx", _SCRIPT_FUNCTIONS, ("class_declaration", "abstract_class_declaration")),
-    "typescript": _Grammar(
-        "typescript", _SCRIPT_FUNCTIONS, ("class_declaration", "abstract_class_declaration")
-    ),
-    "yaml": _Grammar("yaml"),
-    "zig": _Grammar("zig"),
+    "c": "c",
+    "c++": "cpp",
+    "c-sharp": "csharp",
+    "css": "css",
+    "cuda": "cuda",
+    "dockerfile": "dockerfile",
+    "elixir": "elixir",
+    "erlang": "erlang",
+    "fortran": "fortran",
+    "go": "go",
+    "haskell": "haskell",
+    "html": "html",
+    "java": "java",
+    "javascript": "javascript",
+    "json": "json",
+    "julia": "julia",
+    "kotlin": "kotlin",
+    "lua": "lua",
+    "makefile": "make",
+    "objective-c": "objc",
+    "ocaml": "ocaml",
+    "perl": "perl",
+    "php": "php",
+    "powershell": "powershell",
+    "r": "r",
+    "ruby": "ruby",
+    "rust": "rust",
+    "scala": "scala",
+    "shell": "bash",
+    "solidity": "solidity",
+    "sql": "sql",
+    "swift": "swift",
+    "tsx": "tsx",
+    "typescript": "typescript",
+    "yaml": "yaml",
+    "zig": "zig",
+    NOTEBOOK: "python",
 }
 
 _FILE_TYPES = {
@@ -232,115 +180,35 @@ def is_parsable(code: str, language: str) -> bool | None:
         return True
     if language not in _GRAMMARS or language == NOTEBOOK:
         return None
-    return not _parse(code.encode(errors="replace"), language).has_error
+    try:
+        return not parse(code.encode(errors="replace"), language).has_error
+    except SlowParseError:
+        return False
 
 
-def has_definitions(language: str) -> bool:
-    """Whether `definitions` knows the functions of a language."""
-    return language in _GRAMMARS and bool(_GRAMMARS[language].functions)
+class SlowParseError(ValueError):
+    """A text takes its parser longer than any program would."""
 
 
-def definitions(code: str, language: str) -> Iterator[Definition]:
-    """Functions, methods and classes in the order of their places; what lies in a function stays there.
+def parse(data: bytes, language: str) -> Any:
+    """The root node of a text's syntax tree.
 
-    None for a language without `has_definitions` (Python's own are `codepmp_jax.corpus.snippets`').
-    Raises UserError where tree-sitter is not installed.
+    Raises UserError where tree-sitter is not installed, and SlowParseError after 2 s of a core: a program of 1 MB takes
+    less than that, but a parser that looks for where an error ends may take time that grows as the square of the length.
     """
-    if not has_definitions(language):
-        return
-    grammar = _GRAMMARS[language]
-    data = code.encode(errors="replace")
-    # A stack of our own: generated code nests deeper than Python recurses.
-    waiting: list[tuple[Any, tuple[str, ...]]] = [(_parse(data, language), ())]
-    while waiting:
-        node, scope = waiting.pop()
-        kind = _kind(node, grammar)
-        if kind:
-            name = _name(node)
-            yield _definition(node, kind, (*scope, name), data)
-            scope = (*scope, name)
-        if kind != "function":
-            waiting += [(child, scope) for child in reversed(node.named_children)]
-
-
-def _kind(node: Any, grammar: _Grammar) -> str:
-    """`function`, `class`, or nothing where the node is neither or has no body."""
-    if node.type == "variable_declarator":
-        value = node.child_by_field_name("value")
-        is_function = value is not None and value.type in ("arrow_function", "function_expression")
-        return "function" if is_function and node.type in grammar.functions else ""
-    if node.type in grammar.functions:
-        return "function"
-    # `struct shelf *s` is of the same node type as the struct's definition.
-    has_body = node.type not in _C_CLASSES or node.child_by_field_name("body") is not None
-    return "class" if node.type in grammar.classes and has_body else ""
-
-
-def _name(node: Any) -> str:
-    """The identifier that the definition binds; empty where the grammar gives none."""
-    while True:
-        fields = ("name", "declarator", *(("type",) if node.type == "impl_item" else ()))
-        inner = next(filter(None, map(node.child_by_field_name, fields)), None)
-        if inner is None:
-            break
-        node = inner
-    waiting = [node]
-    while waiting:
-        node = waiting.pop()
-        named = ("name", "function_name", "word")
-        if node.type.endswith(("identifier", "index_expression")) or node.type in named:
-            break
-        waiting += reversed(node.named_children)
-    found = re.search(r"[^\W\d][\w.:$?!-]*", node.text[:200].decode(errors="replace"))
-    return found.group() if found else ""
-
-
-def _definition(node: Any, kind: str, scope: tuple[str, ...], data: bytes) -> Definition:
-    # `const f = () => ...`: the statement is the function's text.
-    outer = node.parent if node.type == "variable_declarator" else node
-    while outer.parent is not None and outer.parent.type in (
-        "export_statement",
-        "decorated_definition",
-        "template_declaration",
-    ):
-        outer = outer.parent
-    start = data.rfind(b"\n", 0, outer.start_byte) + 1
-    indent = data[start : outer.start_byte]
-    text = data[outer.start_byte : outer.end_byte].decode(errors="replace")
-    if not indent.strip():
-        lines = text.split("\n")
-        text = "\n".join([lines[0], *(line.removeprefix(indent.decode()) for line in lines[1:])])
-    return Definition(
-        name=".".join(part for part in scope if part),
-        kind=kind,
-        content=text.rstrip(),
-        comment=_comment_before(outer),
-        line=outer.start_point[0] + 1,
-        is_parsable=not outer.has_error,
-    )
-
-
-def _comment_before(node: Any) -> str:
-    """The text of the comments that end on the line above the node, or above one another."""
-    parts: list[str] = []
-    before = node.prev_named_sibling
-    while before is not None and "comment" in before.type:
-        text = before.text.decode(errors="replace")
-        end = before.end_point[0] - text.endswith("\n")
-        if end + 1 != node.start_point[0]:
-            break
-        parts.append(text)
-        node, before = before, before.prev_named_sibling
-    lines = "\n".join(reversed(parts)).split("\n")
-    bare = [re.sub(r"^\s*(///?!?|/\*+!?|\*+/|\*|#+|--+|%+)|\*+/\s*$", "", line) for line in lines]
-    return "\n".join(line.strip() for line in bare).strip()
-
-
-def _parse(data: bytes, language: str) -> Any:
-    """The root node of the text's syntax tree."""
     import tree_sitter
 
-    return tree_sitter.Parser(_language(_GRAMMARS[language].name)).parse(data).root_node
+    parser = tree_sitter.Parser(_language(_GRAMMARS[language]))
+    end = time.thread_time() + _PARSE_SECONDS
+    try:
+        # The library looks at the clock only where it reads by pieces.
+        tree = parser.parse(
+            lambda start, _: data[start : start + _PIECE],
+            progress_callback=lambda *_: time.thread_time() > end,
+        )
+    except ValueError as error:
+        raise SlowParseError(f"{len(data)} bytes of {language}") from error
+    return tree.root_node
 
 
 @functools.cache

@@ -57,9 +57,9 @@ _OTHER_FILES = (
 Span = conversations.Span
 Remark = Literal["merged", "turns_unknown"]
 REMARKS: tuple[Remark, ...] = get_args(Remark)
-"""What a kept row may lack. `merged`: a token holds characters of the prompt and of the response; it is the
-prompt's, so that the response's first characters are no label. `turns_unknown`: where in a conversation the
-assistant's turns are could not be found, so that all of the response is labels (text/conversations.py)."""
+"""What there is to say of a kept row. `merged`: a token holds characters of the prompt and of the response
+(see Tokenizer.encode). `turns_unknown`: where in a conversation the assistant's turns are could not be found, so that
+all of the response is labels (text/conversations.py)."""
 
 
 NO_GAPS = np.zeros((0, 2), np.int32)
@@ -270,10 +270,11 @@ class Tokenizer:
     ) -> list[EncodedText]:
         """The rows as tokens, nothing truncated.
 
-        A token counts as the response's where all its characters do: one that straddles the boundary is
-        the prompt's (Remark `merged`); likewise a gap has each token with a character of it. `append_eos` ends
-        each row in one EOS, which is the response's. `response_alone` also counts the tokens of each response
-        encoded on its own.
+        A token counts as the response's where all its characters do: one that straddles the boundary is the
+        prompt's. In a conversation it is the response's where it has only white space of the prompt, so that an
+        answer keeps its first word after a generation prompt that ends in a space. Likewise a gap has each token
+        with a character of it. `append_eos` ends each row in one EOS, which is the response's. `response_alone`
+        also counts the tokens of each response encoded on its own.
         """
         eos_id = self.require_eos() if append_eos else None
         encodings: list[Any] = [None] * len(texts)
@@ -293,14 +294,14 @@ class Tokenizer:
         rows = []
         for text, encoding, count in zip(texts, encodings, counts, strict=True):
             tokens = encoding.ids
-            start = _first_token(encoding, text.response_start)
+            start = _start_token(encoding, text, text.response_start)
             if eos_id is not None and not _ends_in(encoding, text.text, eos_id):
                 tokens = [*tokens, eos_id]
                 count = None if count is None else count + 1
             gaps = [
                 (
                     _token_with(encoding, first),
-                    len(tokens) if stop == len(text.text) else _first_token(encoding, stop),
+                    len(tokens) if stop == len(text.text) else _start_token(encoding, text, stop),
                 )
                 for first, stop in text.gaps
             ]
@@ -433,6 +434,16 @@ def _token_with(encoding: Any, char: int) -> int:
     """Index of the first token that covers the character `char`, or else of the first one behind it."""
     token = encoding.char_to_token(char)
     return _first_token(encoding, char) if token is None else token
+
+
+def _start_token(encoding: Any, text: Text, char: int) -> int:
+    """Index of the first token of a response or turn that begins at the character `char`."""
+    token, first = _token_with(encoding, char), _first_token(encoding, char)
+    if not text.add_special_tokens and token < first:  # of a chat template
+        before, _ = encoding.token_to_chars(token)
+        if text.text[before:char].isspace():
+            return token
+    return first
 
 
 def _ends_in(encoding: Any, text: str, eos_id: int) -> bool:

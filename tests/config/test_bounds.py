@@ -39,6 +39,10 @@ RULES = {
         ["{prompt}{response}"],
         ["{prompt}", "{response} {prompt}", "{prompt}{response}.", "{prompt}{prompt}{response}"],
     ),
+    "data.date": (
+        [None, "2024-02-29"],
+        ["2023-02-29", "2024-7-26", "20240726", "today", ""],
+    ),
     "compiler_options": ([(), ("xla_a=b",)], [("xla_a",), ("xla_a=b", "a=b")]),
     "mesh.data": ([1], [0, -2]),
     "mesh.fsdp": ([-1, 1], [0, -2]),

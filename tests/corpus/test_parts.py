@@ -49,7 +49,13 @@ def test_a_filter_on_the_file_holds_for_all_of_it(tmp_path):
     sources, counts = write_part(tmp_path, {"a.py": generated, "b.py": GOOD})
     assert [source.path for source in sources] == ["b.py"]
     assert counts["rejected_files"] == [
-        {"path": "a.py", "reason": "drop_generated", "detail": "", "repository": "code"}
+        {
+            "path": "a.py",
+            "reason": "drop_generated",
+            "detail": "",
+            "repository": "code",
+            "language": "python",
+        }
     ]
 
 
@@ -83,6 +89,25 @@ def test_addresses_in_descriptions_are_cleaned_too(tmp_path, what):
     reasons = [reject["reason"] for reject in counts["rejected_texts"]]
     assert reasons == (["secrets"] if what == "drop" else [])
     assert bool(counts["secrets"]) == (what != "keep")
+    shown = [row for row in counts["samples"] if "ada@" in json.dumps(row)]
+    assert not shown
+
+
+def test_limits_apply_to_the_unit_that_is_kept(tmp_path):
+    """A line of data, a ratio or the size of a file does not cost it its functions."""
+    functions = "".join(
+        f"def f{i}(shelf):\n    width = {i}\n    return width + shelf\n" for i in range(60)
+    )
+    files = {
+        "comment.py": "# " + "word " * 190 + "\n" + GOOD.replace("c", "e"),
+        "line.py": f"DATA = '{'x' * 3000}'\n{GOOD}",
+        "long.py": functions,
+    }
+    limits = FilterConfig(max_tokens=200, min_tokens=1)
+    sources, counts = write_part(tmp_path, files, filter=limits)
+    assert [source.path for source in sources].count("long.py") == 60
+    assert {source.path for source in sources} == set(files)
+    assert counts["rejected_files"] == counts["rejected_texts"] == []
 
 
 def test_processes_end_with_the_one_that_started_them(tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from codepmp_jax.config import CorpusConfig
+from codepmp_jax.config import CorpusConfig, DescriptionConfig
 from codepmp_jax.corpus.files import File
 from codepmp_jax.corpus.snippets import Dropped, Unparsable
 from codepmp_jax.corpus.units import Text, Unusable, layout_hash, texts_of
@@ -34,8 +34,10 @@ def test_definitions_of_other_languages_have_their_comments():
         "function",
         4,
         layout_hash("int add(int a) {\n  return a;\n}"),
+        num_words=1,
     )
-    assert one == Dropped("one", "function", 8, "too few lines")
+    bare = "int one(void) { return 1; }"
+    assert one == Dropped("one", "function", 8, "too few lines", bare)
     (bare,) = texts("int f(int a) {\n  return\n    a;\n}\n", "a.c", "c")
     assert isinstance(bare, Text)
     assert bare.description == "Function f."
@@ -58,7 +60,32 @@ def test_a_file_is_whole_within_the_limit_and_its_functions_beyond(limit, is_who
 
 def test_functions_beyond_the_limit_are_dropped():
     (found,) = texts(PYTHON, "src/a.py", "python", unit="file", max_file_tokens=3)
-    assert found == Dropped("A.f", "function", 2, "too many tokens")
+    content = "def f(self):\n    x = 1\n    return x"
+    assert found == Dropped("A.f", "function", 2, "too many tokens", content)
+
+
+@pytest.mark.parametrize(
+    ("language", "content", "num_words"),
+    [
+        ("python", "def f(a):\n    '''Adds one to it.'''\n    b = a\n    return b\n", 4),
+        ("python", "def f(a):\n    b = a\n    c = b\n    return c\n", 0),
+        ("python", "def f(a):\n    ''''''\n    b = a\n    return b + 1\n", 0),
+        ("c", "// Adds one to it.\nint f(int a) {\n  return a;\n}\n", 4),
+        ("c", "int f(int a) {\n  return a;\n}\n", 0),
+        ("c", "/* NOLINT */\nint f(int a) {\n  return a;\n}\n", 0),
+    ],
+)
+def test_only_what_the_author_wrote_counts_as_description(language, content, num_words):
+    for least in range(6):
+        (found,) = texts(content, "src/a", language, description=DescriptionConfig(least))
+        if least <= num_words:
+            assert isinstance(found, Text)
+            assert found.num_words == num_words
+        else:
+            assert isinstance(found, Dropped)
+            assert found.reason == "description.min_words"
+    (whole,) = texts(content, "src/a", language, unit="file", description=DescriptionConfig(9))
+    assert whole.kind == "file"
 
 
 def test_a_short_file_needs_no_parser():

@@ -82,6 +82,37 @@ def test_pairs_without_a_difference_or_a_token_are_dropped():
     assert fit_pair(RECORD, short, encoded([], 0), layout_of(TRUNCATE)) == "empty"
 
 
+@pytest.mark.parametrize("name", ["padded", "packed", "shared"])
+def test_pairs_without_a_difference_are_kept_where_they_are_to(name):
+    config = dataclasses.replace(TRUNCATE, layout=name, identical_policy="keep")
+    layout = layout_of(config)
+    long, short = encoded([1, 2, 3, 4, 5, 6, 7], 2), encoded([1, 2, 3, 4, 5, 6], 2)
+    pair = fit(long, short, config)
+    assert pair.common == len(pair.chosen) == len(pair.rejected) == 6
+    row = layout.fill([pair], 0)
+    chosen, rejected = row.ends[0, 0]
+    assert row.tokens[0, chosen] == row.tokens[0, rejected] == 6
+    assert row.positions[0, chosen] == row.positions[0, rejected] == 5
+    assert row.labels[row.label_mask].tolist() == [3, 4, 5, 6]
+
+
+def test_labels_of_a_cut_text_skip_the_gaps():
+    text = dataclasses.replace(
+        encoded(range(10, 18), 2), gaps=np.array([[3, 4], [5, 7], [7, 8]], np.int32)
+    )
+    for config, places in (
+        (TRUNCATE, [2, 4]),
+        (dataclasses.replace(TRUNCATE, max_length=20), [2, 4]),
+        (dataclasses.replace(TRUNCATE, max_length=4), [2]),
+    ):
+        ((_, _, labels),) = fit(text, encoded([50], 0), config).labelled(("chosen",))
+        assert labels.tolist() == places
+    paper = dataclasses.replace(TRUNCATE, response_window="paper")
+    whole = dataclasses.replace(text, num_response_tokens=5)
+    ((_, _, labels),) = fit(whole, encoded([50], 0, 1), paper).labelled(("chosen",))
+    assert labels.tolist() == [1, 2, 3, 4, 5]
+
+
 @pytest.mark.parametrize(
     ("length", "num_response_tokens", "start"),
     [

@@ -129,7 +129,47 @@ def test_boilerplate_and_numbers_are_no_evidence(tmp_path):
         {"task_id": 1, "prompt": "It is 1 2 3 4 5 6 7 8 9 10 11 12", "code": ""},
     )
     assert decontaminator(numbers).match("x = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]") is None
-    assert decontaminator(numbers).match("x is 1 2 3 4 5 6 7 8 9 10") is not None
+    assert decontaminator(numbers).match("x is 1 2 3 4 5 6 7 8 9 10") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "for i in range(n):\n    for j in range(n):\n        out[j][i] = m[i][j]\n",
+        "for i in range(n):\n    for j in range(i):\n        total += x[i] * x[j]\nreturn total\n",
+        "for i in range(len(a)):\n    for j in range(i + 1, len(a)):\n        if a[i] > a[j]:\n            pass\n",
+        "result = []\nfor x in xs:\n    if x > 0:\n        result.append(x)\nreturn result\n",
+        "one = {1: 'one', 2: 'two', 3: 'three', 4: 'four', 5: 'five', 6: 'six'}\n",
+        "for i in range(n):\n    if i % 2 == 0:\n        yield i\n    else:\n        yield i + 1\n",
+        "if __name__ == '__main__':\n    import sys\n    main(sys.argv[1], sys.argv[2])\n",
+        "assert f([1, 2, 3, 4, 5]) == [1, 2, 3, 4, 5]\nassert f([]) == []\n",
+        "while low < high:\n    mid = (low + high) // 2\n    if xs[mid] < x:\n        low = mid + 1\n",
+        "a, b = 0, 1\nfor i in range(n):\n    a, b = b, a + b\nreturn a\n",
+    ],
+)
+def test_idioms_are_no_evidence(text):
+    assert HUMAN.match(text) is None
+
+
+def test_copies_without_their_docstring_are_found_where_they_are_long_enough():
+    """13 of 164 solutions are shorter than an n-gram, or two lines of common words."""
+    missed = []
+    for name, problem in PROBLEMS.items():
+        tree = ast.parse(problem["prompt"] + problem["canonical_solution"])
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
+                node.body = node.body[1:] or [ast.Pass()]
+        bare = ast.unparse(tree).replace("    ", "\t")
+
+        lines = [
+            f"{line}  # step {i}" if i == 0 else line for i, line in enumerate(bare.split("\n"))
+        ]
+        if (
+            HUMAN.match("# My own words.\n" + "\n".join(lines[1:])) is None
+            and HUMAN.match(bare) is None
+        ):
+            missed.append(name)
+    assert len(missed) <= 13, missed
 
 
 def test_short_problems_match_as_a_whole_and_tiny_ones_never(tmp_path):

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codepmp_jax.text import languages
-from codepmp_jax.text.languages import definitions, is_parsable, language_name, language_of
+from codepmp_jax.text.definitions import definitions, has_definitions
+from codepmp_jax.text.languages import is_parsable, language_name, language_of
 
 # Language -> text, qualified names of its definitions, names in order.
 SAMPLES = {
@@ -13,7 +14,7 @@ SAMPLES = {
     "c++": (
         "namespace n {\nclass Shelf {\n public:\n  int width() { return 1; }\n};\nstruct A *g;\n"
         "template <typename T>\nT id(T x) { return x; }\nvoid Shelf::deep() {}\n}\n",
-        "Shelf Shelf.width id deep",
+        "Shelf Shelf.width id Shelf.deep",
     ),
     "c-sharp": ("class A {\n  public int Add(int a) { return a; }\n  A() {}\n}\n", "A A.Add A.A"),
     "cuda": ("__global__ void k(int *a) { a[0] = 1; }\n", "k"),
@@ -21,7 +22,7 @@ SAMPLES = {
         "function f(x)\n  f = x\nend function f\nsubroutine s(x)\nend subroutine s\n",
         "f s",
     ),
-    "go": ("package a\n\nfunc Add(a int) int {\n\treturn a\n}\nfunc (s *S) W() {}\n", "Add W"),
+    "go": ("package a\n\nfunc Add(a int) int {\n\treturn a\n}\nfunc (s *S) W() {}\n", "Add S.W"),
     "java": ("class A {\n  public int add(int a) {\n    return a;\n  }\n}\n", "A A.add"),
     "javascript": (
         "export const add = (a) => {\n  return a\n}\nconst b = 1\nfunction f() {}\n"
@@ -84,7 +85,7 @@ def test_names_of_data_sets_are_the_names_of_files(written, name):
 
 
 def test_every_language_with_functions_has_a_sample():
-    with_functions = {name for name, grammar in languages._GRAMMARS.items() if grammar.functions}
+    with_functions = set(filter(has_definitions, languages._GRAMMARS))
     assert with_functions == {*SAMPLES, "jupyter-notebook"}
     assert set(languages._GRAMMARS) <= set(languages.known_languages())
 

@@ -221,6 +221,18 @@ def test_a_token_across_the_boundary_is_remarked(tokenizer):
         assert ("merged" in row.remarks) is merged, (text, start, gaps)
 
 
+def test_an_answer_keeps_the_first_word_that_merges_with_white_space_of_the_prompt(tokenizer):
+    for text, start, of_string, of_conversation in [
+        ("x foo", 2, "", " foo"),
+        ("x foo", 3, "", ""),
+        ("xfoo", 1, "foo", "foo"),
+    ]:
+        found = [labels_of(tokenizer, Text(text, start, is_string)) for is_string in (True, False)]
+        assert found == [of_string, of_conversation]
+    turn = Text("x foo self", 1, False, ((4, 6),))
+    assert labels_of(tokenizer, turn).endswith(" self")
+
+
 def test_eos_is_appended_once(tmp_path):
     """Whatever wrote the first one: the text, the chat template, a line break after it, the post-processor."""
     folder = write(tmp_path / "im_end", train(), eos_token="<|im_end|>")

@@ -8,6 +8,7 @@ import pytest
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import CheckpointConfig, DataConfig
 from codepmp_jax.data.layouts import layout_of
+from codepmp_jax.data.tokenized_pair import Unit
 from codepmp_jax.records.schema import PreferencePair, content_id
 from codepmp_jax.text.tokenization import Tokenizer
 from codepmp_jax.training import heldout
@@ -108,7 +109,7 @@ def test_checkpoints_are_ranked_by_what_is_measured(tmp_path, finished, metric, 
 def test_a_metric_over_no_label_is_not_measured():
     found = opened(pairs(4), config_of())
     found.counts["labels"] = 0
-    metrics = {"pairs": ["accuracy"], "labels": ["lm_loss"]}
+    metrics: dict[Unit, list[str]] = {"pairs": ["accuracy"], "labels": ["lm_loss"]}
     best = CheckpointConfig(keep_best=1, best_metric="eval_lm_loss")
     with pytest.raises(UserError, match=r"must be a metric .*: eval_accuracy\. Remedy"):
         require_best_metric(best, metrics, found)

@@ -22,7 +22,7 @@ def window() -> Window:
     """Steps 21 to 23, the second of which is a spike."""
     window = Window(counts(20))
     for step, loss in ((21, 1.0), (22, 5.0), (23, 1.0)):
-        fed = FetchedBatch([], counts(step), [], waited=0.0)
+        fed = FetchedBatch([], counts(step), [], [], waited=0.0)
         window.add(step, {"loss": loss, "grad_norm": 1.0}, fed)
     return window
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from codepmp_jax.config import DedupConfig
 from codepmp_jax.records.schema import PreferencePair
+from codepmp_jax.synthesis.writers.replies import OWN_WORD
 from codepmp_jax.text.near_duplicates import NearDuplicates, signature, similarity
 from codepmp_jax.text.tokenization import Tokenizer
 
@@ -21,12 +22,15 @@ from codepmp_jax.text.tokenization import Tokenizer
 #   UNIT|QUANTITY|SUBSET                         longer, ties: pairs; chosen, rejected: lengths summed up
 #   histogram|UNIT|SIDE|BIN                      texts
 #   language|NAME, license|NAME                  pairs
-#   finish|PASS|REASON                           texts
+#   finish|PASS|REASON                           texts; REASON is `stop`, `length`, or with the server's own word, which
+#                                                is none of these, `stop (eos)`
 Tally = collections.Counter[str]
 ALL = "all"
 UNITS = ("characters", "tokens")
 SIDES = ("chosen", "rejected")
 _PASSES = ("describe", "chosen", "rejected")
+# Characters of a sample's text that are shown.
+_SHOWN = 4000
 # Bins of a length histogram to a doubling.
 _BINS_PER_OCTAVE = 4
 
@@ -68,14 +72,16 @@ def make_report(
     splits: Mapping[str, Iterable[Mapping[str, Any]]],
     throughput: Iterable[Mapping[str, Any]] = (),
     near_duplicate_rates: Mapping[str, float] | None = None,
+    samples: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """The report: for each split its figures, then `throughput` and `near_duplicate_rates`.
+    """The report: `samples`, for each split its figures, then `throughput` and `near_duplicate_rates`.
 
     `splits`: split -> the entries of its shards, of which `tally` and `dropped` (counts by reason) are
     taken. `throughput`: rows of pass, worker, texts, tokens and seconds; rows of the same worker and pass
     are summed up. `near_duplicate_rates`: shares by the name of what was compared, e.g. `train chosen`.
+    `samples` are those of `sample_of`.
     """
-    report: dict[str, Any] = {}
+    report: dict[str, Any] = {"samples": list(samples)}
     for split, entries in splits.items():
         entries = list(entries)
         total = _sum(entry["tally"] for entry in entries)
@@ -95,6 +101,24 @@ def make_report(
     report["throughput"] = _throughput(throughput)
     report["near_duplicate_rates"] = dict(near_duplicate_rates or {})
     return report
+
+
+def sample_of(pairs: Iterable[PreferencePair], count: int = 8) -> list[dict[str, Any]]:
+    """`count` random pairs, always the same ones of the same pairs, with what their lineage says of them."""
+    chosen = sorted(pairs, key=lambda pair: pair.pair_id)[:count]
+    return [
+        {
+            **{name: _beginning(getattr(pair, name)) for name in ("prompt", *SIDES)},
+            "subset": pair.subset,
+            **{
+                name: pair.lineage[name]
+                for name in ("language", "repository", "path", "license")
+                if name in pair.lineage
+            },
+            "writers": {name: pair.lineage[name] for name in _PASSES if name in pair.lineage},
+        }
+        for pair in chosen
+    ]
 
 
 def near_duplicate_rates(pairs: Sequence[PreferencePair]) -> dict[str, float]:
@@ -133,7 +157,15 @@ def _bin(length: int) -> int:
 
 
 def _finish_reason(facts: Any) -> str:
-    return facts.get("finish_reason", "") if isinstance(facts, dict) else ""
+    if not isinstance(facts, dict):
+        return ""
+    reason, word = facts.get("finish_reason", ""), facts.get(OWN_WORD)
+    return f"{reason} ({word})" if word else reason
+
+
+def _beginning(text: str) -> str:
+    rest = len(text) - _SHOWN
+    return text if rest <= 0 else f"{text[:_SHOWN]}\n... and {rest:,} more characters"
 
 
 # --- summing up -----------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
-"""The report as one HTML page that needs nothing beside it: figures, plots, tables."""
+"""The report as one HTML page that needs nothing beside it: samples of pairs, figures, plots, tables."""
 
 from __future__ import annotations
 
 import collections
 import itertools
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,7 @@ def make_page(report: Mapping[str, Any], title: str) -> str:
     splits = {name: part for name, part in report.items() if _is_split(part)}
     throughput = report.get("throughput", [])
     sections = [
+        section("Samples of train pairs", _samples(report.get("samples", []))),
         section("Splits", _summary(splits, report.get("near_duplicate_rates", {}))),
         section("Plots", _plots(splits, throughput)),
         section("Sources without a pair", _drops(splits)),
@@ -47,6 +49,34 @@ def make_page(report: Mapping[str, Any], title: str) -> str:
 
 def _is_split(part: Any) -> bool:
     return isinstance(part, Mapping) and "pairs" in part
+
+
+# --- samples --------------------------------------------------------------------------------------
+
+
+def _samples(samples: Sequence[Mapping[str, Any]]) -> str:
+    """Each pair's prompt above its two responses."""
+    shown = []
+    for sample in samples:
+        origin = " ".join(str(sample[name]) for name in ("repository", "path") if sample.get(name))
+        title = " · ".join(filter(None, (sample["subset"], sample.get("language"), origin)))
+        names = (("prompt", "describe"), *((side, side) for side in SIDES))
+        captioned = [
+            (_caption(name, sample["writers"].get(by)), sample[name]) for name, by in names
+        ]
+        shown.append(html_page.texts(title, captioned[:1]) + html_page.texts("", captioned[1:]))
+    return "".join(shown)
+
+
+def _caption(name: str, facts: Any) -> str:
+    """`chosen: openai MODEL, 120 tokens, stop`, of what the lineage says of a text."""
+    if not isinstance(facts, Mapping):
+        return name
+    writer = f"{facts.get('sampler', '')} {facts.get('model', '')}".strip()
+    rate = f"rate {facts['rate']:g}" if "rate" in facts else ""
+    length = f"{facts['num_tokens']:,} tokens" if facts.get("num_tokens") else ""
+    said = ", ".join(filter(None, (writer, rate, length, facts.get("finish_reason"))))
+    return f"{name}: {said}" if said else name
 
 
 # --- tables ---------------------------------------------------------------------------------------
@@ -95,7 +125,7 @@ def _lengths(splits: Mapping[str, Any]) -> str:
         header += [f"{unit}: longer wins", "ties", "mean chosen", "mean rejected"]
     rows = []
     for name, part in splits.items():
-        for subset in _largest(part["lengths"]):
+        for subset in _subsets(part["lengths"], html_page.MAX_ROWS):
             figures = part["lengths"][subset]
             row = [name, subset, figures["pairs"]]
             for unit in UNITS:
@@ -141,9 +171,16 @@ def _throughput(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _largest(lengths: Mapping[str, Any]) -> list[str]:
-    """The subsets: all pairs, then by falling number of pairs."""
-    return sorted(lengths, key=lambda name: (name != ALL, -lengths[name]["pairs"], name))
+def _subsets(lengths: Mapping[str, Any], most: int) -> list[str]:
+    """The subsets: all pairs, then the others of the `most` largest by name, numbers in names as numbers, then the rest."""
+    largest = sorted(lengths, key=lambda name: (name != ALL, -lengths[name]["pairs"], name))
+
+    def by_name(name: str) -> tuple[Any, ...]:
+        parts = re.split(r"(\d+(?:\.\d+)?)", name.casefold())
+        numbers = [(float(part), "") if i % 2 else (0.0, part) for i, part in enumerate(parts)]
+        return name != ALL, numbers, name
+
+    return sorted(largest[:most], key=by_name) + largest[most:]
 
 
 def _total(splits: Mapping[str, Any], entry: str) -> collections.Counter[str]:
@@ -157,17 +194,17 @@ def _total(splits: Mapping[str, Any], entry: str) -> collections.Counter[str]:
 
 
 def _plots(splits: Mapping[str, Any], throughput: Sequence[Mapping[str, Any]]) -> str:
-    """All splits together, panel by panel, of what there is."""
+    """All splits together, panel by panel, of what there is to compare: a single bar is in the tables."""
     panels: list[tuple[str, Callable[[Axes], None]]] = []
 
-    def add(title: str, draw: Callable[..., None], data: Any, *more: str) -> None:
-        if data:
+    def add(title: str, draw: Callable[..., None], data: Any, *more: str, fewest: int = 2) -> None:
+        if len(data) >= fewest:
             panels.append((title, lambda axes: draw(axes, data, *more)))
 
     for unit in UNITS:
         histograms = [part["length_histograms"][unit] for part in splits.values()]
         add(f"Length in {unit}", draw_lengths, _add_histograms(histograms), unit)
-    add("The longer one wins", draw_longer_wins, _longer_wins(splits))
+    add("The longer one wins", draw_longer_wins, _longer_wins(splits), fewest=3)  # all, and two
     add("Sources without a pair", draw_counts, _total(splits, "dropped"), "sources")
     add("Languages", draw_counts, _total(splits, "languages"), "pairs")
     add("Licenses", draw_counts, _total(splits, "licenses"), "pairs")
@@ -232,7 +269,7 @@ def _longer_wins(splits: Mapping[str, Any]) -> dict[str, dict[str, float]]:
             / sizes[name]["pairs"]
             for unit in UNITS
         }
-        for name in _largest(sizes)[: _MAX_BARS + 1]
+        for name in _subsets(sizes, _MAX_BARS + 1)[: _MAX_BARS + 1]
     }
 
 

@@ -19,12 +19,13 @@ from codepmp_jax.files.json_files import write_json
 
 _FOLDER = "status"
 _ENTRIES = {"command", "worker", "sources", "tokens", "seconds", "time"}
+_WRITE_SECONDS = 1.0
 # A worker that wrote nothing down for so long is not counted as at work.
 _STALE_SECONDS = 600
 
 
 class Status:
-    """What one worker has done: OUTPUT/status/WORKER.json, written anew after each chunk."""
+    """What one worker has done: OUTPUT/status/WORKER.json, written anew once a second while texts come."""
 
     def __init__(self, output: str, command: str):
         """`command` is the id of the command that the worker belongs to."""
@@ -33,12 +34,16 @@ class Status:
         self._command = command
         self._started = time.time()
         self._sources = self._tokens = 0
+        self._written = 0.0
 
-    def add(self, num_sources: int, num_tokens: int) -> None:
-        """Counts a chunk."""
+    def add(self, num_sources: int, num_tokens: int, is_last: bool = False) -> None:
+        """Counts texts that have come; with `is_last`, those of a chunk's end, which are written down at once."""
         self._sources += num_sources
         self._tokens += num_tokens
         now = time.time()
+        if now - self._written < _WRITE_SECONDS and not is_last:
+            return
+        self._written = now
         row = {
             "command": self._command,
             "worker": self.worker,
@@ -53,6 +58,8 @@ class Status:
 class Board:
     """A progress bar over the sources of a pass, with the tokens/s of each worker and of all.
 
+    Rates and the time that is left are those since this start: what `num_done` counts came before.
+
     A context manager; `command` is the id that the workers give to their Status.
     """
 
@@ -60,7 +67,9 @@ class Board:
         self._folder = pathlib.Path(output, _FOLDER)
         self._command = command
         self._num_done = num_done
-        self._bar = progress(total=num_sources, initial=num_done, desc=title, unit="source")
+        self._bar = progress(
+            total=num_sources, initial=num_done, desc=title, unit="source", smoothing=0.0
+        )
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 

@@ -1,5 +1,7 @@
 """The embedded weak writer: follows the author, but errs at a rate, at exactly the author's length.
 
+Each language has a model of its own, learned from the train texts in it: a Go function gets Go's words.
+
 At each word, number and operator of the author it writes with the probability `rate` a token of its own,
 drawn from an n-gram model given what it wrote itself so far, and never the author's token; layout,
 brackets, quotes and comment marks stay. So that the longer text is never a hint, draws are accepted by how
@@ -16,7 +18,7 @@ import hashlib
 import itertools
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from codepmp_jax.config import NgramConfig
@@ -27,7 +29,7 @@ from codepmp_jax.synthesis.writers.sampler import Request, Sampler
 from codepmp_jax.text.tokenization import Tokenizer
 
 # Part of the settings that a resumed run compares: raise it with any change of what is written.
-_VERSION = 1
+_VERSION = 2
 # An n-gram of a single file is not learned: else the writer would know by heart the snippets of
 # the train split that it rewrites, but not those of the held-out split.
 _MIN_FILES = 2
@@ -149,11 +151,24 @@ class NgramSampler(Sampler):
         tokenizer = Tokenizer.load("embedded")
         self._backend = tokenizer.backend
         self._tokenizer_id = content_id(tokenizer.definition)
+        self._rewriters: dict[str, _Rewriter | None] = {}
         self._length = functools.lru_cache(1 << 18)(self._count)
 
     @functools.cached_property
-    def _model(self) -> NgramModel:
-        return NgramModel(ShardedDataset(self._corpus, SourceFile, "train"), self._config.order)
+    def _train(self) -> dict[str, list[SourceFile]]:
+        """The train texts that no model has learned yet, by language."""
+        by_language: dict[str, list[SourceFile]] = collections.defaultdict(list)
+        for source in ShardedDataset(self._corpus, SourceFile, "train"):
+            by_language[source.language].append(source)
+        return dict(by_language)
+
+    def _rewriter(self, language: str) -> _Rewriter | None:
+        """Who writes a language; None where no train text is in it."""
+        if language not in self._rewriters:
+            sources = self._train.pop(language, None)
+            model = NgramModel(sources, self._config.order) if sources else None
+            self._rewriters[language] = _Rewriter(model, self._length) if model else None
+        return self._rewriters[language]
 
     def settings(self) -> dict[str, Any]:
         """Version, seed, order, rates, and the ids of the learned shards and of the tokenizer."""
@@ -169,24 +184,41 @@ class NgramSampler(Sampler):
         }
 
     def sample(self, requests: Sequence[Request]) -> list[Completion]:
-        """A rewrite of each source; it fails where the author's length is not met."""
+        """A rewrite of each source; it fails where the author's length is not met, or no train text is in its language."""
         completions = []
         for request in requests:
             digest = hashlib.sha256(f"{self._seed}:{request.key}".encode()).digest()
             rng = random.Random(int.from_bytes(digest[:8]))
             rate = rng.choice(self._config.rates)
-            text, off = self._rewrite(request.source.content, rate, rng)
+            language = request.source.language
+            rewriter = self._rewriter(language)
             facts = {
                 "sampler": "ngram",
                 "seed": self._seed,
                 "order": self._config.order,
                 "rate": rate,
             }
+            if rewriter is None:
+                failure = "no train text in its language"
+                completions.append(Completion(request.key, "", failure, language, facts=facts))
+                continue
+            text, off = rewriter.rewrite(request.source.content, rate, rng)
             failure = "length not matched" if off.size() else ""
             completions.append(Completion(request.key, text, failure, facts=facts))
         return completions
 
-    def _rewrite(self, code: str, rate: float, rng: random.Random) -> tuple[str, _Length]:
+    def _count(self, text: str) -> _Length:
+        return _Length(len(text), len(self._backend.encode(text, add_special_tokens=False).ids))
+
+
+class _Rewriter:
+    """Rewrites texts of one language."""
+
+    def __init__(self, model: NgramModel, length: Callable[[str], _Length]):
+        self._model = model
+        self._length = length
+
+    def rewrite(self, code: str, rate: float, rng: random.Random) -> tuple[str, _Length]:
         """The draft nearest to the author's length, and what it is off by."""
         author = lexer.split(code)
         places = [i for i, (kind, _) in enumerate(author) if kind not in lexer.FIXED]
@@ -285,6 +317,3 @@ class NgramSampler(Sampler):
         if not others:
             return rng.choice([token for token in distribution.tokens if token != theirs])
         return min(others, key=lambda token: without.plus(self._length(token)).size())
-
-    def _count(self, text: str) -> _Length:
-        return _Length(len(text), len(self._backend.encode(text, add_special_tokens=False).ids))

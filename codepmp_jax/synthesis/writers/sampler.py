@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from codepmp_jax.cli.errors import StoreError, UserError
 from codepmp_jax.records.schema import Completion, SourceFile
 
 
@@ -48,5 +51,21 @@ class Sampler(abc.ABC):
         sampler as a whole cannot work (no such model, no server that answers).
         """
 
+    def stream(self, requests: Sequence[Request]) -> Iterator[Completion]:
+        """The same completions as they come, in any order. What has come is not lost by an error on the way."""
+        yield from self.sample(requests)
+
     def close(self) -> None:  # noqa: B027 (most samplers hold nothing)
         """Lets go of the model and its memory."""
+
+
+@contextlib.contextmanager
+def naming_settings(writer: str, has_model: bool) -> Iterator[None]:
+    """Puts the writer's name before the settings that a model's UserError names: `rejected.model = ...`."""
+    try:
+        yield
+    except UserError as error:
+        if not has_model or isinstance(error, StoreError):
+            raise
+        named = re.sub(r"--(?=(?:openai|sampling|vllm)\.)", f"--{writer}.", str(error))
+        raise type(error)(f"{writer}.{named}") from error

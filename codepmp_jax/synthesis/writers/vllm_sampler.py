@@ -7,13 +7,14 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import WriterConfig
 from codepmp_jax.records.schema import Completion
 from codepmp_jax.synthesis.writers.replies import (
+    ERROR,
     REFUSED,
     TOO_LONG,
     model_settings,
@@ -79,39 +80,56 @@ class VllmSampler(Sampler):
         Raises UserError where the model does not load or its engine dies. After any other error of the
         engine the next call begins with a new one.
         """
+        found = {completion.key: completion for completion in self.stream(requests)}
+        return [found[request.key] for request in requests]
+
+    def stream(self, requests: Sequence[Request]) -> Iterator[Completion]:
+        """The completions as they come. Raises as `sample` does, after what had come."""
         if self._engine is None:
             self._load()
+        asked: list[tuple[Request, list[int]]] = []
+        for request in requests:
+            try:
+                tokens = self._encode(request.prompt)
+            except Exception as error:
+                # A chat template raises for the prompt's sake; the engine has not seen it.
+                yield Completion(request.key, "", REFUSED, f"chat template: {error!r}")
+                continue
+            if len(tokens) < self._max_model_len:
+                asked.append((request, tokens))
+            else:
+                detail = f"{len(tokens)} tokens of {self._max_model_len}"
+                yield Completion(request.key, "", TOO_LONG, detail, num_prompt_tokens=len(tokens))
         try:
-            return self._sample(requests)
+            yield from self._run(asked)
         except _import_vllm().v1.engine.exceptions.EngineDeadError as error:
             self.close()
             raise UserError(
                 f"model = {self._config.model!r}: vLLM's engine died ({error}). Remedy: see its log; "
                 "the same command takes up the work."
             ) from error
-        except Exception:
-            # Its queue holds requests of a step that was left in the middle.
+        except BaseException:
+            # Its queue holds requests of a step, or of a stream, that was left in the middle.
             self.close()
             raise
 
-    def _sample(self, requests: Sequence[Request]) -> list[Completion]:
-        completions: list[Completion | None] = [None] * len(requests)
-        places: list[int] = []
-        for place, request in enumerate(requests):
-            tokens = self._encode(request.prompt)
-            failure, detail = TOO_LONG, f"{len(tokens)} tokens of {self._max_model_len}"
-            if len(tokens) < self._max_model_len:
-                failure, detail = REFUSED, self._enqueue(request, tokens)
+    def _run(self, asked: Sequence[tuple[Request, list[int]]]) -> Iterator[Completion]:
+        """The engine's completions of prompts, as tokens, and what it refuses."""
+        waiting: dict[str, Request] = {}
+        for request, tokens in asked:
+            number, detail = self._enqueue(request, tokens)
             if detail:
-                completions[place] = Completion(
-                    request.key, "", failure, detail, num_prompt_tokens=len(tokens)
-                )
+                yield Completion(request.key, "", REFUSED, detail, num_prompt_tokens=len(tokens))
             else:
-                places.append(place)
-        outputs = self._engine.wait_for_completion(use_tqdm=False)
-        for place, output in zip(places, outputs, strict=True):
-            completions[place] = self._completion(requests[place], output)
-        return [completion for completion in completions if completion is not None]
+                waiting[number] = request
+        # What LLM.wait_for_completion does, which gives nothing before all is done.
+        engine = self._engine.llm_engine
+        while engine.has_unfinished_requests():
+            for output in engine.step():
+                if output.finished:
+                    yield self._completion(waiting.pop(output.request_id), output)
+        for request in waiting.values():
+            yield Completion(request.key, "", ERROR, "the engine gave no reply")
 
     def close(self) -> None:
         """Ends the engine and frees its memory."""
@@ -161,7 +179,8 @@ class VllmSampler(Sampler):
                 "settings (vllm.dtype, max_model_len, gpu_memory_utilization) that this machine holds."
             ) from error
         self._tokenizer = self._engine.get_tokenizer()
-        has_template = bool(getattr(self._tokenizer, "chat_template", None))
+        template = getattr(self._tokenizer, "chat_template", None)
+        has_template = bool(template)
         require(
             has_template or config.chat != "always",
             "chat",
@@ -170,26 +189,50 @@ class VllmSampler(Sampler):
             "set chat to auto or never, or put a chat_template.jinja into the model's folder",
         )
         self._is_chat = has_template and config.chat != "never"
+        if self._is_chat:
+            self._check_template(template)
         commit = getattr(self._engine.model_config.hf_config, "_commit_hash", None)
         self._facts = {
             "sampler": "vllm",
             "model": settings["model"],
             "revision": settings["revision"] or commit or "",
-            **sampling_facts(config.sampling),
+            **sampling_facts(config),
         }
+
+    def _check_template(self, template: Any) -> None:
+        """Raises UserError where the chat template fails on any prompt, or does not know a setting."""
+        config = self._config
+        require(
+            config.enable_thinking is None or "enable_thinking" in json.dumps(template),
+            "enable_thinking",
+            config.enable_thinking,
+            f"the chat template of {config.model} does not know it",
+            "leave it out",
+        )
+        try:
+            self._encode("Say hello.")
+        except Exception as error:
+            raise UserError(
+                f"chat = {config.chat!r}: the chat template of {config.model} fails on any prompt ({error!r}). "
+                "Remedy: set chat to never, or mend chat_template.jinja in the model's folder."
+            ) from error
 
     def _encode(self, prompt: str) -> list[int]:
         """A request's tokens, in the chat template if there is to be one, with at most one BOS."""
         if self._is_chat:
+            thinking = self._config.enable_thinking
             prompt = self._tokenizer.apply_chat_template(
-                [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+                [{"role": "user", "content": prompt}],
+                tokenize=False,
+                add_generation_prompt=True,
+                **({} if thinking is None else {"enable_thinking": thinking}),
             )
         tokens = list(self._tokenizer.encode(prompt, add_special_tokens=not self._is_chat))
         bos = self._tokenizer.bos_token_id
         return tokens[1:] if bos is not None and tokens[:2] == [bos, bos] else tokens
 
-    def _enqueue(self, request: Request, tokens: list[int]) -> str:
-        """Hands a request to the engine; what it has against it, if anything."""
+    def _enqueue(self, request: Request, tokens: list[int]) -> tuple[str, str]:
+        """Hands a request to the engine; (its id there, what the engine has against it, if anything)."""
         sampling = self._config.sampling
         params = _import_vllm().SamplingParams(
             temperature=sampling.temperature,
@@ -200,23 +243,21 @@ class VllmSampler(Sampler):
             seed=request_seed(self._seed, request.key),
         )
         try:
-            self._engine.enqueue({"prompt_token_ids": tokens}, params, use_tqdm=False)
+            (number,) = self._engine.enqueue({"prompt_token_ids": tokens}, params, use_tqdm=False)
         except (_import_vllm().exceptions.VLLMClientError, ValueError, TypeError) as error:
-            return repr(error)
-        return ""
+            return "", repr(error) or "refused"
+        return number, ""
 
     def _completion(self, request: Request, output: Any) -> Completion:
         (reply,) = output.outputs
-        counts: dict[str, Any] = {
-            "num_prompt_tokens": len(output.prompt_token_ids),
-            "num_tokens": len(reply.token_ids),
-        }
-        if reply.finish_reason not in ("stop", "length"):
-            detail = f"finish reason {reply.finish_reason}"
-            return Completion(request.key, "", "error", detail, **counts)
-        facts = self._facts | {"seed": request_seed(self._seed, request.key)}
         return to_completion(
-            self._config, request, reply.text, reply.finish_reason, facts=facts, **counts
+            self._config,
+            request,
+            reply.text,
+            str(reply.finish_reason),
+            len(reply.token_ids),
+            len(output.prompt_token_ids),
+            self._facts | {"seed": request_seed(self._seed, request.key)},
         )
 
 

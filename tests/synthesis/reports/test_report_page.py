@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from codepmp_jax.records.schema import PreferencePair
 from codepmp_jax.synthesis.reports import report_page
-from codepmp_jax.synthesis.reports.report import make_report, tally
+from codepmp_jax.synthesis.reports.report import make_report, sample_of, tally
 
 HOSTILE = ["<script>alert(1)</script>", "$x_$", "日本", "a|b&amp;", "x" * 300]
 
@@ -29,7 +29,9 @@ def make(names=("python", "go"), dropped=None, throughput=(), near=None):
     ]
     entry = {"tally": tally(pairs), "dropped": dropped or {}}
     empty = {"tally": {}, "dropped": {}}
-    return make_report({"train": [entry], "heldout": [empty]}, throughput, near)
+    return make_report(
+        {"train": [entry], "heldout": [empty]}, throughput, near, sample_of(pairs, 3)
+    )
 
 
 class _Page(html.parser.HTMLParser):
@@ -52,7 +54,10 @@ class _Page(html.parser.HTMLParser):
 
 def test_the_page_is_one_file_with_nothing_beside_it(tmp_path):
     path = tmp_path / "new" / "report.html"
-    rows = [{"pass": "chosen", "worker": "w", "texts": 2, "tokens": 90, "seconds": 3.0}]
+    rows = [
+        {"pass": "chosen", "worker": worker, "texts": 2, "tokens": 90, "seconds": 3.0}
+        for worker in "wv"
+    ]
     report = make(
         dropped={"chosen: empty": 3, "identical": 1}, throughput=rows, near={"train": 0.125}
     )
@@ -79,6 +84,63 @@ def test_the_page_is_one_file_with_nothing_beside_it(tmp_path):
     for part in ("chosen empty 3 0 75.0%", "pair identical 1 0 25.0%", "train 12.5%", "w 2 90"):
         assert part in re.sub(r"\s+", " ", text), part
     assert "train 16 12 75.0%" in re.sub(r"\s+", " ", text)
+
+
+def test_samples_come_first_and_do_nothing():
+    pair = PreferencePair(
+        "0",
+        "Add <b>two</b> numbers.",
+        "a = 1\n" * 2000,
+        "</pre><script>x</script>",
+        subset="rate 0.10",
+        lineage={
+            "path": "src/a.py",
+            "chosen": {
+                "sampler": "vllm",
+                "model": "m",
+                "finish_reason": "stop",
+                "num_tokens": 1234,
+            },
+            "rejected": {"sampler": "ngram", "rate": 0.1},
+        },
+    )
+    text = report_page.make_page(make_report({}, samples=sample_of([pair])), "t")
+    page = _Page(text)
+    assert "script" not in {tag for tag, _ in page.tags}
+    for part in (
+        "rate 0.10 · src/a.py",
+        "Add <b>two</b> numbers.",
+        "chosen: vllm m, 1,234 tokens, stop",
+        "rejected: ngram, rate 0.1",
+        "</pre><script>x</script>",
+    ):
+        assert part in page.texts
+    assert any(part.endswith("... and 8,000 more characters") for part in page.texts)
+    whole = report_page.make_page(make(), "t")
+    assert whole.index("<h2>Samples") < whole.index("<h2>Splits") < whole.index("<img")
+
+
+def test_samples_are_the_same_of_the_same_pairs():
+    pairs = [PreferencePair(f"{i * 7919 % 100:02}", str(i), "a", "b") for i in range(100)]
+    samples = sample_of(pairs, 5)
+    assert len(samples) == 5
+    assert samples == sample_of(reversed(pairs), 5)
+    assert samples != sample_of(pairs[50:], 5)
+
+
+def test_a_single_bar_is_no_chart():
+    page = _Page(report_page.make_page(make(["python"], {"identical": 2}), "t"))
+    alts = [attrs["alt"] for tag, attrs in page.tags if tag == "img"]
+    assert alts == ["Length in characters", "Length in tokens"]
+
+
+def test_subsets_are_sorted_by_name_and_number():
+    names = ["rate 0.70", "rate 1.00", "rate 0.10", "rate 10.0", "go"]
+    page = report_page.make_page(make(names), "t")
+    expected = ["all", "go", "rate 0.10", "rate 0.70", "rate 1.00", "rate 10.0"]
+    table = page[page.index("<h2>Length") : page.index("<h2>Origin")]
+    places = [table.index(f">{name}<") for name in expected]
+    assert places == sorted(places)
 
 
 def test_names_are_shown_and_do_nothing(tmp_path):

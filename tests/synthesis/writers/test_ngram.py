@@ -14,8 +14,8 @@ from codepmp_jax.synthesis.writers.sampler import Request
 from codepmp_jax.text.tokenization import Tokenizer
 
 
-def source(content: str, path: str) -> SourceFile:
-    return SourceFile(content, content, "", "", "function", "python", "r", path, "", 1)
+def source(content: str, path: str, language: str = "python") -> SourceFile:
+    return SourceFile(content, content, "", "", "function", language, "r", path, "", 1)
 
 
 def requests(sources) -> list[Request]:
@@ -66,8 +66,28 @@ def test_settings_tell_fits_apart(sampler, train, tmp_path):
 
 def test_it_learns_from_the_train_split_alone(sampler, train):
     known = NgramModel(train, 3)
-    assert sampler._model.after(["", ""])[0].tokens == known.after(["", ""])[0].tokens
-    assert sampler._model._like.keys() == known._like.keys()
+    learned = sampler._rewriter("python")._model
+    assert learned.after(["", ""])[0].tokens == known.after(["", ""])[0].tokens
+    assert learned._like.keys() == known._like.keys()
+
+
+def test_each_language_is_written_in_its_own_words(tmp_path):
+    texts = {"go": "gopher", "ruby": "gem", "lua": "moon"}
+    train = [
+        source(f"{word}{i} {word}{j} = {word}\n", f"{i}{j}.{language}", language)
+        for language, word in texts.items()
+        for i in range(4)
+        for j in range(4)
+    ]
+    written = write_split(tmp_path, "train", train, 2)
+    write_manifest(tmp_path, SourceFile, {"train": written}, {})
+    one = NgramSampler(str(tmp_path), NgramConfig(rates=(1.0,)), seed=0)
+    for found, completion in zip(train, one.sample(requests(train)), strict=True):
+        words = {word for word in texts.values() if word in completion.text}
+        assert words == {texts[found.language]}
+        assert completion.text != found.content
+    (unknown,) = one.sample(requests([source("f = 1", "a.rs", "rust")]))
+    assert (unknown.failure, unknown.detail) == ("no train text in its language", "rust")
 
 
 def test_lengths_are_the_authors(sampler, heldout):
@@ -102,7 +122,7 @@ def test_rate_of_own_tokens(sampler, heldout, rate):
         author = lexer.split(found.content)
         places = {i for i, (kind, _) in enumerate(author) if kind not in lexer.FIXED}
         chosen = {i for i in places if rng.random() < rate}
-        draft, _ = sampler._draft(author, [(0, len(author))], chosen, rng)
+        draft, _ = sampler._rewriter("python")._draft(author, [(0, len(author))], chosen, rng)
         changed = {i for i, (_, token) in enumerate(author) if draft[i] != token}
         assert changed <= chosen
         written += len(changed)

@@ -32,11 +32,13 @@ class Tokenizer:
     bos_token_id = BOS
     chat_template: str | None = "<s>user: ...assistant:"
 
-    def apply_chat_template(self, messages, tokenize, add_generation_prompt):
+    def apply_chat_template(self, messages, tokenize, add_generation_prompt, **settings):
         assert not tokenize
         assert add_generation_prompt
         ((role, content),) = [(message["role"], message["content"]) for message in messages]
-        return f"<s>{role}: {content} assistant:"
+        if "no role" in content or "no role" in str(self.chat_template):
+            raise ValueError("roles must alternate")
+        return f"<s>{role}: {content} assistant:{json.dumps(settings) if settings else ''}"
 
     def encode(self, text, add_special_tokens):
         head = [BOS] if add_special_tokens else []
@@ -55,7 +57,8 @@ class LLM:
         if "broken" in model:
             raise ValueError("cannot open it")
         self.options = options
-        self.queue: list[tuple[list[int], Any]] = []
+        self.queue: dict[str, tuple[list[int], Any]] = {}
+        self.num_requests = 0
         self.is_shut = False
         self.max_queue = 0
         self.model_config = types.SimpleNamespace(
@@ -63,7 +66,9 @@ class LLM:
             hf_config=types.SimpleNamespace(_commit_hash="c0ffee"),
         )
         self.llm_engine = types.SimpleNamespace(
-            engine_core=types.SimpleNamespace(shutdown=self.shut)
+            engine_core=types.SimpleNamespace(shutdown=self.shut),
+            has_unfinished_requests=lambda: bool(self.queue),
+            step=self.step,
         )
         LLM.made.append(self)
 
@@ -82,19 +87,24 @@ class LLM:
             raise ValueError("not this one")
         if "dead" in text_of(tokens):
             raise EngineDeadError("died")
-        self.queue.append((tokens, params))
+        self.num_requests += 1
+        self.queue[str(self.num_requests)] = tokens, params
+        return [str(self.num_requests)]
 
-    def wait_for_completion(self, use_tqdm):
-        assert not use_tqdm
-        queue, self.queue = self.queue, []
-        self.max_queue = max(self.max_queue, len(queue))
-        texts = [text_of(tokens) for tokens, _ in queue]
+    def step(self):
+        """Ends the newest request, and shows the others unfinished."""
+        self.max_queue = max(self.max_queue, len(self.queue))
+        queue = dict(self.queue)
+        self.queue.popitem()
+        texts = [text_of(tokens) for tokens, _ in queue.values()]
         if any("die" in text for text in texts):
             raise EngineDeadError("died")
         if any("stumble" in text for text in texts):
             raise RuntimeError("stumbled")
         return [
             types.SimpleNamespace(
+                request_id=number,
+                finished=number not in self.queue,
                 prompt_token_ids=tokens,
                 outputs=[
                     types.SimpleNamespace(
@@ -106,12 +116,12 @@ class LLM:
                     )
                 ],
             )
-            for (tokens, params), text in zip(queue, texts, strict=True)
+            for (number, (tokens, params)), text in zip(queue.items(), texts, strict=True)
         ]
 
 
 def text_of(tokens: list[int]) -> str:
-    return "".join("<s>" if token == BOS else chr(token) for token in tokens)
+    return "".join("BOS " if token == BOS else chr(token) for token in tokens)
 
 
 @pytest.fixture(autouse=True)
@@ -206,7 +216,7 @@ def test_sampling_parameters_and_seeds(monkeypatch):
 
     def spy(self, prompt, given, use_tqdm):
         params.append(given)
-        enqueue(self, prompt, given, use_tqdm)
+        return enqueue(self, prompt, given, use_tqdm)
 
     monkeypatch.setattr(LLM, "enqueue", spy)
     sampling = SamplingConfig(temperature=0.5, top_p=0.9, top_k=3, max_tokens=17, stop=("E",))
@@ -244,11 +254,11 @@ def prompt_seen(one: VllmSampler, prompt: str) -> str:
 @pytest.mark.parametrize(
     ("chat", "template", "prompt", "expected"),
     [
-        ("auto", "t", "a", "<s>user: a assistant:"),
-        ("always", "t", "a", "<s>user: a assistant:"),
-        ("never", "t", "a", "<s>a"),
-        ("auto", None, "a", "<s>a"),
-        ("never", None, "<s>a", "<s>a"),
+        ("auto", "t", "a", "BOS user: a assistant:"),
+        ("always", "t", "a", "BOS user: a assistant:"),
+        ("never", "t", "a", "BOS a"),
+        ("auto", None, "a", "BOS a"),
+        ("never", None, "<s>a", "BOS a"),
     ],
 )
 def test_chat_templates_and_a_single_bos(monkeypatch, chat, template, prompt, expected):
@@ -260,6 +270,49 @@ def test_a_chat_template_that_is_missing(monkeypatch):
     monkeypatch.setattr(LLM, "chat_template", None)
     with pytest.raises(UserError, match=r"chat = 'always'.*no chat template"):
         sampler(chat="always").sample(requests("a"))
+
+
+def test_thoughts_are_a_setting_of_the_chat_template(monkeypatch):
+    monkeypatch.setattr(LLM, "chat_template", "{% if enable_thinking %}")
+    assert prompt_seen(sampler(), "a") == "BOS user: a assistant:"
+    one = sampler(enable_thinking=False)
+    assert prompt_seen(one, "a") == 'BOS user: a assistant:{"enable_thinking": false}'
+    assert one.settings()["enable_thinking"] is False
+    assert "enable_thinking" not in sampler().settings()
+    monkeypatch.setattr(LLM, "chat_template", "t")
+    with pytest.raises(
+        UserError, match=r"enable_thinking = True: the chat template .* not know it"
+    ):
+        sampler(enable_thinking=True).sample(requests("a"))
+
+
+def test_a_template_that_raises_costs_its_request_and_no_engine():
+    one = sampler()
+    first, second, third = one.sample(requests("a", "no role", "b"))
+    assert (first.failure, second.failure, third.failure) == ("", "request refused", "")
+    assert "roles must alternate" in second.detail
+    one.sample(requests("no role again"))
+    assert len(LLM.made) == 1
+
+
+def test_a_template_that_always_raises_is_one_error(monkeypatch):
+    monkeypatch.setattr(LLM, "chat_template", "no role")
+    with pytest.raises(UserError, match=r"chat = 'auto'.*fails on any prompt"):
+        sampler().sample(requests("a", "b"))
+
+
+def test_completions_come_before_all_are_done():
+    stream = sampler().stream(requests("a", "b", "die"))
+    with pytest.raises(UserError, match="engine died"):
+        list(stream)
+    came = []
+    for completion in sampler().stream(requests("a", "b", "c")):
+        came.append(completion.key)
+        if len(came) == 2:
+            break
+    assert came == ["key c", "key b"]
+    # What was left in its queue must not come with the next requests.
+    assert LLM.made[-1].is_shut
 
 
 def test_failures_are_the_requests_own():
