@@ -129,7 +129,9 @@ def test_malformed_lines_name_file_and_line(tmp_path, line):
 
 def test_a_line_that_is_not_utf8_is_malformed(tmp_path):
     path = tmp_path / "c.jsonl"
-    path.write_bytes(Problem("a", "p").to_json().encode() + '\n{"problem_id": "é"'.encode("latin-1"))
+    path.write_bytes(
+        Problem("a", "p").to_json().encode() + '\n{"problem_id": "é"'.encode("latin-1")
+    )
     with pytest.raises(UserError, match=r"c\.jsonl:2: not a problem with problem_id.*utf-8"):
         list(read_problems(str(path)))
 
