@@ -174,7 +174,8 @@ class Completion(Record):
     detail: str = ""
     """What the writer said of the failure."""
     finish_reason: str = ""
-    """`stop`, or `length` where the text was cut off; empty where the writer has no such limit."""
+    """`stop`, or `length` where the text was cut off; empty where the writer has no such limit. Where a server says
+    neither, `facts` hold its word as `server_finish_reason`."""
     num_prompt_tokens: int = 0
     """Tokens of the request, as the writer counts them."""
     num_tokens: int = 0

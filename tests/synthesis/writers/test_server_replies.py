@@ -4,13 +4,24 @@ import json
 
 import pytest
 
-from codepmp_jax.synthesis.writers.server_replies import MalformedError, read_error, read_reply
+from codepmp_jax.synthesis.writers.server_replies import (
+    MalformedError,
+    ServerReply,
+    read_error,
+    read_reply,
+)
 
 USAGE = {"prompt_tokens": 5, "completion_tokens": 7}
 
 
 def body(choice, **more) -> str:
     return json.dumps({"choices": [choice], "usage": USAGE, "model": "m"} | more)
+
+
+def read(text) -> ServerReply:
+    reply = read_reply(text)
+    assert isinstance(reply, ServerReply)
+    return reply
 
 
 def message(content, **more):
@@ -35,7 +46,7 @@ def message(content, **more):
     ],
 )
 def test_texts(choice, text):
-    assert read_reply(body(choice)).text == text
+    assert read(body(choice)).text == text
 
 
 @pytest.mark.parametrize(
@@ -51,18 +62,18 @@ def test_texts(choice, text):
     ],
 )
 def test_counts_that_are_none_are_0(usage, counts):
-    reply = read_reply(body(message("x"), usage=usage))
+    reply = read(body(message("x"), usage=usage))
     assert (reply.num_prompt_tokens, reply.num_tokens) == counts
 
 
 @pytest.mark.parametrize(("reason", "word"), [("eos", "eos"), (None, "null"), ("", ""), (3, "3")])
 def test_finish_reasons_are_the_servers_words(reason, word):
-    assert read_reply(body(message("x") | {"finish_reason": reason})).finish_reason == word
-    assert read_reply(body({"text": "x"})).finish_reason == "null"
+    assert read(body(message("x") | {"finish_reason": reason})).finish_reason == word
+    assert read(body({"text": "x"})).finish_reason == "null"
 
 
 def test_refusals_and_models():
-    reply = read_reply(body(message(None, refusal="I cannot."), model=None))
+    reply = read(body(message(None, refusal="I cannot."), model=None))
     assert (reply.text, reply.refusal, reply.model) == ("", "I cannot.", "")
 
 
