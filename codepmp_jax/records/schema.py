@@ -152,7 +152,8 @@ class SourceFile(Record):
     path: str
     """Path within the repository."""
     license: str
-    """SPDX identifiers, joined by commas; empty where none is known."""
+    """SPDX expression; of a table its column's, joined by commas. `unknown` where what is said is not clear, empty
+    where nothing is said."""
     line: int
     """First line of the piece in the file, from 1."""
     stars: int = -1

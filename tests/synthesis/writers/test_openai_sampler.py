@@ -38,6 +38,8 @@ class Server:
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.paths: set[str] = set()
+        self.retry_after = "0.05"
+        self.says: dict[str, Any] | None = None
         self.busy = self.most_busy = 0
         self.lock = threading.Lock()
         server = self
@@ -54,8 +56,8 @@ class Server:
                     self.send_response(status)
                     self.send_header("Content-Type", "application/json")
                     self.send_header("Content-Length", str(len(payload)))
-                    if status == 429:
-                        self.send_header("Retry-After", "0.05")
+                    if status == 429 and server.retry_after:
+                        self.send_header("Retry-After", server.retry_after)
                     self.end_headers()
                     self.wfile.write(payload)
 
@@ -94,6 +96,10 @@ class Server:
             status = 200
         with self.lock:
             self.busy -= 1
+        if status == 0:
+            raise ConnectionError("broken off")
+        if status != 200 and self.says:
+            return status, self.says
         if status != 200:
             message = f"status {status} for {prompt}"
             if "long" in prompt:
@@ -104,6 +110,8 @@ class Server:
             choice["message"] = {"role": "assistant", "content": choice.pop("text")}
         if "cut" in prompt:
             choice["finish_reason"] = "length"
+        if "ends by" in prompt:
+            choice["finish_reason"] = prompt.rpartition(" ")[2]
         if "filtered" in prompt:
             choice["finish_reason"] = "content_filter"
         usage = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
@@ -142,12 +150,12 @@ def sampler() -> Iterator[Callable[..., OpenAISampler]]:
 
     def make(*urls: str, **settings: Any) -> OpenAISampler:
         chosen: dict[str, Any] = {"max_retries": 2}
-        for name in ("concurrency", "max_retries", "timeout_seconds"):
+        for name in OpenAIConfig.__dataclass_fields__.keys() - {"endpoints"}:
             if name in settings:
                 chosen[name] = settings.pop(name)
         config = WriterConfig(
             sampler="openai",
-            model="m",
+            model=settings.pop("model", "m"),
             openai=OpenAIConfig(endpoints=urls, **chosen),
             **settings,
         )
@@ -164,6 +172,7 @@ def short_pauses(monkeypatch):
     """The library's pauses between retries, a hundred times as short."""
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.005)
     monkeypatch.setattr("openai._base_client.MAX_RETRY_DELAY", 0.08)
+    monkeypatch.setattr("codepmp_jax.synthesis.writers.rate_limit._FIRST_PAUSE", 0.02)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
 
@@ -281,6 +290,153 @@ def test_only_failing_requests_are_no_reason_to_stop(serve, sampler):
     assert {completion.failure for completion in completions} == {"error"}
 
 
+def test_a_403_or_404_for_one_prompt_is_that_requests(serve, sampler):
+    server = serve(lambda prompt, _: {"bad": 403, "worse": 404}.get(prompt, 200))
+    completions = sampler(server.url).sample(requests("a", "bad", "b", "worse"))
+    assert [completion.text for completion in completions] == ["A", "", "B", ""]
+    assert [c.failure for c in completions] == ["", "request refused", "", "request refused"]
+    assert "403: status 403 for bad" in completions[1].detail
+
+
+def test_a_key_that_is_withdrawn_on_the_way_is_noticed(serve, sampler):
+    server = serve(lambda *_: 403 if len(server.bodies) > 20 else 200)
+    with pytest.raises(UserError, match=r"refuses model 'm' \(403"):
+        sampler(server.url, concurrency=4).sample(many(500))
+    assert len(server.bodies) < 50
+
+
+def test_a_connection_that_breaks_off_for_one_prompt_is_that_requests(serve, sampler):
+    server = serve(lambda prompt, _: 0 if prompt == "bad" else 200)
+    completions = sampler(server.url, concurrency=2).sample(requests("bad", "a", "b"))
+    assert [completion.text for completion in completions] == ["", "A", "B"]
+    assert completions[0].failure == "error"
+
+
+def test_a_rate_limit_without_retry_after_is_waited_for(serve, sampler, caplog):
+    """Twenty answers, then none for a while, again and again."""
+    open_at = 0.0
+
+    def behave(*_) -> int:
+        nonlocal open_at, num_left
+        if time.monotonic() >= open_at:
+            num_left -= 1
+            if num_left >= 0:
+                return 200
+            open_at, num_left = time.monotonic() + 0.3, 20
+        return 429
+
+    num_left = 20
+    server = serve(behave)
+    server.retry_after = ""
+    completions = sampler(server.url, max_retries=0, concurrency=16).sample(many(60))
+    assert [completion.text for completion in completions] == [f"P{i}" for i in range(60)]
+    # Of those that were refused, most waited for one to be answered.
+    assert len(server.bodies) < 60 + 2 * 16 + 2 * 10
+    said = [record.getMessage() for record in caplog.records]
+    assert any("limits its rate (429: status 429 for p" in line for line in said)
+
+
+@pytest.mark.parametrize("status", [429, 402, 529])
+def test_a_quota_ends_the_run_after_the_longest_wait(serve, sampler, status):
+    server = serve(lambda *_: status)
+    server.retry_after = ""
+    server.says = {"error": {"message": "You exceeded your current quota"}}
+    started = time.monotonic()
+    with pytest.raises(
+        UserError, match=r"exceeded your current quota; no answer within 0.3 s"
+    ) as e:
+        sampler(server.url, max_wait_seconds=0.3).sample(many(9))
+    assert time.monotonic() - started < 5
+    assert "--openai.max-wait-seconds" in str(e.value)
+
+
+def test_a_server_that_limits_its_rate_leaves_its_jobs_to_the_others(serve, sampler):
+    limited, other = serve(lambda *_: 429), serve()
+    limited.retry_after = "3600"
+    one = sampler(limited.url, other.url, max_wait_seconds=7200.0)
+    assert [c.text for c in one.sample(many(100))] == [f"P{i}" for i in range(100)]
+    assert len(limited.bodies) < 100
+
+
+def test_what_was_answered_comes_before_the_error(serve, sampler):
+    server = serve(lambda *_: 503 if len(server.bodies) > 10 else 200)
+    came = []
+    with pytest.raises(UserError, match="no server answers"):
+        for completion in sampler(server.url, max_retries=0, concurrency=2).stream(many(50)):
+            came.append(completion.text)
+    assert sorted(came) == sorted(f"P{i}" for i in range(10))
+
+
+def test_parameters_that_a_server_refuses_are_named_and_can_be_left_out(serve, sampler):
+    server = serve(lambda *_: 422 if "seed" in server.bodies[-1] else 200)
+    server.says = {"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"]}]}
+    with pytest.raises(
+        UserError, match=r"every request fails.*extra_forbidden.*--openai.omit seed"
+    ):
+        sampler(server.url).sample(requests("a"))
+    one = sampler(server.url, omit=("seed", "temperature"))
+    (completion,) = one.sample(requests("a"))
+    assert completion.text == "A"
+    assert server.bodies[-1].keys() == {"messages", "model", "top_p", "max_tokens"}
+    assert completion.facts.keys() == {"sampler", "model", "revision", "top_p", "max_tokens"}
+    assert one.settings()["omit"] == ["seed", "temperature"]
+
+
+def test_the_name_of_max_tokens(serve, sampler):
+    server = serve(lambda *_: 400 if "max_tokens" in server.bodies[-1] else 200)
+    server.says = {"error": {"message": "Use 'max_completion_tokens' instead of 'max_tokens'."}}
+    with pytest.raises(UserError, match="--openai.max-tokens-name max_completion_tokens"):
+        sampler(server.url).sample(requests("a"))
+    for chat in ("auto", "never"):
+        one = sampler(server.url, max_tokens_name="max_completion_tokens", chat=chat)
+        assert one.sample(requests("a"))[0].text == "A"
+        assert server.bodies[-1]["max_completion_tokens"] == 1024
+
+
+def test_a_context_that_is_too_short_for_any_request(serve, sampler):
+    server = serve(lambda *_: 400)
+    server.says = {"error": {"message": "max_tokens=1024 cannot be greater than max_model_len=512"}}
+    with pytest.raises(UserError, match="every request fails.*lower --sampling.max-tokens"):
+        sampler(server.url).sample(many(3))
+
+
+@pytest.mark.parametrize("thinking", [True, False])
+def test_thoughts_are_a_setting_of_the_chat_template(serve, sampler, thinking):
+    server = serve()
+    one = sampler(server.url, enable_thinking=thinking)
+    one.sample(requests("a"))
+    assert server.bodies[0]["chat_template_kwargs"] == {"enable_thinking": thinking}
+    assert one.settings()["enable_thinking"] is thinking
+
+
+@pytest.mark.parametrize(
+    ("word", "reason", "failure"),
+    [
+        ("eos", "stop", ""),
+        ("max_tokens", "length", ""),
+        ("MODEL_LENGTH", "length", ""),
+        ("safety", "", "request refused"),
+        ("error", "", "error"),
+    ],
+)
+def test_how_a_reply_ended(serve, sampler, word, reason, failure):
+    server = serve()
+    (completion,) = sampler(server.url).sample(requests(f"ends by {word}"))
+    assert (completion.finish_reason, completion.failure) == (reason, failure)
+    assert completion.facts.get("server_finish_reason") == ("eos" if word == "eos" else None)
+
+
+def test_a_reply_as_long_as_it_may_be_is_cut_off_whatever_its_end_is_called(serve, sampler):
+    one = sampler(serve().url, sampling=SamplingConfig(max_tokens=7))
+    assert one.sample(requests("ends by eos"))[0].finish_reason == "length"
+
+
+def test_another_model_than_the_one_asked_is_told(serve, sampler, caplog):
+    (completion,) = sampler(serve().url, model="n").sample(requests("a"))
+    assert completion.facts["served_model"] == "m"
+    assert "'m' writes where 'n' is asked" in caplog.text
+
+
 @pytest.mark.parametrize("status", [400, 500])
 def test_settings_with_which_every_request_fails(serve, sampler, status):
     server = serve(lambda *_: status)
@@ -385,6 +541,8 @@ def test_settings_name_what_texts_depend_on(sampler, dead):
     for changed in (
         dataclasses.replace(config, model="other"),
         dataclasses.replace(config, chat="never"),
+        dataclasses.replace(config, enable_thinking=False),
+        dataclasses.replace(config, openai=dataclasses.replace(config.openai, omit=("seed",))),
         dataclasses.replace(config, sampling=SamplingConfig(stop=("x",))),
     ):
         assert OpenAISampler(changed, 0).settings() != settings
