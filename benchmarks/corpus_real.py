@@ -129,7 +129,7 @@ def by_query(code: str, language: str) -> list[tuple[int, str]]:
     for node, name in matches:
         if node.start_byte >= end:
             text = (name.text or b"").decode(errors="replace") if name is not None else ""
-            kept.append((node.start_point[0] + 1, text))
+            kept.append(((name or node).start_point[0] + 1, text))
             end = node.end_byte
     return kept
 
@@ -288,7 +288,7 @@ def main() -> None:
             print(report_table(reports), flush=True)
     text = function_table(rows) + "\n\n" + report_table(reports)
     note = (
-        "`of them found`: functions of the query with a function of the corpus on their first line; `found in all` "
+        "`of them found`: functions of the query whose name is in the lines of a function of the corpus; `found in all` "
         "counts accessors, operators and bound functions, which the queries leave out, too."
     )
     print(page.write(note, text, functions=rows))
