@@ -37,8 +37,8 @@ ENCODINGS = {
     "bg": ["cp1251"],
     "de": ["cp1252", "cp850", "mac_roman"],
     "fr": ["cp1252", "cp850", "mac_roman"],
-    **dict.fromkeys(("es", "pt_BR", "it", "sv", "da"), ["cp1252"]),
-    **dict.fromkeys(("pl", "cs", "hu"), ["cp1250", "iso8859_2"]),
+    **{name: ["cp1252"] for name in ("es", "pt_BR", "it", "sv", "da")},
+    **{name: ["cp1250", "iso8859_2"] for name in ("pl", "cs", "hu")},
     "tr": ["cp1254"],
     "el": ["cp1253"],
 }
