@@ -37,8 +37,8 @@ ENCODINGS = {
     "bg": ["cp1251"],
     "de": ["cp1252", "cp850", "mac_roman"],
     "fr": ["cp1252", "cp850", "mac_roman"],
-    **dict.fromkeys(("es", "pt_BR", "it", "sv", "da"), ["cp1252"]),
-    **dict.fromkeys(("pl", "cs", "hu"), ["cp1250", "iso8859_2"]),
+    **{locale: ["cp1252"] for locale in ("es", "pt_BR", "it", "sv", "da")},
+    **{locale: ["cp1250", "iso8859_2"] for locale in ("pl", "cs", "hu")},
     "tr": ["cp1254"],
     "el": ["cp1253"],
 }

@@ -76,7 +76,15 @@ _RULES: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
                 r"^\s*(?:\d+ )?(?:constant|variable|2variable|value|create) \S+\s*$",
             ),
         ),
-        ("glsl", (r"^\s*#version\s+\d", r"\bvoid\s+main\s*\(\s*(?:void)?\s*\)", r"\bgl_[A-Z]\w+")),
+        (
+            "glsl",
+            (
+                r"^\s*#version\s+\d",
+                r"\bvoid\s+main\s*\(\s*(?:void)?\s*\)",
+                r"\bgl_[A-Z]\w+",
+                r"^\s*(?:uniform|varying|attribute|precision)\s+\w+",
+            ),
+        ),
         ("filterscript", (r"^#pragma\s+(?:rs|version)\b",)),
     ),
     "h": (("objective-c", _OBJECTIVE_C), ("c++", _CPP)),
