@@ -12,7 +12,7 @@ The rule, in this order; what it leaves in doubt is Undecodable, since text in a
     a plausible text, and cChardet. They must give the same text. cChardet takes short Chinese, Japanese and
     Korean texts for anything: there it is enough that chardet is sure and all characters are common ones.
 
-Figures: benchmarks/results/charsets.md.
+Figures: benchmarks/results/charsets_table.md.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ _SURE = 2.0
 _LEAST_CHARACTERS = 3
 _SAMPLE = 64 << 10
 _WORD = re.compile(r"[^\W\d_]+")
-# A sign in a word, but for apostrophes and the like: `w„hlen`.
-_SIGN_IN_WORD = re.compile(r"[A-Za-z][^\x00-\x7f\w’‘·\xad-][a-z]")
+# A sign in a word, but for those that join words: `w„hlen`.
+_SIGN_IN_WORD = re.compile(r"[A-Za-z](?![\w’‘·…–—«»\xad])[\xa0-\u2bff][A-Za-z]")
 
 
 class Undecodable(ValueError):
