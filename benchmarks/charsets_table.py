@@ -37,8 +37,8 @@ ENCODINGS = {
     "bg": ["cp1251"],
     "de": ["cp1252", "cp850", "mac_roman"],
     "fr": ["cp1252", "cp850", "mac_roman"],
-    **{name: ["cp1252"] for name in ("es", "pt_BR", "it", "sv", "da")},
-    **{name: ["cp1250", "iso8859_2"] for name in ("pl", "cs", "hu")},
+    **{locale: ["cp1252"] for locale in ("es", "pt_BR", "it", "sv", "da")},
+    **{locale: ["cp1250", "iso8859_2"] for locale in ("pl", "cs", "hu")},
     "tr": ["cp1254"],
     "el": ["cp1253"],
 }

@@ -16,6 +16,7 @@ import pathlib
 import random
 import time
 from collections.abc import Callable
+from typing import Any
 
 from page import Page
 
@@ -63,8 +64,33 @@ SOURCES = (
     ("rxjs", "ts", "typescript"),
     ("zod", "ts", "typescript"),
 )
+# Packages that were not looked at when the rules were written.
+UNSEEN = (
+    ("libglib2.0-dev", "h", "c"),
+    ("libsdl2-dev", "h", "c"),
+    ("librsvg2-dev", "h", "c"),
+    ("libabsl-dev", "h", "c++"),
+    ("libprotobuf-dev", "h", "c++"),
+    ("libjsoncpp-dev", "h", "c++"),
+    ("libleveldb-dev", "h", "c++"),
+    ("libpoppler-cpp-dev", "h", "c++"),
+    ("octave-image", "m", "matlab"),
+    ("octave-io", "m", "matlab"),
+    ("octave-signal", "m", "matlab"),
+    ("libcoq-mathcomp-ssreflect", "v", "coq"),
+    ("lazarus-src-2.2", "pp", "pascal"),
+    ("puppet-module-puppetlabs-mysql", "pp", "puppet"),
+    ("puppet-module-puppetlabs-postgresql", "pp", "puppet"),
+    ("sc3-plugins-language", "sc", "supercollider"),
+    ("castle-game-engine-src", "fs", "glsl"),
+    ("librust-syn-dev", "rs", "rust"),
+    ("librust-rand-dev", "rs", "rust"),
+    ("texlive-publishers", "cls", "tex"),
+    ("date-fns", "ts", "typescript"),
+)
 # Names that the libraries give to what is one language here.
 SAME = {
+    "rocq-prover": "coq",
     "systemverilog": "verilog",
     "objectivec": "objective-c",
     "gcode": "",
@@ -73,11 +99,13 @@ SAME = {
 }
 
 
-def read(folder: pathlib.Path, each: int) -> list[tuple[str, str, str]]:
+def read(
+    folder: pathlib.Path, sources: tuple[tuple[str, str, str], ...], each: int
+) -> list[tuple[str, str, str]]:
     """(path, text, language) of `each` files of a source at most."""
     draw = random.Random(0)
     found = []
-    for package, file_type, language in SOURCES:
+    for package, file_type, language in sources:
         paths = sorted(
             path
             for path in (folder / package).rglob(f"*.{file_type}")
@@ -115,14 +143,10 @@ def detectors() -> dict[str, Callable[[str, str], str | None]]:
     return found
 
 
-def main() -> None:
-    """Measures, prints and writes."""
-    parser = argparse.ArgumentParser(description="Measures the detection of languages.")
-    parser.add_argument("folder", type=pathlib.Path)
-    parser.add_argument("--each", type=int, default=150, help="files of a package and type")
-    arguments = parser.parse_args()
-    files = read(arguments.folder, arguments.each)
-    found = detectors()
+def measure(
+    files: list[tuple[str, str, str]], found: dict[str, Callable[[str, str], str | None]]
+) -> tuple[list[str], dict[str, Any]]:
+    """(a table's lines, figures)."""
     right: dict[tuple[str, str], collections.Counter[str]] = collections.defaultdict(
         collections.Counter
     )
@@ -134,21 +158,36 @@ def main() -> None:
         for (path, _, language), guess in zip(files, languages, strict=True):
             key = (path.rpartition(".")[2], language)
             right[key][name] += SAME.get(guess, guess) == language
+            right[key]["files"] += 1 / len(found)
     total = collections.Counter[str]()
     rows = [f"| type | language | files | {' | '.join(found)} |", "|---" * (3 + len(found)) + "|"]
-    numbers = collections.Counter(
-        (path.rpartition(".")[2], language) for path, _, language in files
-    )
     for (file_type, language), counts in sorted(right.items()):
-        number = numbers[file_type, language]
         cells = " | ".join(str(counts[name]) for name in found)
-        rows.append(f"| .{file_type} | {language} | {number} | {cells} |")
+        rows.append(f"| .{file_type} | {language} | {round(counts['files'])} | {cells} |")
         total.update(counts)
     rows.append(f"| all | | {len(files)} | {' | '.join(str(total[name]) for name in found)} |")
     rows.append(f"| µs a file | | | {' | '.join(f'{cost[name]:.0f}' for name in found)} |")
-    note = f"Files right, of {sum(len(text) for _, text, _ in files) / len(files) / 1e3:.1f} kB on average."
+    del total["files"]
+    kilobytes = sum(len(text) for _, text, _ in files) / len(files) / 1e3
+    return rows, {"files": len(files), "right": dict(total), "us": cost, "kB": round(kilobytes, 1)}
+
+
+def main() -> None:
+    """Measures, prints and writes."""
+    parser = argparse.ArgumentParser(description="Measures the detection of languages.")
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--each", type=int, default=100, help="files of a package and type")
+    arguments = parser.parse_args()
+    found = detectors()
+    seen, figures = measure(read(arguments.folder, SOURCES, arguments.each), found)
+    unseen, others = measure(read(arguments.folder, UNSEEN, arguments.each), found)
+    note = (
+        f"Files right. They have {figures['kB']} kB on average, {others['kB']} kB in the second table, whose "
+        "packages were not looked at when the rules were written (but the one of `.fs` was mended after it). Most C++ and Objective-C headers that are "
+        "taken for C hold nothing but macros and comments."
+    )
     page = Page("languages_table", "Languages of shared file types")
-    print(page.write(note, "\n".join(rows), right=dict(total), files=len(files), us=cost))
+    print(page.write(note, "\n".join([*seen, "", *unseen]), seen=figures, unseen=others))
 
 
 if __name__ == "__main__":

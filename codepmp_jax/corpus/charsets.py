@@ -7,11 +7,12 @@ The rule, in this order; what it leaves in doubt is Undecodable, since text in a
 3.  ESC $ and ESC ( with ASCII around them are ISO-2022-JP.
 4.  What decodes as UTF-8 is UTF-8.
 5.  A declaration in the first two lines (PEP 263, and the same comment in Ruby, Perl and Emacs) names the encoding.
-6.  Else two detectors read the lines that are not ASCII: chardet, among the encodings of source code that give
+6.  Signs alone, where such signs stand (`© 2004`, `20 °C`), are those that all code pages of Windows share.
+7.  Else two detectors read the lines that are not ASCII: chardet, among the encodings of source code that give
     a plausible text, and cChardet. They must give the same text. cChardet takes short Chinese, Japanese and
     Korean texts for anything: there it is enough that chardet is sure and all characters are common ones.
 
-Figures: benchmarks/results/charsets.md.
+Figures: benchmarks/results/charsets_table.md.
 """
 
 from __future__ import annotations
@@ -38,6 +39,11 @@ _NULS = {
 }
 _DECLARED = re.compile(rb"coding[:=][ \t]*([-\w.]+)")
 _ISO_2022 = re.compile(rb"\x1b\$[@B].*?\x1b\([BJ]", re.DOTALL)
+# `© 2004`, `20 °C`, `5 µs`, `± 1`, `Shelf®`: at the same place in cp1250 to cp1254, and of no use there in others.
+_SIGN = re.compile(
+    rb"(?<![\w\x80-\xff])\xa9(?=[\s\d(])|(?:(?<=\d)|(?<=\d ))\xb0(?=[CFK]?(?:[\s,.;:)]|$))"
+    rb"|(?<=[\s\d(])\xb5(?=[smgAFHVW]\b)|(?<=[\s(=])\xb1(?= ?\d)|(?<=[A-Za-z])\xae(?=[\s,.)])"
+)
 # Single-byte encodings that the other ones are weighed against, and those of East Asia.
 _SINGLE_BYTE = (
     *(
@@ -67,6 +73,8 @@ _SURE = 2.0
 _LEAST_CHARACTERS = 3
 _SAMPLE = 64 << 10
 _WORD = re.compile(r"[^\W\d_]+")
+# A sign in a word, but for those that join words: `w„hlen`.
+_SIGN_IN_WORD = re.compile(r"[A-Za-z](?![\w’‘·…–—«»\xad])[\xa0-\u2bff][A-Za-z]")
 
 
 class Undecodable(ValueError):
@@ -127,7 +135,9 @@ def _wide(data: bytes) -> str:
 
 
 def _detected(data: bytes, fault: str) -> str:
-    """The text on which the detectors agree. Raises Undecodable."""
+    """The text of signs alone, or that on which the detectors agree. Raises Undecodable."""
+    if _SIGN.sub(b"", data).isascii():
+        return data.decode("cp1252")
     try:
         import cchardet
         import chardet
@@ -173,10 +183,12 @@ def _decoded(data: bytes, encoding: str | None) -> str | None:
 def is_plausible(text: str) -> bool:
     """Whether no character and no word says that the text was decoded wrongly.
 
-    Signs of that: C1 control characters, private characters; a capital behind a small letter where one of
+    Signs of that: C1 control characters, private characters, accents without a letter; a sign in a word; a capital behind a small letter where one of
     the two is not ASCII (`JosÈ`); Latin, Cyrillic and Greek letters in one word (`Josй`).
     """
     if any("\x80" <= c < "\xa0" or "\ue000" <= c < "\uf900" or c == "\ufffd" for c in set(text)):
+        return False
+    if _SIGN_IN_WORD.search(text) or any(map(unicodedata.combining, set(text))):
         return False
     for word in set(_WORD.findall(text)):
         if word.isascii():

@@ -4,7 +4,7 @@ Each type has rules in an order, a pattern and the language of the texts that it
 language is the one of the file type (`languages.language_of`). The method is GitHub Linguist's
 (github-linguist/linguist, lib/linguist/heuristics.yml), the patterns are written for what the other language
 cannot have. Some languages that they find are not among `known_languages` (`qt-translation`): such files are no
-code of the type that their name tells. How often they are right: benchmarks/results/languages.md.
+code of the type that their name tells. How often they are right: benchmarks/results/languages_table.md.
 """
 
 from __future__ import annotations
@@ -76,7 +76,15 @@ _RULES: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
                 r"^\s*(?:\d+ )?(?:constant|variable|2variable|value|create) \S+\s*$",
             ),
         ),
-        ("glsl", (r"^\s*#version\s+\d", r"\bvoid\s+main\s*\(\s*(?:void)?\s*\)", r"\bgl_[A-Z]\w+")),
+        (
+            "glsl",
+            (
+                r"^\s*#version\s+\d",
+                r"\bvoid\s+main\s*\(\s*(?:void)?\s*\)",
+                r"\bgl_[A-Z]\w+",
+                r"^\s*(?:uniform|varying|attribute|precision)\s+\w+",
+            ),
+        ),
         ("filterscript", (r"^#pragma\s+(?:rs|version)\b",)),
     ),
     "h": (("objective-c", _OBJECTIVE_C), ("c++", _CPP)),
