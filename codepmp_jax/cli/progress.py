@@ -33,7 +33,7 @@ def progress(
     that comes in bursts.
 
     Where stderr is no terminal, a line every ten seconds instead of a moving bar. Errors of stderr are those of
-    cli.output, which drops them.
+    cli.streams, which drops them.
     """
     interval = 0.5 if sys.stderr.isatty() else 10.0
     return tqdm(

@@ -8,11 +8,11 @@ COMMAND = (SynthesisConfig, "Writes preference pairs from a corpus.")
 def main() -> None:
     """Parses, synthesizes, sums up."""
     config = presets.parse(*COMMAND)
-    from codepmp_jax.cli import output
+    from codepmp_jax.cli import streams
     from codepmp_jax.files import notes
     from codepmp_jax.synthesis.pairs import synthesize
 
-    output.keep_notes(lambda line: notes.add(config.output, line))
+    streams.keep_notes(lambda line: notes.add(config.output, line))
 
     report = synthesize(config)
     if report is None:

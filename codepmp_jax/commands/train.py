@@ -21,7 +21,7 @@ def main() -> None:
     config = presets.parse(*COMMAND, notes=chips.describe_options())
     import jax
 
-    from codepmp_jax.cli import output
+    from codepmp_jax.cli import streams
     from codepmp_jax.conversion import load
     from codepmp_jax.devices import hosts
     from codepmp_jax.files import notes
@@ -38,7 +38,7 @@ def main() -> None:
         jax.config.update("jax_compilation_cache_dir", f"{config.workdir}/compilation_cache")
     telemetry.setup_logging()
     name = "notes.txt" if telemetry.is_main_process() else f"notes.host{jax.process_index()}.txt"
-    output.keep_notes(lambda line: notes.add(config.workdir, line, name))
+    streams.keep_notes(lambda line: notes.add(config.workdir, line, name))
     config = load.resolve(config)
     last = train(config, load.params_loader(config))
     if telemetry.is_main_process():

@@ -29,8 +29,8 @@ class FilterConfig(Config, section="filter"):
     """
 
     licenses: tuple[str, ...] = ()
-    """SPDX identifiers of the licenses to keep, in any case. By default every text is kept, whether its license
-    is known or not."""
+    """SPDX identifiers of the licenses to keep, in any case. What is `unknown` or under no license is dropped. By
+    default every text is kept, whether its license is known or not."""
     max_line_length: PositiveInt = 1000
     """Maximum line length, in characters."""
     max_mean_line_length: PositiveFloat = 100.0
@@ -71,7 +71,7 @@ class SecretsConfig(Config, section="secrets"):
     """How keys, passwords and e-mail addresses are handled."""
 
     secrets: Literal["keep", "replace", "drop"] = "keep"
-    """Keep keys and passwords, replace them with placeholders, or drop the text."""
+    """Keep keys and passwords, replace them with placeholders, or drop the text. Words as passwords are kept."""
     emails: Literal["keep", "replace", "drop"] = "keep"
     """Keep e-mail addresses, replace them with placeholders, or drop the text."""
 
@@ -81,7 +81,8 @@ class DedupConfig(Config, section="dedup"):
     """Which texts are near-duplicates of an earlier one. Exact duplicates are always dropped."""
 
     near: bool = False
-    """Drop near-duplicates too, found by MinHash and locality-sensitive hashing."""
+    """Drop near-duplicates too, found by MinHash and locality-sensitive hashing. Of a whole file the comments before
+    its code and its imports do not count."""
     threshold: Annotated[float, Gt(0), Le(1), Remedy("StarCoderData uses 0.7")] = 0.7
     """Jaccard similarity of word n-grams from which two texts are near-duplicates."""
     ngram: PositiveInt = 5
@@ -101,7 +102,7 @@ class DecontaminationConfig(Config, section="decontamination"):
     The benchmark is recognized by its columns."""
     ngram: PositiveInt = 10
     """Number of consecutive words, identifiers and numbers that a text must share with a problem to be
-    dropped."""
+    dropped. A fifth of them must be words that are not common in all code, or three more must be shared."""
 
 
 @dataclasses.dataclass(frozen=True)

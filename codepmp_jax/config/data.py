@@ -76,7 +76,7 @@ class DataConfig(Config, section="data"):
     logged with the template's words. `stop`: all conversations are tokenized before the first step, and the run
     does not start if one is refused."""
     date: Date | None = None
-    """Day that a chat template writes as today's (strftime_now), YYYY-MM-DD. By default the day on which the run
+    """Day that a chat template writes as today's (strftime_now), YYYY-MM-DD. By default the day (UTC) on which the run
     starts; the run keeps it in its config, its checkpoints and the template of WORKDIR/tokenizer."""
     packing_window: Annotated[PositiveInt, _PACKED] = 64
     """Number of pairs that wait to be packed. The next row takes the oldest pair, and those of the others that leave

@@ -117,7 +117,8 @@ class ModelConfig(Config, section="model"):
     """Further heads as NAME SIZE ..., each from hidden states to SIZE float32 numbers. The objective adds those that it
     needs."""
     init_from: str | None = None
-    """Hugging Face folder or training run to start from; by default random initialization."""
+    """Hugging Face folder, hub name or training run to start from, with its tokenizer unless data.tokenizer names one;
+    by default random initialization. Not read again where the workdir has a checkpoint that began with it."""
     init_std: PositiveFloat = 0.02
     """Standard deviation of randomly initialized matrices."""
     score_init_std: Annotated[NonNegativeFloat, Remedy("0 starts every reward at 0")] = 0.0

@@ -21,7 +21,7 @@ from typing import Any, NoReturn, TypeVar, cast
 import pydantic
 import tyro
 
-from codepmp_jax.cli import output
+from codepmp_jax.cli import streams
 from codepmp_jax.cli.errors import UserError, disk_error
 from codepmp_jax.config.base import broken_rule, dependent
 
@@ -215,7 +215,7 @@ def split_arguments() -> tuple[list[str], list[str]]:
 
 def run(main: Callable[[], None]) -> None:
     """Runs a command's main; a UserError, or an error of a disk, becomes one line on stderr and its exit status."""
-    output.guard()
+    streams.guard()
     try:
         main()
     except UserError as error:

@@ -81,6 +81,7 @@ class JudgeConfig(Config):
     workers: Annotated[PositiveInt, Remedy("leave it out for one per core")] | None = None
     """Number of candidates judged at a time, each in its own process; by default one per CPU core."""
     timeout_seconds: PositiveFloat = 5.0
-    """Time limit for one candidate, in seconds; one that takes longer is wrong."""
+    """Time limit for one candidate, in seconds; one that takes longer is wrong. A program has at least four times what
+    the authors' solution takes, up to four times this limit."""
     memory_mib: PositiveInt = 1024
     """Memory limit (address space) of the process that judges, or runs, a candidate, in MiB."""

@@ -86,7 +86,7 @@ class TrainConfig(Config):
 
     workdir: StorePath = "runs/train"
     """Folder of the run, local or gs://. Receives config.json, tokenizer/, metrics.jsonl, tensorboard/, checkpoints/,
-    goodput.json."""
+    goodput.json, notes.txt."""
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     loss: ObjectiveConfig = PmpConfig()
@@ -130,7 +130,8 @@ class TrainConfig(Config):
     seed: Annotated[int, Ge(0), Lt(2**32)] = 0
     """Seed of the initialization and of the shuffle."""
     allow_config_change: bool = False
-    """Resume although model, data or seed differ from the checkpoint's."""
+    """Resume although model, data, tokenizer or seed differ from the checkpoint's; its dimensions and data.num_streams
+    may not."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

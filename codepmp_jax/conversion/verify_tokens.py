@@ -18,9 +18,7 @@ from transformers import AutoTokenizer
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.conversion.chat_template import PROBES
-from codepmp_jax.files import storage
 from codepmp_jax.records.schema import PreferencePair
-from codepmp_jax.records.shards import MANIFEST, ShardedDataset
 from codepmp_jax.text import forms
 from codepmp_jax.text.forms import Refused, TextForm
 from codepmp_jax.text.tokenization import Text, Tokenizer
@@ -93,7 +91,7 @@ def verify_tokens(
     )
     texts, messages = Counts(), Counts()
     plain = [Text(text, 0) for text in _TEXTS]
-    for pair in itertools.chain(_probes(), _pairs(config)):
+    for pair in itertools.chain(_probes(), forms.find_pairs(config.data.input, _NUM_PAIRS)):
         if form == "conversation" and tokenizer.chat_template is None:
             break
         try:
@@ -129,17 +127,6 @@ def _of_messages(theirs: Any, messages: list[Any]) -> list[int] | Exception:
 def _probes() -> Iterator[PreferencePair]:
     for prompt, response in PROBES:
         yield PreferencePair("probe", prompt, response, f"{response} ")
-
-
-def _pairs(config: TrainConfig) -> Iterator[PreferencePair]:
-    """Pairs spread over the run's training data; in a bucket over its first shard. None if it is not there."""
-    source = config.data.input
-    if not (storage.to_path(source) / MANIFEST).is_file():
-        return
-    only = 0 if storage.is_bucket(source) else None
-    pairs = ShardedDataset(source, PreferencePair, "train", False, only=only)
-    for index in range(0, len(pairs), max(1, len(pairs) // _NUM_PAIRS)):
-        yield pairs[index]
 
 
 def _conversations(pair: PreferencePair) -> Iterator[list[Any]]:

@@ -7,9 +7,8 @@ and 0.8), the first three after Codex (arXiv 2107.03374, section 3.1).
 
 from __future__ import annotations
 
-import re
-
 from codepmp_jax.config import FilterConfig
+from codepmp_jax.corpus import licenses
 from codepmp_jax.corpus.comments import comment_scanner
 from codepmp_jax.corpus.files import File
 from codepmp_jax.corpus.generated import is_generated
@@ -25,25 +24,6 @@ def comment_fraction(content: str, language: str) -> float:
     return sum(len(match["comment"].strip()) for match in found) / len(content)
 
 
-def is_licensed(licenses: str, allowed: frozenset[str]) -> bool:
-    """Whether a text under `licenses` is let in; `allowed` holds SPDX identifiers in lower case.
-
-    Of alternatives (`MIT OR GPL-2.0-only`) one must be allowed; of what holds together (`AND`), and of a
-    list of licenses (`MIT;Apache-2.0`, `['MIT', 'Apache-2.0']`), all. An exception (`WITH`) only adds to
-    what is allowed. Text without a license is not let in.
-    """
-    written = licenses.lower()
-    # Parentheses may turn round what binds tighter: then all must be allowed.
-    alternatives = [written] if "(" in written else re.split(r"\s+or\s+", written)
-    for alternative in alternatives:
-        parts = re.split(r"\s+(?:and|or)\s+|[;,|]", re.sub(r"[\[\]()'\"]", "", alternative))
-        names = [re.sub(r"\s+with\s.*", "", part).strip() for part in parts]
-        found = {name for name in names if name}
-        if found and found <= allowed:
-            return True
-    return False
-
-
 class Filters:
     """The rules of a FilterConfig. Picklable."""
 
@@ -57,7 +37,7 @@ class Filters:
 
     def file_reason(self, file: File) -> str | None:
         """The setting on whole files, `licenses` or `drop_generated`, that a file breaks; None where it breaks none."""
-        if self._licenses and not is_licensed(file.license, self._licenses):
+        if self._licenses and not licenses.allows(file.license, self._licenses):
             return "licenses"
         if self._config.drop_generated and is_generated(file.content, file.language, file.path):
             return "drop_generated"

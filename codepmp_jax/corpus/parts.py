@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from codepmp_jax.cli import output
+from codepmp_jax.cli import streams
 from codepmp_jax.config import CorpusConfig
 from codepmp_jax.corpus import readers, secrets, units
 from codepmp_jax.corpus.files import File, Rejected
@@ -156,7 +156,8 @@ class PartWriter:
                     self._draw(drawn, judged, text.content)
                     continue
                 source, key = judged
-                row = {"is_heldout": heldout, "file": number, "num_words": text.num_words}
+                num_words = text.num_words if isinstance(text, units.Text) else 0
+                row = {"is_heldout": heldout, "file": number, "num_words": num_words}
                 table.add(self._row(source, key) | row)
         return {
             "files": number,
@@ -278,7 +279,7 @@ def start_process(config: CorpusConfig, source: readers.Input, work: pathlib.Pat
     """Makes this process ready for `write_part`; it ends when the process that started it does."""
     global _writer
     _writer = PartWriter(config, source, work)
-    output.guard()
+    streams.guard()
     resume.end_with_parent()
 
 

@@ -1,50 +1,88 @@
-"""Tables of source files: Parquet and JSON Lines with the columns of The Stack and StarCoderData.
+"""Tables of source files: Parquet, and JSON (json_tables.py), with the columns of published data sets.
 
-The Stack: content, lang, max_stars_repo_name, max_stars_repo_path, max_stars_repo_licenses (a list),
-max_stars_count.
-StarCoderData has no language and no license column: the path or the folder's name gives the language.
+Read are The Stack (v1, -dedup, -smol), StarCoderData, CodeParrot's github-code and codeparrot-clean, CodeSearchNet
+(its own files and Hugging Face's), CommitPack and The Vault; and any table with the code in a column of `_COLUMNS`.
+Where no column gives path, repository or language, the markers in the text (markers.py) and the name of the folder
+do. A row that gives no file is Rejected, with the reason and its place; the others are read.
 """
 
 from __future__ import annotations
 
-import io
-import json
 import posixpath
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from codepmp_jax.corpus.files import File, Rejected, as_text, normalize
+from codepmp_jax.corpus import markers
+from codepmp_jax.corpus.files import (
+    NOTEBOOK_FACTOR,
+    File,
+    Rejected,
+    as_text,
+    decode,
+    normalize,
+    open_local,
+)
 from codepmp_jax.text.languages import NOTEBOOK, known_languages, language_name, language_of
+from codepmp_jax.text.shared_types import language_of_text
 
-ENDINGS = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst")
+PARQUET = ".parquet"
+JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
+COMPRESSED = (".gz", ".zst")
+ENDINGS = (PARQUET, *JSON_ENDINGS, *(a + b for a in JSON_ENDINGS for b in COMPRESSED))
 
-# What a file needs -> the columns that may hold it, the first that is there.
+# What a file needs -> the columns that may hold it, the first that is there. CodeSearchNet's and The Vault's
+# `original_string` has the docstring that their `code` lacks; CommitPack has the file before and after a commit.
 _COLUMNS = {
-    "content": ("content",),
+    "content": (
+        "content",
+        "whole_func_string",
+        "original_string",
+        "code",
+        "func_code_string",
+        "new_contents",
+    ),
     "language": ("lang", "language", "programming_language"),
     "license": ("max_stars_repo_licenses", "licenses", "license", "detected_licenses"),
-    "repository": ("max_stars_repo_name", "repository_name", "repo_name", "repository", "repo"),
-    "path": ("max_stars_repo_path", "file_path", "path"),
+    "repository": (
+        *("max_stars_repo_name", "repository_name", "repo_name", "repository", "repo", "repos"),
+    ),
+    "path": (*("max_stars_repo_path", "file_path", "path", "func_path_in_repository", "new_file"),),
     "stars": ("max_stars_count", "star_events_count", "stars"),
 }
+# Of The Stack v2, which lists files by their ids and holds no text.
+_IDS = ("blob_id", "content_id", "src_encoding")
 _BATCH_ROWS = 64
 
 
 class Damaged(ValueError):
     """A table is not what its name says, or has no code."""
 
+    def __init__(self, message: str, remedy: str = "copy or make the file again"):
+        super().__init__(message)
+        self.remedy = remedy
+
 
 def is_table(name: str) -> bool:
-    """Whether a file's name is that of a table."""
+    """Whether a file's name is that of a table. `.json` may be source code too: see json_tables.is_table."""
     return name.endswith(ENDINGS)
 
 
 def is_compressed(name: str) -> bool:
     """Whether a table of lines can be read only from its beginning."""
-    return name.endswith((".gz", ".zst"))
+    return name.endswith(COMPRESSED)
+
+
+def open_table(filesystem: fs.FileSystem, path: str) -> pa.NativeFile:
+    """A table's bytes. Raises OSError."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:  # pyarrow opens no file whose name is no text
+        return pa.PythonFile(open_local(path), "r")
+    return filesystem.open_input_file(path)
 
 
 def row_group_bytes(filesystem: fs.FileSystem, path: str) -> list[int]:
@@ -52,9 +90,11 @@ def row_group_bytes(filesystem: fs.FileSystem, path: str) -> list[int]:
 
     Raises Damaged where it has no content, ArrowException or OSError where it cannot be read.
     """
-    with filesystem.open_input_file(path) as file:
+    with open_table(filesystem, path) as file:
+        require_content(file.read(200))
+        file.seek(0)
         found = pq.ParquetFile(file)
-        _columns(found.schema_arrow.names)
+        columns_of(found.schema_arrow.names)
         groups = range(found.metadata.num_row_groups)
         return [found.metadata.row_group(group).total_byte_size for group in groups]
 
@@ -64,74 +104,63 @@ def read_parquet(
 ) -> Iterator[File | Rejected]:
     """The rows of the row groups start..stop - 1, a batch of pages in memory at a time.
 
-    Raises what `row_group_bytes` raises.
+    A damaged row group is one Rejected. Raises what `row_group_bytes` raises.
     """
-    with filesystem.open_input_file(path) as file:
+    with open_table(filesystem, path) as file:
         found = pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20)
-        columns = _columns(found.schema_arrow.names)
+        columns = columns_of(found.schema_arrow.names)
+        if stop > found.metadata.num_row_groups:
+            raise Damaged("has changed since the input was listed")
         row = sum(found.metadata.row_group(group).num_rows for group in range(start))
-        batches = found.iter_batches(
-            _BATCH_ROWS, row_groups=range(start, stop), columns=sorted(set(columns.values()))
-        )
-        for batch in batches:
-            for values in batch.to_pylist():
-                yield _file(values, columns, name, f"{name}:{row}", max_bytes)
-                row += 1
-
-
-def read_lines(
-    filesystem: fs.FileSystem, path: str, name: str, start: int, stop: int, max_bytes: int
-) -> Iterator[File | Rejected]:
-    """The rows that begin in the bytes start..stop - 1 of a JSON Lines file, all of a compressed one.
-
-    Lines that are no JSON object are Rejected. Raises OSError where the file cannot be read, Damaged at a
-    row without the column content.
-    """
-    # An escape takes six bytes for one; the other columns come on top.
-    longest = 6 * max_bytes + (1 << 16)
-    if is_compressed(path):
-        codec = "gzip" if path.endswith(".gz") else "zstd"
-        stream = filesystem.open_input_stream(path, compression=codec, buffer_size=1 << 20)
-    else:
-        stream = filesystem.open_input_file(path)
-    with stream, io.BufferedReader(stream, 1 << 16) as file:  # type: ignore[arg-type]
-        place = start
-        if start:
-            file.seek(start - 1)
-            place += _skip_line(file) - 1
-        while is_compressed(path) or place < stop:
-            line = file.readline(longest)
-            if not line:
-                return
-            where = f"{name}:{place}"
-            place += len(line)
-            if len(line) == longest and not line.endswith(b"\n"):
-                place += _skip_line(file)
-                yield Rejected(where, "too large", f"line of more than {longest} bytes")
-                continue
-            if not line.strip():
-                continue
+        for group in range(start, stop):
+            behind = row + found.metadata.row_group(group).num_rows
+            batches = found.iter_batches(
+                _BATCH_ROWS, row_groups=[group], columns=sorted(set(columns.values()))
+            )
             try:
-                values = json.loads(line)
-                if not isinstance(values, dict):
-                    raise ValueError(f"holds {type(values).__name__}, not an object")
-            except (ValueError, RecursionError) as error:
-                yield Rejected(where, "damaged", str(error))
-                continue
-            yield _file(values, _columns(list(values)), name, where, max_bytes)
+                for batch in batches:
+                    for values in _rows(batch):
+                        yield to_file(values, columns, name, f"{name}:{row}", max_bytes)
+                        row += 1
+            except (pa.ArrowException, OSError) as error:
+                detail = f"rows {row} to {behind - 1} (row group {group}): {error}"
+                yield Rejected(f"{name}:{row}", "damaged", " ".join(detail.split())[:300])
+            row = behind
 
 
-def _skip_line(file: Any) -> int:
-    """Reads up to the end of the line; the bytes read."""
-    skipped = 0
-    while line := file.readline(1 << 20):
-        skipped += len(line)
-        if line.endswith(b"\n"):
-            break
-    return skipped
+def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    """The rows, text that is no UTF-8 as bytes."""
+    try:
+        yield from batch.to_pylist()
+    except UnicodeDecodeError:
+        columns = {name: _as_binary(batch.column(i)) for i, name in enumerate(batch.schema.names)}
+        for row in range(batch.num_rows):
+            values = {name: column[row].as_py() for name, column in columns.items()}
+            yield {name: _utf8(value) for name, value in values.items()}
 
 
-def _columns(names: Sequence[str]) -> dict[str, str]:
+def _as_binary(column: pa.Array) -> pa.Array:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column, kind = column.dictionary_decode(), kind.value_type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return column.cast(pa.large_binary())
+    if pa.types.is_list(kind) and pa.types.is_string(kind.value_type):
+        return column.cast(pa.list_(pa.binary()))
+    return column
+
+
+def _utf8(value: Any) -> Any:
+    """Bytes as text where they are UTF-8."""
+    if isinstance(value, list):
+        return [_utf8(part) for part in value]
+    try:
+        return value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        return value
+
+
+def columns_of(names: Sequence[str]) -> dict[str, str]:
     """What a file needs -> its column. Raises Damaged where there is no content."""
     found = {
         field: next((name for name in candidates if name in names), "")
@@ -139,11 +168,27 @@ def _columns(names: Sequence[str]) -> dict[str, str]:
     }
     columns = {field: name for field, name in found.items() if name}
     if "content" not in columns:
-        raise Damaged(f"has no column `content`; it has {', '.join(map(str, names))}")
+        listed = ", ".join(map(as_text, map(str, names)))[:200]
+        if any(name in names for name in _IDS):
+            raise Damaged(
+                f"has no column `content`: it lists files by their ids, as The Stack v2 does ({listed})",
+                "download the texts from Software Heritage by blob_id, as the data set's card shows, "
+                "and give a table with a column `content`",
+            )
+        raise Damaged(
+            f"has no column `content`; it has {listed}",
+            "give a table with the code in a column `content`",
+        )
     return columns
 
 
-def _file(
+def require_content(head: bytes) -> None:
+    """Raises Damaged where the file's first bytes say that its content is elsewhere."""
+    if head.startswith(b"version https://git-lfs.github.com/spec/"):
+        raise Damaged("is a Git LFS pointer, not the table", "run `git lfs pull` in its checkout")
+
+
+def to_file(
     values: dict[str, Any], columns: dict[str, str], table: str, where: str, max_bytes: int
 ) -> File | Rejected:
     """A row as a file; `where` it stands names it where it has no path."""
@@ -152,20 +197,30 @@ def _file(
         value = values.get(columns.get(field, ""))
         return as_text(value) if isinstance(value, str) else ""
 
-    path, repository = text("path") or where, text("repository")
-    language = language_name(text("language")) or language_of(path) or _of_folder(table)
-    content = values[columns["content"]]
+    path, repository = text("path"), text("repository")
+    content = values.get(columns["content"])
     if isinstance(content, bytes):
-        content = content.decode(errors="surrogateescape")
+        decoded = decode(content, "", max_bytes * NOTEBOOK_FACTOR)
+        if isinstance(decoded, Rejected):
+            return decoded._replace(path=path or where, repository=repository)
+        content = decoded
     if not isinstance(content, str):
-        return Rejected(path, "no content", type(content).__name__, repository)
+        kind = "is null" if content is None else f"holds {type(content).__name__}, not text"
+        return Rejected(path or where, "no content", f"`{columns['content']}` {kind}", repository)
+    marked = markers.take_off(content)
+    path, repository = path or as_text(marked.path), repository or as_text(marked.repository)
+    if marked.fault:
+        return Rejected(path or where, "no source file", marked.fault, repository)
+    written = language_name(text("language")) or ("" if language_of(path) else _of_folder(table))
+    language = language_of_text(path, marked.content, written)
+    path = path or where
     if not language:
         return Rejected(path, "language not known", "", repository)
-    if len(content) > max_bytes:
+    # StarCoderData holds notebooks as scripts, or as cells between markers.
+    is_script = language == NOTEBOOK and not marked.content.lstrip().startswith("{")
+    if (language != NOTEBOOK or is_script) and len(marked.content) > max_bytes:
         return Rejected(path, "too large", f"more than {max_bytes} characters", repository)
-    # StarCoderData holds notebooks as scripts.
-    is_script = language == NOTEBOOK and not content.lstrip().startswith("{")
-    found = normalize(content, "" if is_script else language)
+    found = normalize(marked.content, "" if is_script else language, max_bytes)
     if isinstance(found, Rejected):
         return found._replace(path=path, repository=repository)
     licenses = values.get(columns.get("license", ""))
@@ -180,5 +235,7 @@ def _file(
 def _of_folder(table: str) -> str:
     """The language after which the folder of a table is named: `data/python/train-00000.parquet`."""
     folder = posixpath.basename(posixpath.dirname(table)).removeprefix("language=")
+    if folder.startswith("jupyter-"):  # StarCoderData's two folders of notebooks
+        return NOTEBOOK
     name = language_name(folder)
     return name if name in known_languages() else ""

@@ -24,7 +24,7 @@ from typing import Any
 import grain
 from absl import flags
 
-from codepmp_jax.cli import output
+from codepmp_jax.cli import streams
 from codepmp_jax.cli.errors import UserError, WorkerLostError, require
 from codepmp_jax.config import DataConfig
 from codepmp_jax.data import drops
@@ -290,7 +290,7 @@ def _start_worker(index: int, count: int) -> None:
 
     SIGTERM to the whole group of processes is the trainer's affair, which reads on until it has saved.
     """
-    output.guard()
+    streams.guard()
     resume.end_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"

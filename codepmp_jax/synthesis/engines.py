@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from codepmp_jax.cli import output
+from codepmp_jax.cli import streams
 from codepmp_jax.cli.errors import StoreError, UserError, disk_error
 from codepmp_jax.config import SynthesisConfig
 from codepmp_jax.files import resume
@@ -96,7 +96,7 @@ def _run_in_processes(
 def _start(make_worker: MakeWorker, places: Any, gpus: int) -> None:
     """Makes the process's worker, on GPUs of its own, and ends with the command that started it."""
     global _worker
-    output.guard()
+    streams.guard()
     resume.end_with_parent()
     if gpus:
         place = places.get()

@@ -170,13 +170,33 @@ def of_data(data: DataConfig, form: Form) -> TextForm:
 
 
 def of_pairs(pairs: ShardedDataset) -> Form:
-    """What a data set's pairs are, by a sample spread over it; in a bucket over its first shard."""
-    number = len(pairs)
-    if storage.is_bucket(pairs.directory):
-        number = pairs.shards[0].num_records if pairs.shards else 0
-    step = max(1, number // _SAMPLED_PAIRS)
-    kinds = {pairs[index].is_conversation for index in range(0, number, step)}
+    """What a data set's pairs are, by a sample."""
+    return _form({pair.is_conversation for pair in _spread(pairs, _SAMPLED_PAIRS)})
+
+
+def _form(kinds: set[bool]) -> Form:
+    """By whether pairs are conversations."""
     return "both" if len(kinds) > 1 else "conversation" if kinds == {True} else "text"
+
+
+def _spread(pairs: ShardedDataset, number: int) -> list[PreferencePair]:
+    """About `number` pairs spread over a data set; in a bucket over its first shard."""
+    size = len(pairs)
+    if storage.is_bucket(pairs.directory):
+        size = pairs.shards[0].num_records if pairs.shards else 0
+    return [pairs[index] for index in range(0, size, max(1, size // number))]
+
+
+def find_pairs(source: str, number: int) -> list[PreferencePair]:
+    """About `number` training pairs spread over the folder of shards `source`; none if it cannot be read any more."""
+    try:
+        if not (storage.to_path(source) / MANIFEST).is_file():
+            return []
+        only = 0 if storage.is_bucket(source) else None
+        return _spread(ShardedDataset(source, PreferencePair, "train", False, only=only), number)
+    except Exception as error:  # moved, damaged, or a bucket that does not answer
+        logger.warning("pairs at %s cannot be read: %s", source, error)
+        return []
 
 
 def of_settings(
@@ -223,16 +243,14 @@ def read_run(workdir: str | os.PathLike[str], data: DataConfig) -> TextForm:
         found = path.read_bytes() if path.is_file() else None
     if found is not None:
         return _parse(TextForm, found, str(path))
-    if not (storage.to_path(data.input) / MANIFEST).is_file():
+    kinds = {pair.is_conversation for pair in find_pairs(data.input, _SAMPLED_PAIRS)}
+    if not kinds:
         logger.warning(
             "%s is not there, and no pairs at %s: the run is taken for one on strings",
             path,
             data.input,
         )
-        return of_data(data, "text")
-    only = 0 if storage.is_bucket(data.input) else None
-    pairs = ShardedDataset(data.input, PreferencePair, "train", False, only=only)
-    return of_data(data, of_pairs(pairs))
+    return of_data(data, _form(kinds))
 
 
 def read_folder(folder: pathlib.Path, tokenizer: Tokenizer) -> TextForm | None:

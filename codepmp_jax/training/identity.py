@@ -29,6 +29,16 @@ _MAY_CHANGE_ON_RESUME = (
     "data.cache_bytes",
 )
 
+# Settings that the arrays or the data state of a checkpoint are of: allow_config_change cannot change them.
+_FIXED = (
+    *(f"model.{name}" for name in ("family", "vocab_size", "embed_dim", "mlp_dim", "num_layers")),
+    *(
+        f"model.{name}"
+        for name in ("num_heads", "num_kv_heads", "head_dim", "tie_embeddings", "heads")
+    ),
+    "data.num_streams",
+)
+
 
 def changed_settings(config: TrainConfig, saved: TrainConfig) -> dict[str, tuple[Any, Any]]:
     """Setting -> (saved, now) of all that differ; None stands for one that the saved config does not have."""
@@ -41,19 +51,23 @@ def changed_settings(config: TrainConfig, saved: TrainConfig) -> dict[str, tuple
 
 
 def check_same_run(config: TrainConfig, saved: TrainConfig, source: str) -> None:
-    """Raises UserError showing each difference in model, data, batch or seed from the saved config."""
-    changed = [
-        f"{path} = {now!r} (checkpoint: {before!r})"
+    """Raises UserError showing each difference in model, data, batch or seed from the saved config.
+
+    With allow_config_change only where the checkpoint's arrays or data state would not fit.
+    """
+    changed = {
+        path: f"{path} = {now!r} (checkpoint: {before!r})"
         for path, (before, now) in changed_settings(config, saved).items()
         if path.startswith(_OF_THE_RUN)
         and path not in _MAY_CHANGE_ON_RESUME
         # A run of an older version wrote the date of each start.
         and not (path == "data.date" and before is None)
-    ]
-    if changed and not config.allow_config_change:
+    }
+    is_fixed = not changed.keys().isdisjoint(_FIXED)
+    if is_fixed or (changed and not config.allow_config_change):
         raise UserError(
-            f"{source}: was trained with other settings: {'; '.join(changed)}. Remedy: use another "
-            "workdir, the old settings, or --allow-config-change."
+            f"{source}: was trained with other settings: {'; '.join(changed.values())}. Remedy: use another "
+            f"workdir{' or the old settings' if is_fixed else ', the old settings, or --allow-config-change'}."
         )
 
 

@@ -32,7 +32,7 @@ def schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
     return optax.join_schedules(phases, [warmup, num_steps - decay])
 
 
-_NOT_DECAYED = {"matrices": ("bias", "scale"), "all_but_biases": ("bias",), "all": ()}
+_NOT_DECAYED = {"matrices": ("bias", "scale"), "all_but_biases": ("bias",)}
 
 
 def weight_decay_mask(kind: str, params: Params) -> Params:
@@ -44,6 +44,8 @@ def weight_decay_mask(kind: str, params: Params) -> Params:
 
 def build(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
     """Clip by global norm, then AdamW (arXiv 1711.05101) with decoupled weight decay."""
+    kind = config.weight_decay_mask
+    mask = None if kind == "all" else functools.partial(weight_decay_mask, kind)
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.adamw(
@@ -53,6 +55,6 @@ def build(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformati
             eps=config.epsilon,
             weight_decay=config.weight_decay,
             mu_dtype=config.first_moment_dtype,
-            mask=functools.partial(weight_decay_mask, config.weight_decay_mask),
+            mask=mask,
         ),
     )

@@ -60,6 +60,11 @@ def _is_finite(tree: Any) -> jax.Array:
     return jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in floats]).all()
 
 
+def today() -> str:
+    """The day in UTC, so that it is the same on hosts in other time zones; hosts compare it as data.date."""
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
+
+
 class Run:
     """A run's data, mesh, optimizer and checkpoints. Opening it checks that they fit together."""
 
@@ -74,8 +79,7 @@ class Run:
         saved = newest_config(config.workdir)
         saved_data = {} if saved is None else saved.get("data", {})
         self._saved_tokenizer = saved_data.get("tokenizer")
-        self._days = [saved_data.get("date"), gather(datetime.date.today().isoformat())[0]]
-        """What a chat template writes as today's date unless data.date says so, the first that is not None."""
+        self._saved_date = saved_data.get("date")
         self.objective = objectives.build(config)
         require_same_on_all_hosts(self._prepare)
         config = self.config
@@ -161,8 +165,7 @@ class Run:
     def _dated(self, tokenizer: Tokenizer) -> Tokenizer:
         """The tokenizer with the run's date, which goes into the run's settings where its chat template writes one."""
         data = self.config.data
-        saved, today = self._days
-        day = data.date or saved or (today if tokenizer.writes_date else None)
+        day = data.date or self._saved_date or (today() if tokenizer.writes_date else None)
         if day is None:
             return tokenizer
         if tokenizer.writes_date and data.date is None:
@@ -361,10 +364,12 @@ class Run:
         if not self.heldout.batches:
             return {}
         results: list[Any] = []
+        on_cpu = jax.default_backend() == "cpu"
         for batch in self.heldout.batches:
             results.append(eval_step(params, to_devices(batch, self.mesh)))
-            # One batch ahead of the devices: their memory holds no more, and a cut comes soon.
-            jax.block_until_ready(results[-2:-1])
+            # One batch ahead of the devices: their memory holds no more, and a cut comes soon. On CPUs none: the
+            # threads of two programs may wait for each other in their collectives.
+            jax.block_until_ready(results if on_cpu else results[:-1])
             if is_cut():
                 return None
         results = jax.device_get(results)

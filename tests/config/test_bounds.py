@@ -29,14 +29,20 @@ COMPANIONS = {
     "model.query_scale": {"family": "gemma2"},
 }
 # Values that follow and break each rule that is no bound.
+_PATHS = (["run", "/pairs"], ["s3://bucket/pairs"])
 RULES = {
+    **dict.fromkeys(("input", "output", "pairs", "scores", "candidates", "run"), _PATHS),
+    "texts.template": ([None, "{prompt}{response}"], ["{prompt}", "{response}{prompt}"]),
     "data.input": (["gs://bucket/pairs", "/pairs"], ["s3://bucket/pairs"]),
     "workdir": (["gs://bucket/run", "run"], ["s3://bucket/run"]),
     "data.template": (
         ["{prompt}{response}"],
         ["{prompt}", "{response} {prompt}", "{prompt}{response}.", "{prompt}{prompt}{response}"],
     ),
-    "data.date": ([None, "2024-02-29"], ["2023-02-29", "20240229", "29 Feb 2024", ""]),
+    "data.date": (
+        [None, "2024-02-29"],
+        ["2023-02-29", "2024-7-26", "20240726", "today", ""],
+    ),
     "compiler_options": ([(), ("xla_a=b",)], [("xla_a",), ("xla_a=b", "a=b")]),
     "mesh.data": ([1], [0, -2]),
     "mesh.fsdp": ([-1, 1], [0, -2]),
@@ -192,3 +198,16 @@ def test_the_command_line_is_checked(capsys):
         presets.parse(config.TrainConfig, "Trains.", argv)
     captured = capsys.readouterr()
     assert "optimizer.learning_rate = nan: must be" in captured.out + captured.err
+
+
+def test_outputs_on_a_disk_only_are_refused_in_a_bucket():
+    for kind in (
+        config.ScoreConfig,
+        config.BestOfNConfig,
+        config.SynthesisConfig,
+        config.JudgeConfig,
+    ):
+        with pytest.raises(
+            UserError, match=r"output = 'gs://b/o': must be a path on a disk\. Remedy"
+        ):
+            kind(output="gs://b/o")

@@ -2,14 +2,8 @@
 
 import pytest
 
-from codepmp_jax.corpus.checkouts import Checkout, license_of, open_checkout
-
-MIT = (
-    "MIT License\n\nCopyright (c) 2020 A\n\nPermission is hereby granted, free of charge, to any person "
-    "obtaining a copy\nof this software ... The above copyright notice and this permission notice shall be\n"
-)
-BSD = "Redistribution and use in source and binary forms, with or without modification\n"
-GPL = "                    GNU GENERAL PUBLIC LICENSE\n                       Version 3, 29 June 2007\n"
+from codepmp_jax.corpus import checkouts
+from codepmp_jax.corpus.checkouts import Checkout, open_checkout
 
 
 def folder(tmp_path, url=None):
@@ -48,19 +42,41 @@ def test_a_worktree_knows_its_remote(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "identifier"),
+    ("url", "name"),
     [
-        ("LICENSE", MIT, "MIT"),
-        ("LICENSE.md", MIT.replace("The above copyright", ""), "MIT-0"),
-        ("COPYING", GPL, "GPL-3.0"),
-        ("licence.txt", BSD, "BSD-2-Clause"),
-        ("LICENSE", BSD + "Neither the name of the author", "BSD-3-Clause"),
-        ("LICENSE", "  Apache License\n    Version 2.0, January 2004\n", "Apache-2.0"),
-        ("LICENSE", "SPDX-License-Identifier: EUPL-1.2\n" + MIT, "EUPL-1.2"),
-        ("LICENSE", "All rights reserved.\n", ""),
-        ("NOTICE", MIT, ""),
+        ("https://gitlab.com/group/subgroup/shelf.git", "group/subgroup/shelf"),
+        ("git@gitlab.com:group/subgroup/shelf.git", "group/subgroup/shelf"),
+        ("/srv/git/ada/shelf.git", "ada/shelf"),
+        ("file:///srv/git/ada/shelf", "ada/shelf"),
+        ("../ada/shelf", "ada/shelf"),
     ],
 )
-def test_common_licenses_are_known_by_their_words(tmp_path, name, text, identifier):
-    (tmp_path / name).write_text(text)
-    assert license_of(tmp_path) == identifier
+def test_groups_in_groups_belong_to_the_name(tmp_path, url, name):
+    assert open_checkout(str(folder(tmp_path, url))).repository == name
+
+
+def test_a_folder_of_a_checkout_belongs_to_it_unless_git_does_not_track_it(tmp_path):
+    root = folder(tmp_path, "https://github.com/ada/shelf.git")
+    (root / "LICENSE").write_text("SPDX-License-Identifier: MIT")
+    for name in ("src/lib", "build"):
+        (root / name).mkdir(parents=True)
+    assert checkouts.around(root / "src/lib") == Checkout(str(root), "ada/shelf", "MIT", True)
+    (root / "src/COPYING").write_text("SPDX-License-Identifier: ISC")
+    found = checkouts.around(root / "src/lib")
+    assert found is not None
+    assert found.license == "ISC"
+    (root / ".git/index").write_bytes(b"DIRC...src/lib/a.py...")
+    assert checkouts.around(root / "src/lib") == found
+    assert checkouts.around(root / "build") is None
+    assert checkouts.around(root) is None
+
+
+def test_the_nearest_license_above_a_file_counts(tmp_path):
+    root = folder(tmp_path)
+    outer = open_checkout(str(root))
+    assert outer.license == ""
+    (root / "deps").mkdir()
+    (root / "deps/COPYING").write_text("SPDX-License-Identifier: GPL-2.0-only")
+    inner = checkouts.enter(outer, str(root / "deps"), ["COPYING"])
+    assert (inner.license, inner.repository) == ("GPL-2.0-only", "shelf")
+    assert checkouts.enter(inner, str(root / "deps/a"), ["a.c"]) == inner

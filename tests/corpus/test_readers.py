@@ -1,8 +1,11 @@
 """Inputs: folders, git checkouts, tables, local and in a bucket."""
 
+import gzip
 import json
 import os
 import pathlib
+import socket
+import subprocess
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -96,15 +99,27 @@ def test_checkouts_in_a_folder_keep_their_names_and_licenses(tmp_path):
     assert [file.license for file in read(tmp_path) if isinstance(file, File)] == ["MIT", "", ""]
 
 
+def test_the_license_is_the_files_own_or_of_the_nearest_folder(tmp_path):
+    write(tmp_path / "LICENSE", "SPDX-License-Identifier: MIT")
+    write(tmp_path / "a.py")
+    write(tmp_path / "b.py", "# SPDX-License-Identifier: ISC\nx = 1\n")
+    write(tmp_path / "deps/COPYING", "SPDX-License-Identifier: GPL-2.0-only")
+    write(tmp_path / "deps/src/c.py")
+    found = {file.path: file.license for file in read(tmp_path) if isinstance(file, File)}
+    assert found == {"a.py": "MIT", "b.py": "ISC", "deps/src/c.py": "GPL-2.0-only"}
+
+
 def test_links_to_folders_are_not_followed(tmp_path):
     write(tmp_path / "code/a.py")
     (tmp_path / "code/loop").symlink_to(tmp_path / "code")
-    assert len(read(tmp_path / "code")) == 1
+    file, link = read(tmp_path / "code")
+    assert isinstance(file, File)
+    assert link == Rejected("loop", "link to a folder", "is not followed")
 
 
 def test_unreadable_files_are_rejected_by_path(tmp_path):
     write(tmp_path / "caf\udce9.py")
-    write(tmp_path / "a.py", b"\xff\xfe")
+    write(tmp_path / "a.py", b"\xff")
     write(tmp_path / "large.py", "x" * 101)
     write(tmp_path / "n.ipynb", "[]")
     (tmp_path / "gone.py").symlink_to(tmp_path / "nowhere")
@@ -123,13 +138,14 @@ def test_unreadable_files_are_rejected_by_path(tmp_path):
         "gone.py": "unreadable",
         "gone.jsonl": "unreadable",
         "cut.parquet": "unreadable",
-        "other.jsonl": "damaged",
+        "other.jsonl": "unreadable",
     }
     assert [file.path for file in found if isinstance(file, File)] == ["caf?.py"]
 
 
 def test_a_closed_folder_is_rejected(tmp_path, monkeypatch):
     write(tmp_path / "code/closed/a.py")
+    write(tmp_path / "code/z.py")
     scandir = os.scandir
 
     def closed(path):  # chmod would not stop root
@@ -138,7 +154,7 @@ def test_a_closed_folder_is_rejected(tmp_path, monkeypatch):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", closed)
-    (found,) = read(tmp_path / "code")
+    found, _ = read(tmp_path / "code")
     assert isinstance(found, Rejected)
     assert (found.path, found.reason) == ("closed", "unreadable")
 
@@ -218,3 +234,193 @@ def test_a_bucket_is_read_like_a_folder(bucket, address, tmp_path):
 def test_an_address_without_data_is_a_user_error(address):
     with pytest.raises(UserError, match="is not there"):
         read(address("nothing"))
+
+
+# --- folders --------------------------------------------------------------------------------------
+
+
+def test_no_entry_of_a_folder_ends_the_run(tmp_path):
+    root = tmp_path / "code"
+    write(root / "a.py")
+    write(root / "caf\udce9/b\udce8.py")
+    write(root / "linked.txt")
+    (root / "itself").symlink_to("itself")
+    (root / "one.py").symlink_to("two.py")
+    (root / "two.py").symlink_to("one.py")
+    (root / "gone").symlink_to(tmp_path / "nowhere")
+    (root / "up").symlink_to(tmp_path)
+    (root / "text").symlink_to("linked.txt")
+    (root / "same.py").symlink_to("a.py")
+    for name in ("fifo.py", "fifo.jsonl", "fifo.json", "LICENSE", "fifo.txt"):
+        os.mkfifo(root / name)
+    (root / "null.py").symlink_to("/dev/null")
+    with socket.socket(socket.AF_UNIX) as server:
+        place = os.getcwd()
+        os.chdir(root)  # a socket's name is short
+        try:
+            server.bind("socket.py")
+        finally:
+            os.chdir(place)
+        found = read(root)
+    rejects = {
+        file.path: (file.reason, file.detail) for file in found if isinstance(file, Rejected)
+    }
+    assert {path: reason for path, (reason, _) in rejects.items()} == {
+        **dict.fromkeys(("itself", "one.py", "two.py", "gone"), "unreadable"),
+        "up": "link to a folder",
+        **dict.fromkeys(
+            ("fifo.py", "fifo.jsonl", "fifo.json", "null.py", "socket.py"), "not a file"
+        ),
+    }
+    assert {rejects[f"{name}.py"][1] for name in ("fifo", "null", "socket")} == {
+        "is a FIFO",
+        "is a device",
+        "is a socket",
+    }
+    assert [file.path for file in found if isinstance(file, File)] == [
+        "a.py",
+        "caf?/b?.py",
+        "same.py",
+    ]
+
+
+def test_folders_are_read_at_any_depth(tmp_path):
+    root = tmp_path / "code"
+    root.mkdir()
+    place = os.getcwd()
+    try:
+        os.chdir(root)
+        # Beyond Python's recursion, and beyond the longest path that can be opened.
+        for depth in range(2500):
+            if depth % 100 == 0:
+                write(pathlib.Path("b.py"))
+            os.mkdir("a")
+            os.chdir("a")
+    finally:
+        os.chdir(place)
+    try:
+        found = read(root)
+    finally:
+        subprocess.run(["rm", "-r", str(root)], check=True)
+    rejects = [file for file in found if isinstance(file, Rejected)]
+    assert all("name too long" in reject.detail for reject in rejects)
+    assert 1 <= len(rejects) <= 2  # the first folder that is too deep, and perhaps a file beside it
+    assert len(found) - len(rejects) >= 19
+
+
+def test_what_vanishes_or_changes_after_the_listing_is_rejected(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "_PART_BYTES", 100)
+    root = tmp_path / "code"
+    for name in ("a.py", "b.py"):
+        write(root / name)
+    write_parquet(root / "c.parquet", 40, row_group_size=10)
+    write_parquet(root / "d.parquet", 40, row_group_size=10)
+    write(root / "e.jsonl", '{"content": "x = 1", "path": "e.py"}\n' * 20)
+    config = CorpusConfig(input=str(root))
+    source = readers.open_input(config)
+    items = [item for part in readers.plan(source, config) for item in part]
+    (root / "a.py").unlink()
+    (root / "b.py").unlink()
+    os.mkfifo(root / "b.py")
+    (root / "c.parquet").unlink()
+    write_parquet(root / "d.parquet", 3)
+    write(root / "e.jsonl", '{"content": "x = 1", "path": "e.py"}\n')
+    found = list(readers.read(items, source, config))
+    rejects = [(file.path, file.reason) for file in found if isinstance(file, Rejected)]
+    assert rejects[:3] == [
+        ("a.py", "unreadable"),
+        ("b.py", "unreadable"),
+        ("c.parquet", "damaged"),
+    ]
+    assert {path.partition(" ")[0] for path, _ in rejects} == {
+        *("a.py", "b.py", "c.parquet", "d.parquet", "e.jsonl")
+    }
+    assert len([file for file in found if isinstance(file, File)]) <= 4
+
+
+def test_tables_whose_names_are_no_text_are_read(tmp_path):
+    rows = '{"content": "x = 1", "path": "a.py"}\n'
+    write(tmp_path / "t/\udce9.jsonl", rows)
+    write(tmp_path / "t/\udce9.jsonl.gz", gzip.compress(rows.encode()))
+    data = write_parquet(tmp_path / "a.parquet", 2).read_bytes()
+    write(tmp_path / "t/\udce9.parquet", data)
+    assert [file.path for file in read(tmp_path / "t")] == ["a.py", "a.py", "p0.py", "p1.py"]
+
+
+@pytest.mark.parametrize("name", ["fifo.jsonl", "fifo", "link"])
+def test_an_input_that_is_no_file_is_one_clear_error(tmp_path, name):
+    if name == "link":
+        (tmp_path / name).symlink_to(name)
+    else:
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match=r"input = .*(is a FIFO|cannot be read).*Remedy: "):
+        read(tmp_path / name)
+
+
+# --- data sets ------------------------------------------------------------------------------------
+
+
+def test_json_files_are_tables_where_their_rows_are_code(tmp_path):
+    code = {"content": "x = 1\n", "lang": "Python", "path": "a.py"}
+    root = tmp_path / "data"
+    write(root / "python/data.json", "\n".join(map(json.dumps, [code, code])))  # The Stack smol
+    write(root / "rows.json", json.dumps([code] * 3, indent=2))
+    write(root / "package.json", json.dumps({"name": "x", "content": "x"}, indent=2))
+    write(root / "chat.json", json.dumps([{"role": "user", "content": "x"}]))
+    write(root / "dataset_infos.json", json.dumps({"default": {"features": {}}}))
+    assert [file.path for file in read(root)] == ["a.py"] * 5
+    assert {file.path for file in read(root, languages=("json",)) if isinstance(file, File)} == {
+        *("package.json", "chat.json", "dataset_infos.json")
+    }
+
+
+def test_the_tables_of_a_checkout_are_read_where_it_is_a_data_set(tmp_path):
+    root = tmp_path / "the-stack-smol"
+    url = "https://huggingface.co/datasets/bigcode/the-stack-smol"
+    write(root / ".git/config", f'[remote "origin"]\n\turl = {url}\n')
+    write_parquet(root / "data/python/train.parquet", 2)
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    write(root / "data/rust/train.parquet", pointer)
+    write(root / "load.py", pointer)
+    first, second, reject, script = read(root)
+    assert (first.path, second.path) == ("p0.py", "p1.py")
+    assert isinstance(reject, Rejected)
+    assert reject.path == "data/rust/train.parquet"
+    assert "Git LFS pointer" in reject.detail
+    assert isinstance(script, Rejected)
+    assert script.reason == "git lfs pointer"
+
+
+def test_an_input_of_ids_alone_is_one_clear_error(tmp_path):
+    columns = {
+        "blob_id": ["ab"],
+        "path": ["/a.py"],
+        "src_encoding": ["UTF-8"],
+        "language": ["Python"],
+    }
+    (tmp_path / "data").mkdir()
+    pq.write_table(pa.table(columns), str(tmp_path / "data/a.parquet"))
+    for place in (tmp_path, tmp_path / "data/a.parquet"):
+        with pytest.raises(UserError, match=r"no column `content`.*The Stack v2.*Remedy: "):
+            read(place)
+
+
+# --- languages ------------------------------------------------------------------------------------
+
+
+def test_the_text_decides_where_languages_share_a_file_type(tmp_path):
+    write(tmp_path / "shape.h", "namespace geo {\nclass Shape {\n public:\n  int w;\n};\n}\n")
+    write(tmp_path / "shape.c", "int w;\n")
+    write(tmp_path / "plain.h", "int w(void);\n")
+    write(tmp_path / "de.ts", '<?xml version="1.0"?>\n<!DOCTYPE TS>\n<TS></TS>\n')
+    write(tmp_path / "x.ts", "export const x = 1;\n")
+    found = read(tmp_path, languages=("c++", "typescript"))
+    assert [
+        (file.path, file.language if isinstance(file, File) else (file.reason, file.detail))
+        for file in found
+    ] == [
+        ("de.ts", ("other language", "qt-translation")),
+        ("plain.h", ("other language", "c")),
+        ("shape.h", "c++"),
+        ("x.ts", "typescript"),
+    ]

@@ -1,5 +1,6 @@
-"""Secrets: planted ones are found and replaced, idempotently; ordinary code is left alone."""
+"""Secrets: the labelled table, planted ones in many places, idempotence; ordinary code is left alone."""
 
+import ast
 import collections
 import pathlib
 import random
@@ -23,26 +24,18 @@ def letters(count, alphabet=string.ascii_letters + string.digits):
 
 # Put together here, so that no scanner takes this file's text for secrets.
 PLANTED = {
-    "AWS Access Key": [
-        ("key = '{}'", "AKIA" + letters(16, string.ascii_uppercase + string.digits)),
-        ('aws_secret_access_key = "{}"', letters(40)),
+    "aws-access-key-id": [("key = '{}'", "AKIA" + letters(16, string.ascii_uppercase + "234567"))],
+    "aws-secret-access-key": [('aws_secret_access_key = "{}"', letters(40))],
+    "github-token": [("token: {},", "ghp_" + letters(36)), ("git clone {}", "gho_" + letters(36))],
+    "jwt": [("Bearer {}", f"eyJ{letters(20)}.eyJ{letters(40)}.{letters(43)}")],
+    "password in a URL": [("get('https://me:{}@host.org/x')", "hunter2")],
+    "slack-token": [
+        ("{}", f"xoxb-{letters(12, string.digits)}-{letters(12, string.digits)}-{letters(24)}")
     ],
-    "GitHub Token": [("token: {}", "ghp_" + letters(36)), ("git clone {}", "gho_" + letters(36))],
-    "GitLab Token": [("T = '{}'", "glpat-" + letters(20))],
-    "JSON Web Token": [("Bearer {}", f"eyJ{letters(20)}.eyJ{letters(40)}.{letters(43)}")],
-    "Basic Auth Credentials": [("get('https://me:{}@host.org/x')", "hunter2")],
-    "Slack Token": [("{}", "xoxb-" + "123456789012-" * 2 + letters(24, string.ascii_lowercase))],
-    "Stripe Access Key": [("x({});", "sk_live_" + letters(24))],
-    "OpenAI Token": [("'{}'", f"sk-{letters(20)}T3BlbkFJ{letters(20)}")],
-    "SendGrid API Key": [("'{}'", f"SG.{letters(22)}.{letters(43)}")],
-    "PyPI Token": [("'{}'", "pypi-AgEIcHlwaS5vcmc" + letters(80))],
-    "Telegram Bot Token": [("bot('{}')", f"123456789:{letters(35)}")],
-    "Twilio API Key": [("'{}'", "SK" + letters(32, string.hexdigits.lower()[:16]))],
-    "Mailchimp Access Key": [("'{}'", letters(32, string.hexdigits.lower()[:16]) + "-us12")],
-    "NPM tokens": [("//registry.npmjs.org/:_authToken={}", "npm_" + letters(36))],
-    "IBM Cloud IAM Key": [("ibm_cloud_api_key = '{}'", letters(44))],
-    "SoftLayer Credentials": [("softlayer_key = '{}'", letters(64, string.digits + "abcdef"))],
-    "E-mail Address": [
+    "stripe-key": [("x({});", "sk_live_" + letters(24))],
+    "telegram-bot-token": [("bot('{}')", f"{letters(9, string.digits)}:AA{letters(33)}")],
+    "entropy": [("app_secret = '{}'", letters(36)), ("APP_SECRET={}", letters(36))],
+    "e-mail address": [
         ("__author__ = 'A. Nonymous <{}>'", "a.nonymous+code@gmail.com"),
         ("# mailto:{}, or not", "me@dept.univ-lyon1.fr"),
         ('print("From:\\n{}")', "ME@HOST.ORG"),
@@ -61,13 +54,43 @@ def plant(template, secret):
 )
 def test_planted_secrets_are_replaced(kind, template, secret):
     text, found = clean(plant(template, secret), REPLACE)
-    placeholder = {"E-mail Address": "<EMAIL>", "Basic Auth Credentials": "<PASSWORD>"}
+    placeholder = {"e-mail address": "<EMAIL>", "password in a URL": "<PASSWORD>"}
     assert text == plant(template, placeholder.get(kind, "<KEY>"))
     assert found == {kind: 1}
     assert text is not None
     assert clean(text, REPLACE) == (text, {})
     drop = SecretsConfig(secrets="drop", emails="drop")
     assert clean(plant(template, secret), drop) == (None, {kind: 1})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_of_the_labelled_table_nearly_all_is_found_and_nothing_else_changed(secrets_table, seed):
+    lines = secrets_table.read(seed=seed)
+    assert len(lines) > 250
+    damaged = [line.text for line in lines if secrets_table.judge(line)[1]]
+    assert damaged == []
+    totals = secrets_table.totals(secrets_table.measure(lines))
+    assert totals["recall"] >= 0.97
+
+
+def test_inside_an_identifier_nothing_is_replaced(secrets_table):
+    keys = [
+        secret for line in secrets_table.read() if line.kind == "key" for secret in line.secrets
+    ]
+    words = [key for key in keys if key.isidentifier()]
+    assert len(words) > 30
+    for key in words:
+        # Behind a key of no fixed length a letter may be its own.
+        is_fixed = key.startswith(("AKIA", "ASIA", "gh", "hf_", "npm_", "r8_", "dop_v1_"))
+        for code in (f"x{key} = 1", f"_{key}.y()", *[f"{key}_1 = 2"] * is_fixed):
+            assert clean(code, REPLACE) == (code, {})
+
+
+def test_code_with_cleaned_strings_parses(secrets_table):
+    for line in secrets_table.read():
+        for secret in line.secrets:
+            code = f"def f(x):\n    return g(x, {secret!r}, key={secret!r})  # {secret!a}\n"
+            ast.parse(clean(code, REPLACE)[0] or "")
 
 
 BODY = [letters(64) for _ in range(5)]
@@ -88,18 +111,18 @@ END = "-----END {}PRIVATE KEY-----"
 def test_private_keys_are_replaced_whole(key):
     text, found = clean(f'KEY = """{key}"""\nx = 1\n', REPLACE)
     assert text == 'KEY = """<KEY>"""\nx = 1\n'
-    assert found == {"Private Key": 1}
+    assert found == {"private key": 1}
 
 
 def test_a_private_key_that_is_cut_off_is_replaced_as_far_as_it_goes():
     text, found = clean("\n".join(["x = 1", BEGIN.format("RSA "), *BODY, "y = 2"]), REPLACE)
     assert text == "x = 1\n<KEY>\ny = 2"
-    assert found == {"Private Key": 1}
+    assert found == {"private key": 1}
 
 
 def test_two_keys_are_two_and_markers_alone_are_none():
     key = "\n".join([BEGIN.format(""), *BODY, END.format("")])
-    assert clean(f"{key}\nmiddle\n{key}", REPLACE) == ("<KEY>\nmiddle\n<KEY>", {"Private Key": 2})
+    assert clean(f"{key}\nmiddle\n{key}", REPLACE) == ("<KEY>\nmiddle\n<KEY>", {"private key": 2})
     reader = f"start = text.find('{BEGIN.format('')}')\nend = text.find('{END.format('')}')\n"
     assert clean(reader, REPLACE) == (reader, {})
 
@@ -116,6 +139,7 @@ def test_two_keys_are_two_and_markers_alone_are_none():
         "sha1 = 'da39a3ee5e6b4b0d3255bfef95601890afd80709'",
         "id = '123e4567-e89b-12d3-a456-426614174000'",
         "password = 'secret'",
+        "x = y if a@b.T.in_place else c@self.id",
         "<EMAIL> <KEY> https://me:<PASSWORD>@host.org",
     ],
 )
@@ -124,14 +148,14 @@ def test_ordinary_code_is_left_alone(code):
 
 
 def test_settings_are_independent():
-    email, key = "me@host.org", PLANTED["GitHub Token"][0][1]
+    email, key = "me@host.org", PLANTED["github-token"][0][1]
     both = f"{email} {key}"
     assert clean(both, SecretsConfig()) == (both, {})
-    assert clean(both, SecretsConfig(emails="replace")) == (f"<EMAIL> {key}", {"E-mail Address": 1})
-    assert clean(both, SecretsConfig(secrets="replace")) == (f"{email} <KEY>", {"GitHub Token": 1})
+    assert clean(both, SecretsConfig(emails="replace")) == (f"<EMAIL> {key}", {"e-mail address": 1})
+    assert clean(both, SecretsConfig(secrets="replace")) == (f"{email} <KEY>", {"github-token": 1})
     either = SecretsConfig(secrets="drop", emails="replace")
-    assert clean(both, either) == (None, {"GitHub Token": 1, "E-mail Address": 1})
-    assert clean(email, either) == ("<EMAIL>", {"E-mail Address": 1})
+    assert clean(both, either) == (None, {"github-token": 1, "e-mail address": 1})
+    assert clean(email, either) == ("<EMAIL>", {"e-mail address": 1})
 
 
 def test_a_password_in_a_url_is_no_email_address():
@@ -140,12 +164,15 @@ def test_a_password_in_a_url_is_no_email_address():
 
 
 def test_many_secrets_close_together_are_all_replaced():
-    parts = [
-        secret for planted in PLANTED.values() for template, secret in planted if template == "'{}'"
-    ]
-    text, found = clean(" ".join([*parts, "me@host.org"] * 50), REPLACE)
-    assert text == " ".join([*["<KEY>"] * len(parts), "<EMAIL>"] * 50)
-    assert sum(found.values()) == 50 * (len(parts) + 1)
+    parts = [f"'sk_live_{letters(24)}'", f"'hf_{letters(34)}'", "'me@host.org'"]
+    text, found = clean(" ".join(parts * 50), REPLACE)
+    assert text == " ".join(["'<KEY>'", "'<KEY>'", "'<EMAIL>'"] * 50)
+    assert sum(found.values()) == 150
+
+
+def test_places_are_right_behind_letters_of_several_bytes():
+    text, _ = clean(f"s = 'ä€𝄞'; stripe.api_key = 'sk_live_{letters(24)}'", REPLACE)
+    assert text == "s = 'ä€𝄞'; stripe.api_key = '<KEY>'"
 
 
 def test_the_standard_library_holds_no_keys_and_cleaning_it_again_changes_nothing():
@@ -158,17 +185,35 @@ def test_the_standard_library_holds_no_keys_and_cleaning_it_again_changes_nothin
         found += counts
         assert text is not None
         assert not counts or clean(text, REPLACE) == (text, {})
-    assert set(found) <= {"E-mail Address", "Basic Auth Credentials"}
-    assert found["E-mail Address"] > 20
-    assert found["Basic Auth Credentials"] < 20
+    assert set(found) <= {"e-mail address", "password in a URL"}
+    assert found["e-mail address"] > 20
+    assert found["password in a URL"] < 20
 
 
-def test_the_package_is_named_where_it_is_missing(monkeypatch):
-    from codepmp_jax.corpus import secrets
+@pytest.mark.parametrize(
+    ("module", "cached", "package", "other"),
+    [
+        (
+            "kingfisher_sdk",
+            "keys._scanner",
+            "kingfisher-secret-scanner",
+            SecretsConfig(emails="replace"),
+        ),
+        (
+            "publicsuffixlist",
+            "emails._suffixes",
+            "publicsuffixlist",
+            SecretsConfig(secrets="replace"),
+        ),
+    ],
+)
+def test_the_package_is_named_where_it_is_missing(monkeypatch, module, cached, package, other):
+    from codepmp_jax.corpus import emails, keys
 
-    secrets._patterns.cache_clear()
-    monkeypatch.setitem(sys.modules, "detect_secrets.plugins.base", None)
-    with pytest.raises(UserError, match=r"detect-secrets.*extra `corpus`"):
-        clean("x", REPLACE)
-    secrets._patterns.cache_clear()
-    assert clean("x", SecretsConfig(emails="replace")) == ("x", {})
+    loaded = {"keys._scanner": keys._scanner, "emails._suffixes": emails._suffixes}[cached]
+    loaded.cache_clear()
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UserError, match=rf"{package}.*extra `corpus`"):
+        clean("'me@firma.gmbh'", REPLACE)
+    loaded.cache_clear()
+    assert clean("x", other) == ("x", {})

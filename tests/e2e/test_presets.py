@@ -26,10 +26,12 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from codepmp_jax.commands import convert, evaluate, train
 from codepmp_jax.config import ModelConfig, TrainConfig, presets
 from codepmp_jax.conversion import load
+from codepmp_jax.conversion.verify_tokens import verify_tokens
 from codepmp_jax.devices import chips
 from codepmp_jax.evaluation.scores import read_meta, read_scores
 from codepmp_jax.records.schema import Candidate, PreferencePair, Problem
 from codepmp_jax.records.shards import write_manifest, write_split
+from codepmp_jax.text.tokenization import Tokenizer
 from codepmp_jax.training import telemetry
 from tests.e2e.launching import checkpoint_steps
 
@@ -127,9 +129,7 @@ def candidates(tmp_path_factory) -> pathlib.Path:
     return path
 
 
-def shrunk(
-    config: TrainConfig, folder: pathlib.Path, tokenizer: pathlib.Path, num_streams: int
-) -> TrainConfig:
+def shrunk(config: TrainConfig, folder: pathlib.Path, tokenizer: pathlib.Path) -> TrainConfig:
     """The preset with a small model, few and short rows and few steps; everything else is the preset's."""
     data = dataclasses.replace(
         config.data,
@@ -139,7 +139,8 @@ def shrunk(
         # Pairs that are tokenized, and processes that are started, before the first batch.
         packing_window=4,
         num_workers=0,
-        num_streams=min(config.data.num_streams, num_streams),
+        # More than there are devices, on which scoring takes no notice of them.
+        num_streams=min(config.data.num_streams, 16),
     )
     model = config.model
     if model.init_from is None:
@@ -165,7 +166,7 @@ def shrunk(
         data=data,
         mesh=mesh,
         checkpoint=checkpoint,
-        global_batch_rows=max(16, min(config.data.num_streams, num_streams)),
+        global_batch_rows=16,
         num_steps=2,
         eval_pairs=8,
     )
@@ -226,9 +227,7 @@ def test_a_preset_goes_through_all_stages(
     name, tmp_path, tokenizer, pairs, candidates, run_command, monkeypatch
 ):
     is_conversation = name in OF_CONVERSATIONS
-    # Streams take seconds to open: of the large presets, which have 64, one keeps them.
-    num_streams = 64 if name == "pmp_7b" else 8
-    config = shrunk(presets.load_preset(name), tmp_path, tokenizer, num_streams)
+    config = shrunk(presets.load_preset(name), tmp_path, tokenizer)
     settings = tmp_path / "preset.json"
     settings.write_text(json.dumps(presets.to_json(config)))
     workdir = tmp_path / "run"
@@ -253,7 +252,10 @@ def test_a_preset_goes_through_all_stages(
 
     try:
         folder = tmp_path / "hf"
-        run_command(convert.main, "to-hf", "--run", workdir, "--output", folder, "--verify")
+        run_command(convert.main, "to-hf", "--run", workdir, "--output", folder)
+        form = "conversation" if is_conversation else "text"
+        own = Tokenizer.load(str(workdir / "tokenizer"))
+        assert verify_tokens(folder, own, config, form).texts.num_rows
         inputs = {"pairs": tmp_path / "pairs", "candidates": candidates}
         scores = {kind: {} for kind in inputs}
         for kind, source in inputs.items():
@@ -277,7 +279,6 @@ def test_a_preset_goes_through_all_stages(
 
     for outputs in scores.values():
         metas = [read_meta(path) for path in outputs.values()]
-        form = "conversation" if is_conversation else "text"
         assert [meta["form"] for meta in metas] == [form] * len(metas)
         assert [(meta["num_refused"], meta["num_rewritten"]) for meta in metas] == [(0, 0)] * len(
             metas

@@ -161,6 +161,12 @@ def test_a_run_says_its_form_or_else_its_pairs_do(tmp_path, caplog):
     gone = dataclasses.replace(data, input=str(tmp_path / "gone"))
     assert forms.read_run(run, gone).form == "text"
     assert "taken for one on strings" in caplog.text
+    # Data that cannot be read is as good as gone.
+    for name in ("nowhere", "broken"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "broken" / "manifest.json").write_text("{")
+    for source in (str(tmp_path / "broken"), "gs:///", str(tmp_path / "nowhere")):
+        assert forms.find_pairs(source, 9) == []
     own = TextForm("both", "{prompt}{response}", True, 9)
     forms.write_form(run, own)
     assert forms.read_run(run, data) == own

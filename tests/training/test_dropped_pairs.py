@@ -62,19 +62,9 @@ def config(tmp_path_factory) -> TrainConfig:
     )
 
 
-class _Day(run.datetime.date):
-    """Today is the day of the test."""
-
-    now = "2024-07-06"
-
-    @classmethod
-    def today(cls):
-        return cls.fromisoformat(cls.now)
-
-
 def test_refused_pairs_and_the_date_of_a_run_that_resumes(config, tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.INFO, "codepmp_jax")
-    monkeypatch.setattr(run.datetime, "date", _Day)
+    monkeypatch.setattr(run, "today", lambda: "2024-07-06")
     whole = dataclasses.replace(config, workdir=str(tmp_path / "whole"))
     loop.train(whole)
     log = caplog.text
@@ -100,7 +90,7 @@ def test_refused_pairs_and_the_date_of_a_run_that_resumes(config, tmp_path, monk
     parted = dataclasses.replace(config, workdir=str(tmp_path / "parted"))
     half = dataclasses.replace(parted, num_steps=2)
     loop.train(half)
-    monkeypatch.setattr(_Day, "now", "2025-12-24")
+    monkeypatch.setattr(run, "today", lambda: "2025-12-24")
     texts = []
     original = Tokenizer.render
     monkeypatch.setattr(

@@ -53,7 +53,7 @@ _FILLER = (
     r"(?:[\s,:;*\n-]|\b(?:that|therefore|thus|then|hence|clearly|indeed|definitely|certainly|most|very|likely|probably|"
     r"obviously|simply|just|only|still|also|actually|really|now|in fact|as follows|letter|option|choice|answer|"
     r"statement|number|the|best|correct|right|one|labell?ed|marked|given|by|going to be|to be|indicated|surely|"
-    r"evidently|undoubtedly|in my view|I think|I believe|of course|namely|either)\b)*"
+    r"evidently|undoubtedly|in my view|I think|I believe|of course|namely|either)\b){0,30}"
 )
 _IS = (
     r"(?:\bis\b|'s\b|\bare\b|\bwas\b|\b(?:would|should|must|has to|can|could|will|may|might|ought to)\s+"

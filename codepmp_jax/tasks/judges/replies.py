@@ -124,12 +124,12 @@ def boxes(text: str) -> list[tuple[int, int, str]]:
     Without braces only a number or a letter is a box: `\boxed 5`. Of boxes within boxes the innermost is given.
     """
     found: list[tuple[int, int, str]] = []
+    partners = _partners(text)
     for match in _BOX.finditer(text):
         start = match.end()
         content, end = "", start
-        if text[start : start + 1] == "{":
-            content = braced(text, start) or ""
-            end = start + len(content) + 2
+        if start in partners:
+            content, end = text[start + 1 : partners[start]], partners[start] + 1
         elif match[1] and (bare := _BARE.match(text, start)):
             content, end = bare[0], bare.end()
         if content.strip():
@@ -156,17 +156,13 @@ def last_box(text: str) -> str | None:
     return found[-1][2] if found else None
 
 
-def braced(text: str, start: int) -> str | None:
-    """The text between the brace at `start` and its partner; None where it is not closed."""
-    depth, index = 0, start
-    while index < len(text):
-        if text[index] == "\\":
-            index += 1
-        elif text[index] == "{":
-            depth += 1
-        elif text[index] == "}":
-            depth -= 1
-            if depth == 0:
-                return text[start + 1 : index]
-        index += 1
-    return None
+def _partners(text: str) -> dict[int, int]:
+    """The place of every opening brace -> that of the brace which closes it, but for escaped ones."""
+    found: dict[int, int] = {}
+    opened: list[int] = []
+    for token in re.finditer(r"\\.|[{}]", text, re.DOTALL):
+        if token[0] == "{":
+            opened.append(token.start())
+        elif token[0] == "}" and opened:
+            found[opened.pop()] = token.start()
+    return found

@@ -88,6 +88,9 @@ REST = {
     "with its helper": "    return plus(a, b)\n\n\ndef plus(a, b):\n    return a + b\n",
     "before calls": "    return a + b\n\nprint(add(int(input()), 1))\nassert add(1, 1) == 3\n",
     "before a class cut off": "    return a + b\n\nclass Test(unittest.TestCase):\n    def test(self):\n        self.assertEqual(add(1",
+    "with a space": " return a + b\n",
+    "with a tab": "\treturn a + b\n",
+    "its first line with a space": " c = a\n    return c + b",
     "a comment at the margin": "    c = a\n# now add\n    return c + b\n",
 }
 BETWEEN = {
@@ -98,6 +101,8 @@ BETWEEN = {
     "with imports": "We need this:\nimport operator\nfrom typing import (\n    Any,\n)\n\nNow:\n\n@staticmethod\ndef add(a, b):\n    return operator.add(a, b)\n\nIf a is 1, it is 1 + b.\n",
     "with set-up": "Sure.\ncache = {}\ncache.update(one=1)\ndef add(a, b):\n    return a + b + cache['one'] - 1\nfor example, add(1, 2) is 3.",
     "before one cut off": f"Look:\n{RIGHT}\ndef other(x):\n    return (x",
+    "indented": "So:\n\n    import math\n\n    def add(a, b):\n        return a + b\n\nThat is all.",
+    "indented by a tab": "So:\n\n\tdef add(a, b):\n\t    return a + b\n",
     "with a text at the margin": "So:\ndef add(a, b):\n    '''\nThe sum.\n'''\n    return a + b\nDone",
 }
 # Replies whose meaning is another function, or none.
@@ -187,3 +192,7 @@ def test_long_replies_take_no_long_time():
     prose = "from here on we import what we need, for each of these = that.\n" * 2000
     assert not adds(prose)
     assert adds(f"{prose}{FENCED}")
+
+
+def test_long_indented_replies_take_no_long_time():
+    assert not adds("so:\n\n" + "    it follows that x = y\n\n" * 3000 + "x")

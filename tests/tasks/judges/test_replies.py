@@ -140,3 +140,34 @@ def test_the_last_closed_box(text, box):
 )
 def test_boxes_that_are_one_list(text, parts):
     assert last_boxes(text) == parts
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "$",
+        "\\boxed{",
+        "<think>",
+        "#### ",
+        "answer is ",
+        "A ",
+        "1,234 ",
+        "A. x\n",
+        "*",
+        "\\",
+        "{",
+        "答案",
+        "\ud83d",
+    ],
+)
+def test_a_reply_that_repeats_itself_for_ever_is_read(piece):
+    for reply in (
+        piece * 1000,
+        f"{piece * 1000} The answer is 5.",
+        f"The answer is (B). {piece * 9}",
+    ):
+        for is_number in (False, True):
+            answer = find_answer(reply, is_number)
+            assert answer is None or answer[0] != ""
+        found = find_options(reply, OPTIONS)
+        assert found is None or set(found[0]) <= {0, 1, 2, 3}

@@ -12,14 +12,14 @@ import pytest
 
 WORK = """
 import pathlib, subprocess, sys
-from codepmp_jax.cli import output
+from codepmp_jax.cli import streams
 from codepmp_jax.cli.progress import progress
-output.PATIENCE_SECONDS = 0.2
-output.guard()
+streams.PATIENCE_SECONDS = 0.2
+streams.guard()
 notes = pathlib.Path(sys.argv[1])
 print("begins", file=sys.stderr)
 print("early \\u2192")
-output.keep_notes(lambda line: notes.open("a").write(line + "\\n"))
+streams.keep_notes(lambda line: notes.open("a").write(line + "\\n"))
 for number in progress(range(3000)):
     print("x" * 100, file=sys.stderr)
     print("y" * 100, flush=True)
