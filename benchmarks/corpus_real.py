@@ -1,8 +1,9 @@
 """What the corpus makes of real code: functions found, counts by language and reason.
 
-    python benchmarks/corpus_real.py --input DIR [DIR ...]
+    python benchmarks/corpus_real.py --input DIR [DIR ...] --compare BEFORE=DIR/report.json
 
-Without --input: the standard library and the packages of the running interpreter. Two measurements:
+Without --input: the standard library and some packages of the running interpreter. `--compare` shows reports of
+other runs, of another commit for example, in columns of their own. Two measurements:
 
 - functions that the corpus finds against those that a tree-sitter query of the language finds, which knows nothing of the
   corpus' own rules (`QUERIES`); Python's against `ast.walk`;
@@ -16,8 +17,10 @@ from __future__ import annotations
 import argparse
 import ast
 import collections
+import dataclasses
 import json
 import pathlib
+import re
 import shutil
 import sys
 import sysconfig
@@ -46,7 +49,7 @@ _SCRIPT = """
 (pair key: (_) @name value: [(arrow_function) (function_expression)]) @f
 """
 _CPP = """
-(function_definition declarator: (_) body: (_)) @f
+(function_definition declarator: (_) @name body: (_)) @f
 """
 QUERIES = {
     "c": _CPP,
@@ -91,6 +94,9 @@ QUERIES = {
 }
 
 
+_PACKAGES = ("numpy", "networkx", "pygments")
+
+
 def by_query(code: str, language: str) -> list[tuple[int, str]]:
     """(line, name) of the outermost functions, by the language's query; of Python by ast."""
     if language == "python":
@@ -122,8 +128,8 @@ def by_query(code: str, language: str) -> list[tuple[int, str]]:
     kept, end = [], -1
     for node, name in matches:
         if node.start_byte >= end:
-            text = name.text.decode(errors="replace") if name is not None else ""
-            kept.append((node.start_point[0] + 1, text))
+            text = (name.text or b"").decode(errors="replace") if name is not None else ""
+            kept.append(((name or node).start_point[0] + 1, text))
             end = node.end_byte
     return kept
 
@@ -134,8 +140,6 @@ def by_corpus(file: File) -> list[Definition]:
 
 
 def _files(folder: str, config: CorpusConfig) -> Iterator[File]:
-    import dataclasses
-
     config = dataclasses.replace(config, input=folder)
     source = readers.open_input(config)
     for part in readers.plan(source, config):
@@ -174,6 +178,9 @@ def functions_found(folders: list[str], config: CorpusConfig) -> list[dict[str, 
             for line, name in by_query(file.content, file.language):
                 row["by_query"] += 1
                 row["of_them_found"] += bool(lines[line])
+                if file.language in ("c", "c++"):  # up to the parameters
+                    called = re.search(r"(operator\s*\W+?|~?\w+)\s*\(", name)
+                    name = called[1].replace(" ", "") if called else ""
                 bare = name.strip("\"'`").rpartition(".")[2].rpartition(":")[2]
                 row["named_alike"] += any(bare in one for one in lines[line])
     return [{"language": language} | row for language, row in sorted(rows.items())]
@@ -186,7 +193,7 @@ def counts(folder: str, output: pathlib.Path, unit: str) -> dict[str, Any]:
         input=folder,
         output=str(output),
         languages=(),
-        exclude=("test", "tests", "idle_test", ".git"),
+        exclude=(*CorpusConfig().exclude, ".git"),
         unit=unit,  # type: ignore[arg-type]
         secrets=SecretsConfig(secrets="replace", emails="replace"),
         dedup=DedupConfig(near=True),
@@ -236,9 +243,15 @@ def report_table(reports: dict[str, dict[str, Any]]) -> str:
                 rows[f"{part} dropped: {reason}"][name] = number
         for language, number in report["languages"].items():
             rows[f"kept in {language}"][name] = number
-        rows["processor ms per kB"][name] = round(
-            1e6 * report["processor_seconds"] / max(1, report["files"]["characters"]), 2
-        )
+        if "descriptions" in report:
+            share = report["descriptions"]["name_only_share"]
+            rows["functions and classes described by name and parameters only"][name] = (
+                f"{share:.0%}"
+            )
+        if "processor_seconds" in report:
+            rows["processor ms per kB"][name] = round(
+                1e6 * report["processor_seconds"] / max(1, report["files"]["characters"]), 2
+            )
     lines = ["| | " + " | ".join(reports) + " |", "|---" * (len(reports) + 1) + "|"]
     for row, cells in rows.items():
         lines.append(
@@ -250,25 +263,35 @@ def report_table(reports: dict[str, dict[str, Any]]) -> str:
 def main() -> None:
     """Measures, prints and writes the page."""
     parser = argparse.ArgumentParser(description="What the corpus makes of real code.")
-    paths = [sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")]
+    packages = pathlib.Path(sysconfig.get_path("purelib"))
+    paths = [sysconfig.get_path("stdlib"), *(str(packages / name) for name in _PACKAGES)]
     parser.add_argument("--input", nargs="+", default=paths, help="folders of source code")
-    parser.add_argument("--names", nargs="+", default=["stdlib", "packages"], help="of the folders")
     parser.add_argument("--units", nargs="*", default=["definition", "file"])
+    parser.add_argument("--compare", nargs="*", default=[], help="NAME=report.json of other runs")
     parser.add_argument("--output", default="runs/corpus_real", help="folder of the runs")
     arguments = parser.parse_args()
     sys.setrecursionlimit(10_000)
-    everything = CorpusConfig(languages=(), exclude=(".git",))
+    page = Page("corpus_real", "The corpus on real code")
+    everything = CorpusConfig(languages=(), exclude=("site-packages", ".git"))
     rows = functions_found(arguments.input, everything)
     print(function_table(rows), flush=True)
     reports = {}
-    for folder, name in zip(arguments.input, arguments.names, strict=True):
+    for folder in arguments.input:
         for unit in arguments.units:
-            output = pathlib.Path(arguments.output) / f"{name}-{unit}"
-            reports[f"{name}, {unit}"] = counts(folder, output, unit)
+            name = f"{pathlib.Path(folder).name}, {unit}"
+            output = pathlib.Path(arguments.output) / f"{pathlib.Path(folder).name}-{unit}"
+            for other in arguments.compare:
+                label, _, path = other.partition("=")
+                if label.startswith(f"{name}, "):
+                    reports[label] = json.loads(pathlib.Path(path).read_text())
+            reports[name] = counts(folder, output, unit)
             print(report_table(reports), flush=True)
-    page = Page("corpus_real", "The corpus on real code")
     text = function_table(rows) + "\n\n" + report_table(reports)
-    print(page.write("Processor time holds the parsing.", text, functions=rows, reports=reports))
+    note = (
+        "`of them found`: functions of the query whose name is in the lines of a function of the corpus; `found in all` "
+        "counts accessors, operators and bound functions, which the queries leave out, too."
+    )
+    print(page.write(note, text, functions=rows))
 
 
 if __name__ == "__main__":

@@ -73,6 +73,9 @@ class Checkpointer:
         was cut off left behind, telling so. Raises UserError where another run holds the lock, where the workdir cannot
         be written or its path is one that Orbax takes for a pattern, and where there is nothing to restore.
         """
+        require(
+            str(workdir).strip() != "", "workdir", workdir, "must not be empty", "give a folder"
+        )
         self.directory = _absolute(workdir) / "checkpoints"
         require(
             config is None or not _MEANT_OTHERWISE & {*str(self.directory)},

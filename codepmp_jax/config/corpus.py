@@ -81,7 +81,8 @@ class DedupConfig(Config, section="dedup"):
     """Which texts are near-duplicates of an earlier one. Exact duplicates are always dropped."""
 
     near: bool = False
-    """Drop near-duplicates too, found by MinHash and locality-sensitive hashing."""
+    """Drop near-duplicates too, found by MinHash and locality-sensitive hashing. Of a whole file the comments before
+    its code and its imports do not count."""
     threshold: Annotated[float, Gt(0), Le(1), Remedy("StarCoderData uses 0.7")] = 0.7
     """Jaccard similarity of word n-grams from which two texts are near-duplicates."""
     ngram: PositiveInt = 5
@@ -101,7 +102,7 @@ class DecontaminationConfig(Config, section="decontamination"):
     The benchmark is recognized by its columns."""
     ngram: PositiveInt = 10
     """Number of consecutive words, identifiers and numbers that a text must share with a problem to be
-    dropped."""
+    dropped. A fifth of them must be words that are not common in all code, or three more must be shared."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -259,7 +259,8 @@ class SynthesisConfig(Config):
     report_pairs: Annotated[NonNegativeInt, Remedy("0 reports no rates")] = 10_000
     """Number of train pairs, from the first, in the report's near-duplicate rates (extra `corpus`); 0 for none."""
     chunk_size: PositiveInt = 512
-    """Number of sources written at a time, which is the most work that a killed worker loses."""
+    """Number of sources written at a time, which is the most work of an embedded writer that a kill loses. Of models'
+    replies it loses those in flight."""
     seed: int = 0
     """Seed of the writers. A text depends only on the seed, its writer's settings and the source."""
 
@@ -321,8 +322,8 @@ class CandidatesConfig(Config):
     writer.template instead."""
     writer: WriterConfig = WriterConfig(sampler="ngram")
     chunk_size: PositiveInt = 512
-    """Number of texts written at a time, but at least those of one problem; this is the most work that a killed run
-    loses."""
+    """Number of texts written at a time, but at least those of one problem. A kill loses the replies of models that are in
+    flight."""
     seed: int = 0
     """Seed of the writer."""
 

@@ -25,7 +25,7 @@ from typing import Any
 from codepmp_jax.cli.errors import UserError
 
 _DOMAIN = re.compile(
-    r"@((?:[^\W_](?:[^\W_]|-){0,62}\.){1,8}[^\W\d_]{2,24})(?![\w(\[{@-]|\.\w)(?!:[\w/~])"
+    r"@((?:[^\W_](?:[^\W_]|-){0,62}\.){1,8}(?:[^\W\d_]{2,24}|xn--[a-z0-9-]{2,59}))(?![\w(\[{@-]|\.\w)(?!:[\w/~])"
 )
 _LOCAL = re.compile(r"[\w.%+-]{0,63}[\w%+-]\Z")
 _USER_OF_URL = re.compile(r"://[^\s/]*\Z")

@@ -39,7 +39,7 @@ class File(NamedTuple):
     path: str
     """Path within the repository."""
     license: str
-    """SPDX identifiers, joined by commas; empty where none is known."""
+    """SPDX expression, or several joined by commas; `unknown` where it is not clear, empty where nothing is said."""
     stars: int = -1
     """Stars of the repository; -1 where they are not known."""
 

@@ -12,8 +12,8 @@ A find is a secret only if (second checks)
 - it is no part of a word: neither a letter, a digit nor `_` stands next to it;
 - it is one run of characters, without spaces, quotes and braces, that holds no template and no word of examples
   (`EXAMPLE`, `your-`, `xxxx`), and is no ascending sequence;
-- it is random: its characters change their class (lower case, upper case, digit, sign) often enough, which those of
-  names, words and DNA do not;
+- it is random: its letters and digits change their class (lower case, upper case, digit) often enough, which those of
+  names, words, dates and DNA do not;
 - where it is hexadecimal or a UUID, the name in front is not that of a hash, a commit or an id.
 
 Left alone are thus hashes, UUIDs, the checksums of lock files, public and publishable keys, the ids of clients and
@@ -56,7 +56,7 @@ _PLACEHOLDER = re.compile(
     r"xxxx|\*\*\*|\.\.\.|0{8}|1234567|abcdefg|ghijkl|deadbeef",
     re.IGNORECASE,
 )
-_TEMPLATE = re.compile(r"[\s\"'`<>{}]|\$[({A-Za-z]|%[sd(]")
+_TEMPLATE = re.compile(r"[\s\"'`<>{}]|\$\(\w+\)|\$[A-Z_]{3}|%\(|%s")
 _HEXADECIMAL = re.compile(r"[0-9a-f-]+|[0-9A-F-]+")
 # The end of the name that a hash is given to.
 _HASH_NAME = re.compile(
@@ -103,9 +103,9 @@ def is_random(value: str, least: float = 0.2) -> bool:
         return False
     if value == value.upper():
         least /= 4
-    kinds = [0 if c.islower() else 1 if c.isupper() else 2 if c.isdigit() else 3 for c in value]
+    kinds = [0 if c.islower() else 1 if c.isupper() else 2 for c in value if c.isalnum()]
     changes = sum(one != other for one, other in itertools.pairwise(kinds))
-    return changes >= least * (len(value) - 1) and len(set(value)) >= 8
+    return changes >= least * (len(kinds) - 1) and len(set(value)) >= 8
 
 
 def _is_hash(content: str, start: int, value: str) -> bool:
@@ -188,6 +188,7 @@ FORMS = (
     ("google-oauth-client-secret", "GOCSPX-", r"GOCSPX-[\w-]{28}"),
     ("google-oauth-token", "ya29.", r"ya29\.[\w-]{60,}"),
     ("google-oauth-token", "1//0", r"1//0[\w-]{60,}"),
+    ("hubspot-token", "pat-", r"pat-(?:na|eu)\d-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
     ("huggingface-token", "hf_", r"hf_[A-Za-z0-9]{34}"),
     ("new-relic-key", "NRAK-", r"NRAK-[A-Z0-9]{27}"),
     ("npm-token", "npm_", r"npm_[A-Za-z0-9]{36}"),
@@ -230,20 +231,24 @@ def _formed(content: str) -> Iterator[Find]:
 
 # The end of a name, in lower case, and what stands before it where it is `key`.
 _NAME = re.compile(
-    r"(?:secret|password|passwd|passphrase|token|credentials?|(?:secret_)?key(?:_base)?)(?![a-z0-9_])"
+    r"(?:secret|password|passwd|passphrase|token|credentials?|(?<![a-z])auth|_pat|(?:secret_)?key(?:_base)?)(?![a-z0-9_])"
 )
 _KEY_OF = re.compile(
-    r"(?:api|auth|access|secret|private|encryption|signing|account|client|app|subscription|license)[_.-]?\Z"
+    r"(?:api|auth|access|secret|private|encryption|signing|account|client|app|subscription|license|admin|master|"
+    r"consumer|server|deploy|hmac|jwt|session|developer)[_.-]?\Z"
 )
-_VALUE = r"[\w+/=.~!@#$%^&*:-]"
-# NAME = "value", NAME: "value", and value= of XML.
+_VALUE = r"[\w+/=.~!@#$%^&*():-]"
+# NAME = "value", NAME: "value", NAME("value"), and value= and elements of XML.
 _QUOTED = re.compile(
-    r"[\"'`]?\]?\)?(?:\s{0,3}(?::=|=>|=|:|,)\s{0,3}[a-zA-Z]{0,2}|\s+value=)"
-    rf"(?P<quote>[\"'`])(?P<value>{_VALUE}{{16,256}})(?P=quote)"
+    r"[\"'`]?\]?\)?(?:\s{0,3}(?::=|=>|=|:|,|\()\s{0,3}[a-zA-Z]{0,2}|\s+value=)"
+    rf"(?P<quote>[\"'`])(?P<value>{_VALUE}{{10,256}})(?P=quote)"
 )
+_ELEMENT = re.compile(rf">(?P<value>{_VALUE}{{10,256}})</")
 # NAME=value and NAME: value on a line of its own, without quotes.
-_BARE = re.compile(r"(?:=|:[ ]|[ ]=[ ])(?P<value>[\w+/=~!@#$%^&*-]{16,256})[ \t]*$", re.MULTILINE)
+_BARE = re.compile(r"(?:=|:[ ]|[ ]=[ ])(?P<value>[\w+/=~!@#$%^&*-]{10,256})[ \t]*$", re.MULTILINE)
 _BARE_NAME = re.compile(r"\s*(?:export[ ]+|set[ ]+|ENV[ ]+|-[ ]+)?[\w.-]*")
+_SHORTEST = 16
+_HASHED = re.compile(r"md5|sha-?\d|blake|hash|digest|checksum|commit|revision|tree")
 _HEADER = re.compile(rf"\b(?:Bearer|Basic)\s(?P<value>[\w+/=.~-]{{20,512}})(?!{_VALUE})")
 _PUBLIC_NAME = re.compile(
     r"pub(?:lic|lishable)?[_.-]?(?:api[_.-]?)?\Z|csrf|xsrf|site[_.-]?\Z|next|last"
@@ -260,7 +265,7 @@ def _named(content: str) -> Iterator[Find]:
             before
         ):
             continue
-        value = _QUOTED.match(content, name.end())
+        value = _QUOTED.match(content, name.end()) or _ELEMENT.match(content, name.end())
         least = 0.3
         if value is None:
             # An identifier may stand here: the value must be as random as what is drawn from 62 characters.
@@ -269,7 +274,14 @@ def _named(content: str) -> Iterator[Find]:
             line = content.rfind("\n", 0, name.start()) + 1
             if value is None or not _BARE_NAME.fullmatch(content, line, name.end()):
                 continue
-        if _is_key(value["value"], least):
+        written = value["value"]
+        if len(written) < _SHORTEST:
+            # Passwords are short.
+            least = 0.45
+            if not name[0].startswith("pass"):
+                continue
+        is_hash = _HEXADECIMAL.fullmatch(written) and _HASHED.search(before)
+        if not is_hash and _is_key(written, least):
             yield Find(*value.span("value"), "entropy")
     if "Bearer " in content or "Basic " in content:
         for match in _HEADER.finditer(content):
@@ -285,7 +297,8 @@ def _is_key(value: str, least: float) -> bool:
         return False
     if _HEXADECIMAL.fullmatch(value):
         return len(value) >= 32 and "-" not in value and is_random(value)
-    return is_random(value, least)
+    is_mixed = value != value.lower() and value != value.upper()
+    return is_random(value, max(least, 0.4) if is_mixed else least)
 
 
 _AWS_ID = re.compile(r"(?:AKIA|ASIA)[A-Z2-7]{16}")

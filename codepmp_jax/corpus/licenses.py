@@ -1,7 +1,7 @@
 """Licenses: SPDX expressions, and which license a text is.
 
-A license is written as an SPDX expression; `unknown` where something is said and it isn't clear what, empty where
-nothing is said. Doubt is `unknown`, which no list of allowed licenses holds.
+A license is written as an SPDX expression; `unknown` where something is said but not clearly, empty where nothing
+is said. Doubt is `unknown`, which no list of allowed licenses holds.
 
 A text is a license if (rules of `identify`, in this order)
 

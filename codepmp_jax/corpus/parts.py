@@ -156,7 +156,8 @@ class PartWriter:
                     self._draw(drawn, judged, text.content)
                     continue
                 source, key = judged
-                row = {"is_heldout": heldout, "file": number, "num_words": text.num_words}
+                num_words = text.num_words if isinstance(text, units.Text) else 0
+                row = {"is_heldout": heldout, "file": number, "num_words": num_words}
                 table.add(self._row(source, key) | row)
         return {
             "files": number,

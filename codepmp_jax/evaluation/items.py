@@ -75,8 +75,8 @@ def read_pairs(path: str, split: str = "heldout") -> list[PreferencePair]:
 def read_candidates(path: str) -> list[Problem]:
     """The problems of a candidates file (JSONL), each with at least one candidate, in order.
 
-    Raises UserError naming file and line where a line is malformed, an id is not unique, or a problem has no
-    candidates; and where there are no problems.
+    Raises UserError naming file and line where a line is malformed or an id is not unique, the problem that has no
+    candidates, and the file that holds no problems.
     """
     require(
         pathlib.Path(path).is_file() and not path.endswith(".gz"),
@@ -86,11 +86,11 @@ def read_candidates(path: str) -> list[Problem]:
         "give the file that launch/candidates.py wrote",
     )
     problems = []
-    for number, problem in enumerate(read_problems(path), start=1):
+    for problem in read_problems(path):
         texts = [problem.problem_id, problem.prompt, *(c.response for c in problem.candidates)]
         require(
             len(texts) > 2 and all(isinstance(text, str) for text in texts) and texts[0] != "",
-            f"{path}:{number}: problem",
+            f"{path}: problem",
             problem.problem_id,
             "must have an id, a prompt and at least one candidate, all of them strings",
             "write candidates with launch/candidates.py, or leave the problem out",

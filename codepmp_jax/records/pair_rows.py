@@ -214,6 +214,8 @@ class _Parser:
         found = []
         for name, column in zip(REPLIES[0], names, strict=True):
             if self.row.get(column) is None:
+                if column in self.row:
+                    raise MalformedRow(f"{name} is null")
                 shown = f"there are {', '.join(self.row)}" if self.row else ""
                 raise MalformedRow(f"{name} is missing", shown)
             found.append(self._value(column, name))

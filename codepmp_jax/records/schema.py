@@ -7,6 +7,7 @@ JSONL files. TensorFlow is not needed.
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import functools
 import hashlib
@@ -152,7 +153,8 @@ class SourceFile(Record):
     path: str
     """Path within the repository."""
     license: str
-    """SPDX identifiers, joined by commas; empty where none is known."""
+    """SPDX expression; of a table its column's, joined by commas. `unknown` where what is said is not clear, empty
+    where nothing is said."""
     line: int
     """First line of the piece in the file, from 1."""
     stars: int = -1
@@ -172,7 +174,8 @@ class Completion(Record):
     detail: str = ""
     """What the writer said of the failure."""
     finish_reason: str = ""
-    """`stop`, or `length` where the text was cut off; empty where the writer has no such limit."""
+    """`stop`, or `length` where the text was cut off; empty where the writer has no such limit. Where a server says
+    neither, `facts` hold its word as `server_finish_reason`."""
     num_prompt_tokens: int = 0
     """Tokens of the request, as the writer counts them."""
     num_tokens: int = 0
@@ -243,25 +246,34 @@ class Problem:
         return json_line(dataclasses.asdict(self))
 
     @classmethod
-    def from_json(cls, line: str) -> Problem:
+    def from_json(cls, line: str | bytes) -> Problem:
         """The problem in a line of JSON; a candidate is an object, or a string: its response.
 
         Raises ValueError that says what is wrong with the line.
         """
         try:
             row = json.loads(line)
+            if not isinstance(row, dict):
+                raise TypeError("the line is no object")
+            entries = row.pop("candidates", ())
+            if not isinstance(entries, list | tuple):
+                raise TypeError("candidates must be a list")
+            if not all(isinstance(entry, str | dict) for entry in entries):
+                raise TypeError("a candidate must be a text or an object")
             candidates = tuple(
                 Candidate(entry) if isinstance(entry, str) else Candidate(**entry)
-                for entry in row.pop("candidates", ())
+                for entry in entries
             )
             problem = cls(**row, candidates=candidates)
             texts = (problem.problem_id, problem.prompt, problem.task, problem.subset)
             if not all(isinstance(text, str) for text in texts):
                 raise TypeError("problem_id, prompt, task and subset must be texts")
+            if not isinstance(problem.reference, dict):
+                raise TypeError(f"reference must be an object, not {problem.reference!r:.80}")
             if not all(isinstance(candidate.response, str) for candidate in candidates):
                 raise TypeError("the response of a candidate must be a text")
             return problem
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError) as error:
             raise ValueError(
                 f"not a problem with problem_id, prompt and candidates: {error}"
             ) from error
@@ -282,15 +294,21 @@ class Score:
 
 
 def read_problems(path: str) -> Iterator[Problem]:
-    """Problems of a problems or candidates file. Raises UserError naming file, line and reason."""
+    """Problems of a problems or candidates file; blank lines and a byte order mark are passed over.
+
+    Raises UserError naming file, line and reason.
+    """
     if not pathlib.Path(path).is_file():
         raise UserError(
             f"{path}: no such file. Remedy: give a JSONL file of problems, as launch/evaluate.py problems "
             "and launch/candidates.py write them."
         )
     seen: set[str] = set()
-    with open(path, encoding="utf-8") as file:
+    with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
+            line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+            if not line.strip():
+                continue
             try:
                 problem = Problem.from_json(line)
                 if not problem.problem_id:
@@ -298,6 +316,6 @@ def read_problems(path: str) -> Iterator[Problem]:
                 if problem.problem_id in seen:
                     raise ValueError(f"problem_id {problem.problem_id!r} is not unique")
             except ValueError as error:
-                raise UserError(f"{path}:{number}: {error}") from error
+                raise UserError(f"{path}:{number}: {error}. Remedy: correct the line.") from error
             seen.add(problem.problem_id)
             yield problem

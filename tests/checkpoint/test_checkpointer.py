@@ -97,6 +97,14 @@ def test_paths_that_orbax_takes_for_patterns_are_refused_at_the_start(tmp_path, 
         assert np.asarray(reader.open_params(ABSTRACT)["kernel"])[0] == 5
 
 
+def test_an_empty_workdir_is_refused(tmp_path, monkeypatch):
+    """As of a variable of the shell that is not set; the run would lie in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="workdir = '': must not be empty"):
+        save("", 5)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_checkpoint_that_cannot_be_read_back_does_not_count(tmp_path, monkeypatch):
     """As when an array is lost on the way: here, the part of Orbax that merges what processes wrote finds none."""
     merge = "orbax.checkpoint._src.serialization.ocdbt_utils.merge_ocdbt_per_process_files"

@@ -3,15 +3,23 @@
 import json
 import os
 import pathlib
+import random
 import sys
 import time
 
 import pyarrow as pa
 import pytest
 
-from codepmp_jax.config import CorpusConfig, DecontaminationConfig, FilterConfig, SecretsConfig
+from codepmp_jax.config import (
+    CorpusConfig,
+    DecontaminationConfig,
+    DedupConfig,
+    FilterConfig,
+    SecretsConfig,
+)
 from codepmp_jax.corpus import parts, readers
 from codepmp_jax.records.schema import SourceFile
+from codepmp_jax.text.near_duplicates import NearDuplicates
 from tests.corpus.test_build import write_table
 from tests.processes import GRACE_SECONDS, Process, is_alive
 
@@ -108,6 +116,30 @@ def test_limits_apply_to_the_unit_that_is_kept(tmp_path):
     assert [source.path for source in sources].count("long.py") == 60
     assert {source.path for source in sources} == set(files)
     assert counts["rejected_files"] == counts["rejected_texts"] == []
+
+
+def test_a_license_makes_no_two_files_alike(tmp_path):
+    """Ten classes below one header and the same imports, and a copy of one of them below another header."""
+    rng = random.Random(0)
+    words = [f"word{i}" for i in range(300)]
+    header = "/*\n" + "".join(f" * {' '.join(rng.choices(words, k=9))}\n" for _ in range(12))
+    imports = "".join(f"import org.example.{word};\n" for word in words[:9])
+    head = f"{header} */\npackage org.example;\n\n{imports}\n"
+    bodies = [
+        "class A {\n"
+        + "".join(f"  int {rng.choice(words)} = {rng.choice(words)};\n" for _ in range(9))
+        + "}\n"
+        for _ in range(10)
+    ]
+    files = {f"A{i}.java": head + body for i, body in enumerate(bodies)}
+    files["B.java"] = "// Another license.\nimport java.util.List;\n" + bodies[3]
+    dedup = DedupConfig(near=True)
+    settings = {"unit": "file", "languages": ("java",), "dedup": dedup}
+    write_part(tmp_path, files, **settings)
+    with pa.ipc.open_file(str(tmp_path / "work/parts/000000.arrow")) as reader:
+        signatures = [row["signature"] for row in reader.read_all().to_pylist()]
+    index = NearDuplicates(dedup)
+    assert [index.add(signature) for signature in signatures] == [None] * 10 + [3]
 
 
 def test_processes_end_with_the_one_that_started_them(tmp_path):

@@ -75,7 +75,7 @@ def test_rows_without_ids_are_named_by_their_content(tmp_path):
         ([ROW, 3], r"a\.jsonl:2: row is no object"),
         ([], r"entries of the first row"),
         ([PROBLEM, PROBLEM], r"a\.jsonl:2: problem_id 'a' is not unique"),
-        ([PROBLEM | {"candidates": []}], r"a\.jsonl:1: .* at least one candidate"),
+        ([PROBLEM | {"candidates": []}], r"a\.jsonl: problem = .* at least one candidate"),
         ([PROBLEM | {"candidates": [3]}], r"a\.jsonl:1: not a problem"),
         ([PROBLEM, {"prompt": "p", "candidates": ["x"]}], r"a\.jsonl:2: not a problem"),
         ([PROBLEM | {"problem_id": ""}], r"a\.jsonl:1: "),

@@ -270,6 +270,7 @@ def test_what_a_row_is_read_as(name):
             "text is a list of messages, but no JSON",
         ),
         ({"question": "q", "response_j": "a"}, "rejected is missing"),
+        ({"prompt": "q", "chosen": "a", "rejected": None}, "rejected is null"),
         (REPLIES | {"prompt": "q", "margin": 1e39}, "margin is no finite number"),
         (REPLIES | {"prompt": "q", "margin": -(10**400)}, "margin is no finite number"),
         (REPLIES | {"prompt": "q", "margin": True}, "margin is no finite number"),

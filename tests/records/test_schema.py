@@ -107,11 +107,14 @@ def test_problems_are_read_in_order(tmp_path):
     [
         "{",
         "[]",
-        "",
+        "[{}]",
         json.dumps({"prompt": "p", "candidates": []}),
         json.dumps({"problem_id": "b", "candidates": []}),
         json.dumps({"problem_id": "b", "prompt": "p", "candidates": [{"text": "r"}]}),
         json.dumps({"problem_id": "b", "prompt": "p", "candidates": [7]}),
+        json.dumps({"problem_id": "b", "prompt": "p", "candidates": "r"}),
+        json.dumps({"problem_id": "b", "prompt": "p", "candidates": None}),
+        json.dumps({"problem_id": "b", "prompt": "p", "reference": "the answer"}),
         json.dumps({"problem_id": "b", "prompt": "p", "candidates": [{"response": None}]}),
         json.dumps({"problem_id": 7, "prompt": "p", "candidates": []}),
         json.dumps({"problem_id": None, "prompt": "p", "candidates": []}),
@@ -122,6 +125,22 @@ def test_malformed_lines_name_file_and_line(tmp_path, line):
     path = lines_of(tmp_path / "c.jsonl", Problem("a", "p", ()).to_json(), line)
     with pytest.raises(UserError, match=r"c\.jsonl:2: not a problem with problem_id"):
         list(read_problems(path))
+
+
+def test_a_line_that_is_not_utf8_is_malformed(tmp_path):
+    path = tmp_path / "c.jsonl"
+    path.write_bytes(
+        Problem("a", "p").to_json().encode() + '\n{"problem_id": "é"'.encode("latin-1")
+    )
+    with pytest.raises(UserError, match=r"c\.jsonl:2: not a problem with problem_id.*utf-8"):
+        list(read_problems(str(path)))
+
+
+def test_blank_lines_and_a_byte_order_mark_are_passed_over(tmp_path):
+    problems = [Problem("a", "p"), Problem("b", "p")]
+    path = tmp_path / "c.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n\r\n".join(p.to_json() for p in problems).encode())
+    assert list(read_problems(str(path))) == problems
 
 
 def test_an_id_that_is_not_unique_is_refused(tmp_path):

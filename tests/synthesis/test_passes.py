@@ -1,6 +1,7 @@
 """A pass: chunks, retries, failures, and what is done again after a kill."""
 
 import collections
+import contextlib
 import dataclasses
 import json
 
@@ -13,6 +14,7 @@ from codepmp_jax.records.shards import write_manifest, write_split
 from codepmp_jax.synthesis import passes
 from codepmp_jax.synthesis.passes import Pass, PassWorker, ShardId, sample
 from codepmp_jax.synthesis.prompts import make_request, template_version
+from codepmp_jax.synthesis.reports import status
 from codepmp_jax.synthesis.writers.samplers import AuthorSampler
 from tests.synthesis.writers.fakes import FAILS, FAILS_ONCE, RAISES, Slow, answered, fate
 
@@ -107,6 +109,66 @@ def test_chunks_say_what_they_cost(run):
     completions = which.completions(SHARD).values()
     assert sum(entry["tokens"] for entry in entries) == sum(c.num_tokens for c in completions)
     assert all(entry["seconds"] >= 0 and entry["worker"] for entry in entries)
+
+
+class Streaming(Slow):
+    """Answers one request after the other, and breaks off after `most` of them."""
+
+    def __init__(self, log, most):
+        super().__init__(log)
+        self._most = most
+
+    def stream(self, requests):
+        for request in requests:
+            if not self._most:
+                raise UserError("no server answers")
+            self._most -= 1
+            yield from self.sample([request])
+
+
+def test_replies_of_a_chunk_that_breaks_off_are_not_asked_for_again(run, tmp_path, monkeypatch):
+    undisturbed = Pass(run, "rejected")
+    PassWorker(Pass(run, "describe"), "me")(SHARD)
+    PassWorker(undisturbed, "me")(SHARD)
+    expected = undisturbed.completions(SHARD)
+    log = tmp_path / "broken"
+    monkeypatch.setattr(
+        passes,
+        "make_sampler",
+        lambda writer, *_: Streaming(log, 12) if writer.model else AuthorSampler(),
+    )
+    asked = dataclasses.replace(run.rejected, sampler="openai", model="m")
+    which = Pass(
+        dataclasses.replace(run, output=str(tmp_path / "other"), rejected=asked), "rejected"
+    )
+    PassWorker(Pass(which.config, "describe"), "me")(SHARD)
+    num_starts = 0
+    while not which.is_finished(SHARD):
+        worker = PassWorker(which, "me")
+        num_starts += 1
+        assert num_starts < 20
+        with contextlib.suppress(UserError):
+            worker(SHARD)
+        done = which.num_done(SHARD, 50)
+        assert done <= 50
+    texts = {key: (c.text, c.failure) for key, c in which.completions(SHARD).items()}
+    assert texts == {key: (c.text, c.failure) for key, c in expected.items()}
+    assert num_starts > 4
+    assert answered(log).most_common(1)[0][1] == 1
+    assert not list((which.directory / SHARD.folder).glob("*.replies.jsonl"))
+
+
+def test_progress_is_counted_inside_a_chunk(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(status, "_WRITE_SECONDS", 0.0)
+    worker = PassWorker(Pass(run, "describe"), "me")
+    seen = []
+    write = status.write_json
+    monkeypatch.setattr(
+        status, "write_json", lambda path, row: (seen.append(row["sources"]), write(path, row))
+    )
+    worker(SHARD)
+    assert seen[:8] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert seen[-1] == 50
 
 
 def requests(number):

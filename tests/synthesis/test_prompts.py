@@ -1,11 +1,9 @@
-"""What is asked, and what is taken from the reply."""
-
-import pytest
+"""What is asked."""
 
 from codepmp_jax.config import WriterConfig
 from codepmp_jax.config.synthesis import DESCRIBE_TEMPLATE
 from codepmp_jax.records.schema import SourceFile
-from codepmp_jax.synthesis.prompts import extract_code, make_request, template_version
+from codepmp_jax.synthesis.prompts import make_request, template_version
 
 SOURCE = SourceFile(
     "id", "f({description}, {})\n", "Calls f.", "f", "file", "c", "r", "f.c", "MIT", 1
@@ -29,19 +27,3 @@ def test_default_templates_ask_for_what_the_pass_needs():
 
 def test_template_version_changes_with_its_text():
     assert template_version("a") == template_version("a") != template_version("b")
-
-
-@pytest.mark.parametrize(
-    ("reply", "code"),
-    [
-        ("x = 1", "x = 1"),
-        ("Here:\n```python\nx = 1\n\ny = 2\n```\nDone.\n```\nz\n```", "x = 1\n\ny = 2"),
-        ("```\nx = 1\n", "x = 1"),
-        ("```python\nx = '''\n```", "x = '''"),
-        ("  ```py\nx = 1\n  ```", "x = 1"),
-        ("a ``` b", "a ``` b"),
-        ("```python\n```", ""),
-    ],
-)
-def test_first_code_block(reply, code):
-    assert extract_code(reply) == code

@@ -13,7 +13,7 @@ answer:
 | formula | medium | the last formula in `$...$`, `$$...$$`, `\(...\)`, `\[...\]`; not where answers are numbers |
 | bold | medium | a bold number in the last line, where answers are numbers |
 | line | medium | the last line, if it holds no words, or the whole reply of at most three words; not where answers are numbers |
-| tail | medium | the formula in plain characters that the last line ends with; not where answers are numbers |
+| tail | medium | the formula in plain characters that the last line ends with, before a unit or not; not where answers are numbers |
 | number | low | the last number |
 
 Where answers are numbers (GSM8K), `numbers.number_in` reads the number of that part; else `formulas` reads it.
@@ -31,6 +31,7 @@ from codepmp_jax.tasks.judges.judge import CORRECT, NO_ANSWER, WRONG, Judge, Jud
 from codepmp_jax.tasks.judges.notation import clean, depth, elements
 from codepmp_jax.tasks.judges.numbers import asked_scales, last_number, number_in, numbers
 from codepmp_jax.tasks.judges.replies import JOINT, last_boxes, plain_characters, without_reasoning
+from codepmp_jax.tasks.judges.units import without_known_unit
 
 NOT_PARSED = "answer not parsed"
 # Brackets within brackets beyond which nothing is compared: the parser descends by calls.
@@ -78,6 +79,7 @@ _TAIL = re.compile(
     r"\b(?:is|are|be|get|gets|obtain|have|find|give|gives|yields?|equals?|point|value|to|answer)[\s:]+"
     r"((?:(?:sin|cos|tan|log|ln|exp|sqrt|pi|and)\b|(?<![A-Za-z])[A-Za-z](?![A-Za-z])|[^A-Za-z])+)$"
 )
+_LAST_SIDE = re.compile(r"=\s*((?:(?:sin|cos|tan|log|ln|exp|sqrt|pi)\b|[^A-Za-z=])+)$")
 _LIMITED = re.compile(
     r"\b(?:at least|at most|more|less|greater|fewer|over|under|not|except|up to|between|half|twice|double|times|"
     r"squared|cubed|root|minus|plus|choose|factorial|in|out of|to|or|and|mod|modulo|base)\b|[:<>≤≥≠^/|=]|\\(?!text|,|;|\$|%)",
@@ -245,7 +247,8 @@ def _line(reply: str, numbers_only: bool) -> str | None:
 def _tail(reply: str, numbers_only: bool) -> str | None:
     if numbers_only or not (lines := _lines(reply)):
         return None
-    found = _TAIL.search(lines[-1].rstrip("*`. "))
+    line = without_known_unit(lines[-1].rstrip("*`. "))
+    found = _TAIL.search(line) or _LAST_SIDE.search(line)
     return found[1] if found and re.search(r"[-+*/^=(,√π]", found[1]) else None
 
 

@@ -95,6 +95,7 @@ _NO_MARK = (
     (re.compile(r"\\[dt]?frac\s*\{( [A-Za-z ]+)\}\s*\{( [A-Za-z ]+)\}"), r"\1/\2"),
     (re.compile(r"[ \t]+"), " "),
 )
+_POWER_OF_UNIT = re.compile(r"[A-Za-z]\s*\^\s*\{?\s*-?$")
 _LEADING_SIGN = re.compile(r"^([\s$(]*)([-+])\s+")
 _APPROXIMATELY = re.compile(r"\\approx(?![A-Za-z])|\\simeq(?![A-Za-z])|≈|≃")
 # What makes a text a formula: an operator that a number or bracket follows, a command, a power, a comparison.
@@ -156,15 +157,17 @@ def last_number(text: str, asked: Collection[str] = ()) -> str | None:
 
 
 def numbers(text: str, asked: Collection[str] = ()) -> Iterator[str]:
-    """The numbers of a text in their order; a time of day is given as it stands: `12:30`. The total of `3 out of 5` is none."""
+    """The numbers of a text in their order; a time of day is given as it stands: `12:30`. Neither the total
+    of `3 out of 5` nor the power of a unit (`10 m^2`) is one.
+    """
     text = unmarked(text)
     if re.fullmatch(r"[-+]\s+\S+", text):  # else a list's mark
         text = _LEADING_SIGN.sub(r"\1\2", text)
     position = 0
     while (found := _NUMBER.search(text, position)) is not None:
-        is_total = text[: found.start()].endswith("out of ")
+        before = text[max(0, found.start() - 8) : found.start()]
         position = found.end()
-        if is_total:
+        if before.endswith("out of ") or _POWER_OF_UNIT.search(before):
             continue
         time = re.compile(r":\d\d\b").match(text, position)
         if time is not None and time[0] != ":00":

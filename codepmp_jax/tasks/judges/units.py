@@ -54,7 +54,17 @@ _UNIT = re.compile(
     r"(?P<value>.*(?:[\d})!%]|\\pi))(?P<unit>\s*(?:\^\s*\{?\\circ\}?\s*[CF]?|[A-Za-z€£°.]+|[\s/·-]|\\cdot|\^\s*\{?-?[123]\}?|\(s\))+)",
     re.DOTALL,
 )
+_KNOWN_UNIT = re.compile(
+    r"(?<=[\d)π])\s*(?:(?:square|cubic|sq\.?|cu\.?)\s+)?"
+    rf"(?:units?|degrees?|(?<=\s)(?:{'|'.join(sorted(_MEASURES, key=len, reverse=True))})s?)"
+    r"(?:\s*\^?\s*[23]|[²³])?$"
+)
 _CURRENCY = re.compile(r"^[€£]\s*|(?<=^-)[€£]\s*")
+
+
+def without_known_unit(text: str) -> str:
+    """A text without the measure that it ends with behind a number or π: `is 36π cubic inches` -> `is 36π`."""
+    return _KNOWN_UNIT.sub("", text)
 
 
 def without_unit(text: str) -> tuple[str, str]:

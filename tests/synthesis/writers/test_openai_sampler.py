@@ -1,178 +1,18 @@
-"""Against servers in threads of this process, which fail as they are told to."""
+"""Against servers in threads of this process: what is asked, of whom, and what is made of the answers."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
-import http.server
 import json
-import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
 from codepmp_jax.cli.errors import UserError
-from codepmp_jax.config import OpenAIConfig, SamplingConfig, WriterConfig
-from codepmp_jax.records.schema import SourceFile
+from codepmp_jax.config import OpenAIConfig, SamplingConfig
 from codepmp_jax.synthesis.writers.openai_sampler import OpenAISampler
-from codepmp_jax.synthesis.writers.sampler import Request
-
-SOURCE = SourceFile("s", "x = 1", "d", "x", "file", "python", "r", "p", "mit", 1)
-# status, or the seconds to wait before a good answer
-Behaviour = Callable[[str, int], "int | float"]
-
-
-def good(prompt: str, times: int) -> int:
-    return 200
-
-
-class Server:
-    """Answers a prompt with the prompt in capitals; `behave(prompt, times asked before)` may spoil it."""
-
-    def __init__(self, behave: Behaviour = good):
-        self.behave = behave
-        self.bodies: list[dict[str, Any]] = []
-        self.headers: list[dict[str, str]] = []
-        self.paths: set[str] = set()
-        self.busy = self.most_busy = 0
-        self.lock = threading.Lock()
-        server = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                status, answer = server.answer(self.path, headers, body)
-                payload = json.dumps(answer).encode()
-                with contextlib.suppress(ConnectionError):
-                    self.send_response(status)
-                    self.send_header("Content-Type", "application/json")
-                    self.send_header("Content-Length", str(len(payload)))
-                    if status == 429:
-                        self.send_header("Retry-After", "0.05")
-                    self.end_headers()
-                    self.wfile.write(payload)
-
-            def log_message(self, format, *args):
-                """Silent."""
-
-        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-        self.thread = threading.Thread(target=self.http.serve_forever, args=(0.01,))
-        self.thread.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.http.server_port}/v1"
-
-    def stop(self) -> None:
-        self.http.shutdown()
-        self.thread.join()
-        self.http.server_close()
-
-    def prompts(self) -> list[str]:
-        return [prompt_of(body) for body in self.bodies]
-
-    def answer(self, path: str, headers: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-        prompt = prompt_of(body)
-        with self.lock:
-            times = self.prompts().count(prompt)
-            self.bodies.append(body)
-            self.headers.append(headers)
-            self.paths.add(path)
-            self.busy += 1
-            self.most_busy = max(self.most_busy, self.busy)
-        status = self.behave(prompt, times)
-        if isinstance(status, float):
-            time.sleep(status)
-            status = 200
-        with self.lock:
-            self.busy -= 1
-        if status != 200:
-            message = f"status {status} for {prompt}"
-            if "long" in prompt:
-                message = "This model's maximum context length is 8 tokens, yours has 9."
-            return status, {"error": {"message": message, "type": "x", "code": status}}
-        choice: dict[str, Any] = {"index": 0, "finish_reason": "stop", "text": prompt.upper()}
-        if path.endswith("/chat/completions"):
-            choice["message"] = {"role": "assistant", "content": choice.pop("text")}
-        if "cut" in prompt:
-            choice["finish_reason"] = "length"
-        if "filtered" in prompt:
-            choice["finish_reason"] = "content_filter"
-        usage = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
-        answer = {"id": "1", "created": 0, "model": "m", "choices": [choice], "usage": usage}
-        return 200, {} if "malformed" in prompt else answer
-
-
-def prompt_of(body: dict[str, Any]) -> str:
-    return body["prompt"] if "prompt" in body else body["messages"][0]["content"]
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Server]]:
-    servers: list[Server] = []
-
-    def start(*args: Any) -> Server:
-        servers.append(Server(*args))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop()
-
-
-@pytest.fixture
-def dead() -> str:
-    """The URL of a server that is none."""
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{closed.getsockname()[1]}/v1"
-
-
-@pytest.fixture
-def sampler() -> Iterator[Callable[..., OpenAISampler]]:
-    made: list[OpenAISampler] = []
-
-    def make(*urls: str, **settings: Any) -> OpenAISampler:
-        chosen: dict[str, Any] = {"max_retries": 2}
-        for name in ("concurrency", "max_retries", "timeout_seconds"):
-            if name in settings:
-                chosen[name] = settings.pop(name)
-        config = WriterConfig(
-            sampler="openai",
-            model="m",
-            openai=OpenAIConfig(endpoints=urls, **chosen),
-            **settings,
-        )
-        made.append(OpenAISampler(config, seed=3))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch):
-    """The library's pauses between retries, a hundred times as short."""
-    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.005)
-    monkeypatch.setattr("openai._base_client.MAX_RETRY_DELAY", 0.08)
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-
-
-def requests(*prompts: str) -> list[Request]:
-    return [Request(f"key {prompt}", prompt, "d", SOURCE) for prompt in prompts]
-
-
-def many(number: int) -> list[Request]:
-    return requests(*(f"p{i}" for i in range(number)))
+from tests.synthesis.writers.servers import many, requests
 
 
 def test_answers_keep_the_order_and_carry_their_facts(serve, sampler):
@@ -242,58 +82,41 @@ def test_a_cut_reply_and_a_code_block(serve, sampler):
     assert code.text == "X = 1"
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_passing_error_is_retried(serve, sampler, status):
-    server = serve(lambda _, times: status if times < 2 else 200)
-    completions = sampler(server.url, max_retries=3).sample(many(8))
-    assert [completion.text for completion in completions] == [f"P{i}" for i in range(8)]
-    assert len(server.bodies) == 3 * 8
+@pytest.mark.parametrize("thinking", [True, False])
+def test_thoughts_are_a_setting_of_the_chat_template(serve, sampler, thinking):
+    server = serve()
+    one = sampler(server.url, enable_thinking=thinking)
+    one.sample(requests("a"))
+    assert server.bodies[0]["chat_template_kwargs"] == {"enable_thinking": thinking}
+    assert one.settings()["enable_thinking"] is thinking
 
 
-def test_a_refused_request_fails_alone_and_at_once(serve, sampler):
-    server = serve(lambda prompt, _: 400 if prompt.startswith("bad") else 200)
-    completions = sampler(server.url).sample(requests("a", "bad", "b", "bad and long", "filtered"))
-    assert [completion.text for completion in completions] == ["A", "", "B", "", ""]
-    bad, too_long, filtered = completions[1], completions[3], completions[4]
-    assert bad.failure == "request refused"
-    assert "status 400 for bad" in bad.detail
-    assert too_long.failure == "prompt too long"
-    assert "maximum context length" in too_long.detail
-    assert filtered.failure == "request refused"
-    assert "content_filter" in filtered.detail
-    assert server.prompts().count("bad") == 1
+@pytest.mark.parametrize(
+    ("word", "reason", "failure"),
+    [
+        ("eos", "stop", ""),
+        ("max_tokens", "length", ""),
+        ("MODEL_LENGTH", "length", ""),
+        ("safety", "", "request refused"),
+        ("error", "", "error"),
+    ],
+)
+def test_how_a_reply_ended(serve, sampler, word, reason, failure):
+    server = serve()
+    (completion,) = sampler(server.url).sample(requests(f"ends by {word}"))
+    assert (completion.finish_reason, completion.failure) == (reason, failure)
+    assert completion.facts.get("server_finish_reason") == ("eos" if word == "eos" else None)
 
 
-@pytest.mark.parametrize("spoilt", ["bad", "malformed"])
-def test_a_request_that_every_server_fails_on_fails_alone(serve, sampler, spoilt):
-    servers = [serve(lambda prompt, _: 500 if prompt == "bad" else 200) for _ in range(2)]
-    urls = [server.url for server in servers]
-    completions = sampler(*urls).sample(requests("a", spoilt, "b"))
-    assert [completion.failure for completion in completions] == ["", "error", ""]
-    assert completions[1].detail
-    assert all(server.prompts().count(spoilt) >= 1 for server in servers)
+def test_a_reply_as_long_as_it_may_be_is_cut_off_whatever_its_end_is_called(serve, sampler):
+    one = sampler(serve().url, sampling=SamplingConfig(max_tokens=7))
+    assert one.sample(requests("ends by eos"))[0].finish_reason == "length"
 
 
-def test_only_failing_requests_are_no_reason_to_stop(serve, sampler):
-    """A retry list, say."""
-    server = serve(lambda prompt, _: 500 if prompt.startswith("p") else 200)
-    completions = sampler(server.url).sample(many(3))
-    assert {completion.failure for completion in completions} == {"error"}
-
-
-@pytest.mark.parametrize("status", [400, 500])
-def test_settings_with_which_every_request_fails(serve, sampler, status):
-    server = serve(lambda *_: status)
-    with pytest.raises(UserError, match=r"every request fails.*status"):
-        sampler(server.url, max_retries=0).sample(many(3))
-
-
-@pytest.mark.parametrize("status", [401, 404])
-def test_a_wrong_key_or_model_stops_at_once(serve, sampler, status):
-    server = serve(lambda *_: status)
-    with pytest.raises(UserError, match=f"refuses model 'm'.*{status}"):
-        sampler(server.url, concurrency=2).sample(many(50))
-    assert len(server.bodies) < 50
+def test_another_model_than_the_one_asked_is_told(serve, sampler, caplog):
+    (completion,) = sampler(serve().url, model="n").sample(requests("a"))
+    assert completion.facts["served_model"] == "m"
+    assert "'m' writes where 'n' is asked" in caplog.text
 
 
 def test_requests_are_spread_and_bounded(serve, sampler):
@@ -385,6 +208,8 @@ def test_settings_name_what_texts_depend_on(sampler, dead):
     for changed in (
         dataclasses.replace(config, model="other"),
         dataclasses.replace(config, chat="never"),
+        dataclasses.replace(config, enable_thinking=False),
+        dataclasses.replace(config, openai=dataclasses.replace(config.openai, omit=("seed",))),
         dataclasses.replace(config, sampling=SamplingConfig(stop=("x",))),
     ):
         assert OpenAISampler(changed, 0).settings() != settings
