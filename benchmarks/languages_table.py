@@ -158,12 +158,12 @@ def measure(
         for (path, _, language), guess in zip(files, languages, strict=True):
             key = (path.rpartition(".")[2], language)
             right[key][name] += SAME.get(guess, guess) == language
-            right[key]["files"] += 1 / len(found)
+            right[key]["files"] += name == next(iter(found))
     total = collections.Counter[str]()
     rows = [f"| type | language | files | {' | '.join(found)} |", "|---" * (3 + len(found)) + "|"]
     for (file_type, language), counts in sorted(right.items()):
         cells = " | ".join(str(counts[name]) for name in found)
-        rows.append(f"| .{file_type} | {language} | {round(counts['files'])} | {cells} |")
+        rows.append(f"| .{file_type} | {language} | {counts['files']} | {cells} |")
         total.update(counts)
     rows.append(f"| all | | {len(files)} | {' | '.join(str(total[name]) for name in found)} |")
     rows.append(f"| µs a file | | | {' | '.join(f'{cost[name]:.0f}' for name in found)} |")

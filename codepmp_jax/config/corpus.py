@@ -110,16 +110,16 @@ class CorpusConfig(Config):
     """Source code -> deduplicated SourceFile shards."""
 
     input: str | None = None
-    """Folder or git checkout, Parquet or JSONL file (.gz, .zst), or folder of those, local or gs://. By default
-    the standard library of the running interpreter."""
+    """Folder or git checkout, Parquet or JSON table (lines or an array; .gz, .zst), or folder of those, local or
+    gs://. By default the standard library of the running interpreter."""
     output: DiskPath = "runs/corpus"
     """Folder to write the shards to."""
     exclude: tuple[str, ...] = ("test", "tests", "idle_test", "site-packages", "dist-packages")
     """Names of folders to skip, at any depth."""
     languages: tuple[str, ...] = ("python",)
-    """Languages to keep, by file type or the column `language`; if empty, all known ones."""
+    """Languages to keep, by file type, text or the column `language`; if empty, all known ones."""
     max_file_bytes: PositiveInt = 1_000_000
-    """Size of the largest file to read, in bytes."""
+    """Size of the largest file to read, in bytes; of a notebook, of its code cells."""
     unit: Literal["definition", "file"] = "definition"
     """What a source is. `definition`: a function or class. `file`: the whole file, or its functions if it is
     longer than max_file_tokens."""

@@ -30,6 +30,7 @@ from codepmp_jax.cli.errors import UserError
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import CorpusConfig, DescriptionConfig, presets
 from codepmp_jax.corpus import merge, parts, readers
+from codepmp_jax.corpus.files import as_text
 from codepmp_jax.files import output as outputs
 from codepmp_jax.files import resume
 from codepmp_jax.files.json_files import write_json
@@ -72,7 +73,7 @@ def build_corpus(config: CorpusConfig) -> dict[str, Any]:
 
 def _settings(config: CorpusConfig, source: readers.Input) -> dict[str, Any]:
     """What the result depends on."""
-    written = presets.to_json(config)
+    written = _written(config)
     for name in ("output", "num_workers"):
         del written[name]
     if config.description == DescriptionConfig():  # which earlier corpora do not name
@@ -83,6 +84,14 @@ def _settings(config: CorpusConfig, source: readers.Input) -> dict[str, Any]:
         "repository": source.repository,
         "decontamination": Decontaminator(config.decontamination).settings(),
     }
+
+
+def _written(config: CorpusConfig) -> dict[str, Any]:
+    """The config as JSON; of names that are no text what can be written."""
+    written = presets.to_json(config)
+    for name in ("input", "output"):
+        written[name] = written[name] and as_text(written[name])
+    return written
 
 
 def _require_ours(output: pathlib.Path) -> None:
@@ -112,8 +121,8 @@ def _build(config: CorpusConfig, source: readers.Input, output: pathlib.Path) ->
         raise readers.Refused(
             f"input = {source.place!r}: of {report['files']['found']} files with "
             f"{report['texts']['kept']} texts kept, none fell to the split {' and '.join(empty)} (files "
-            f"dropped: {report['files']['dropped']}, texts dropped: {report['texts']['dropped']}). "
-            "Remedy: give more files, or another heldout_fraction or seed."
+            f"dropped: {report['files']['dropped']}, texts dropped: {report['texts']['dropped']}; each is "
+            f"listed in {output / merge.REJECTS}). Remedy: give more files, or another heldout_fraction or seed."
         )
     written = merging.write_shards(output)
     write_json(output / REPORT, report)
@@ -121,7 +130,7 @@ def _build(config: CorpusConfig, source: readers.Input, output: pathlib.Path) ->
     (output / SAMPLES).write_text(samples, encoding="utf-8")
     made_by = {
         "command": "launch/corpus.py",
-        "config": presets.to_json(config),
+        "config": _written(config),
         "repository": source.repository,
     }
     dropped = report["texts"]["dropped"]

@@ -74,7 +74,7 @@ _LEAST_CHARACTERS = 3
 _SAMPLE = 64 << 10
 _WORD = re.compile(r"[^\W\d_]+")
 # A sign in a word, but for those that join words: `w„hlen`.
-_SIGN_IN_WORD = re.compile(r"[A-Za-z](?![\w’‘·…–—«»\xad])[\xa0-\u2bff][A-Za-z]")
+_SIGN_IN_WORD = re.compile(r"[A-Za-z](?![\w’‘·…–—«»\xad])[\xa1-\u2bff][A-Za-z]")
 
 
 class Undecodable(ValueError):

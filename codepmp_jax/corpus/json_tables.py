@@ -23,6 +23,8 @@ from codepmp_jax.text.languages import language_of
 # What is looked at to tell what a file holds.
 _HEAD = 1 << 20
 _CHUNK = 1 << 20
+# What is lost at most before the place where an archive breaks off.
+_BUFFER = 1 << 12
 _DECODER = json.JSONDecoder()
 _BETWEEN = re.compile(r"[\s,]*")
 # Where an array goes on behind what cannot be read.
@@ -121,8 +123,20 @@ def _open(filesystem: fs.FileSystem, path: str) -> Any:
 
 
 def _head(filesystem: fs.FileSystem, path: str) -> bytes:
-    with _open(filesystem, path) as stream, io.BufferedReader(stream, 1 << 16) as file:
-        return file.read(_HEAD)
+    """The first bytes; of an archive that breaks off, those before. Raises OSError where there are none."""
+    head = b""
+    with _open(filesystem, path) as stream:
+        while len(head) < _HEAD:
+            try:
+                data = stream.read(_BUFFER)
+            except OSError:
+                if head:
+                    break
+                raise
+            if not data:
+                break
+            head += data
+    return head[:_HEAD]
 
 
 def _longest(max_bytes: int) -> int:
@@ -138,7 +152,7 @@ def read_lines(
     Raises OSError where the file cannot be read, Damaged where it ends before `stop`.
     """
     longest = _longest(max_bytes)
-    with _open(filesystem, path) as stream, io.BufferedReader(stream, 1 << 16) as file:
+    with _open(filesystem, path) as stream, io.BufferedReader(stream, _BUFFER) as file:
         place = start
         if start:
             file.seek(start - 1)
@@ -182,7 +196,7 @@ def read_array(
 ) -> Iterator[File | Rejected]:
     """The rows of a file that is one JSON array. Memory: the longest row and a chunk. Raises OSError."""
     longest = _longest(max_bytes)
-    with _open(filesystem, path) as stream, io.BufferedReader(stream, 1 << 16) as file:
+    with _open(filesystem, path) as stream, io.BufferedReader(stream, _BUFFER) as file:
         window = _Window(file)
         while "[" not in window.text and window.fill():
             pass

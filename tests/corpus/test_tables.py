@@ -164,6 +164,23 @@ def test_a_broken_archive_is_an_error_after_its_whole_rows(tmp_path, ending):
         lines(str(name))
 
 
+def test_a_short_broken_archive_gives_its_rows(tmp_path):
+    name = tmp_path / "a.jsonl.gz"
+    rows = [
+        json.dumps({"content": f"x = {i * i * 7919}", "path": f"{i}.py"}).encode()
+        for i in range(400)
+    ]
+    write_lines(name, rows)
+    name.write_bytes(name.read_bytes()[:-20])
+    assert json_tables.kind_of(LOCAL, str(name)) == "lines"
+    found: list[str] = []
+    with pytest.raises(OSError, match="Truncated"):
+        found.extend(
+            file.path for file in json_tables.read_lines(LOCAL, str(name), "a", 0, 0, 1000)
+        )
+    assert len(found) > 200
+
+
 def test_a_broken_parquet_is_an_error(tmp_path):
     name = tmp_path / "a.parquet"
     pq.write_table(pa.table({"content": ["x"] * 100}), str(name))
