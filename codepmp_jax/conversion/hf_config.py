@@ -3,34 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import pathlib
 from typing import Any
 
-from codepmp_jax.cli.errors import UserError, require
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import ModelConfig, RopeScalingConfig
 from codepmp_jax.families import FAMILIES, OPTIONAL_SETTINGS
-
-
-def read_hf_config(folder: pathlib.Path) -> dict[str, Any]:
-    """A Hugging Face folder's config.json. Raises UserError where it is not JSON of a known family."""
-    path = folder / "config.json"
-    if not path.is_file():
-        raise UserError(
-            f"{path}: no such file. Remedy: give a Hugging Face folder or a training run."
-        )
-    try:
-        hf = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not JSON ({error}). Remedy: copy the folder again.") from error
-    require(
-        hf.get("model_type") in FAMILIES,
-        f"{path}: model_type",
-        hf.get("model_type"),
-        f"must be one of {', '.join(FAMILIES)}",
-        "take a model of a known family",
-    )
-    return hf
 
 
 def model_config(hf: dict[str, Any], config: ModelConfig, source: str) -> ModelConfig:

@@ -19,10 +19,10 @@ from codepmp_jax.cli.errors import require
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import ModelConfig, TrainConfig, presets
 from codepmp_jax.conversion import weights
-from codepmp_jax.conversion.hf_config import model_config, read_hf_config
+from codepmp_jax.conversion.hf_config import model_config
 from codepmp_jax.conversion.tensors import Tensors
 from codepmp_jax.conversion.weights import Index, bounded, leaf, nested
-from codepmp_jax.families import FAMILIES
+from codepmp_jax.families import FAMILIES, read_hf_config
 from codepmp_jax.families.weights import Weight
 from codepmp_jax.files import hub, storage
 from codepmp_jax.models.preference import Params

@@ -7,8 +7,12 @@ Enters: traits, settings and weight names as plain data, and functions on config
 """
 
 import importlib
+import json
+import pathlib
 import pkgutil
+from typing import Any
 
+from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.families.family import Family
 
 
@@ -28,3 +32,24 @@ OPTIONAL_SETTINGS: dict[str, tuple[str, ...]] = {
     )
 }
 """Settings of ModelConfig that only some families have, with the names of those families."""
+
+
+def read_hf_config(folder: pathlib.Path) -> dict[str, Any]:
+    """A Hugging Face folder's config.json. Raises UserError where it is not JSON of a known family."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UserError(
+            f"{path}: no such file. Remedy: give a Hugging Face folder or a training run."
+        )
+    try:
+        hf = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not JSON ({error}). Remedy: copy the folder again.") from error
+    require(
+        hf.get("model_type") in FAMILIES,
+        f"{path}: model_type",
+        hf.get("model_type"),
+        f"must be one of {', '.join(FAMILIES)}",
+        "take a model of a known family",
+    )
+    return hf

@@ -20,7 +20,7 @@ _logger = logging.getLogger("codepmp_jax")
 
 
 def _is_answer(error: Exception) -> bool:
-    """Whether the hub said no, or this machine was told not to ask: another attempt would end the same."""
+    """Whether the hub refused, or HF_HUB_OFFLINE forbids to ask it: another attempt would end the same."""
     from huggingface_hub import constants, errors
 
     answers = (

@@ -163,7 +163,7 @@ def _is_done(config: ScoreConfig, settings: dict[str, Any], scorer: Scorer) -> b
         "give another --output, or remove the file",
     )
     if state == 1 and scorer.is_main:
-        print(f"{output}: is there already, by the same model, input and settings")
+        print(f"{output}: was written before, by the same model, input and settings")
     return state == 1
 
 

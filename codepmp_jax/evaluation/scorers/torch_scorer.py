@@ -10,7 +10,6 @@ looking for pad tokens: it does not matter whether pad is eos, or a text contain
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import pathlib
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import ScorerConfig, TextsConfig
 from codepmp_jax.evaluation.scorers.pieces import ATTENTION, Piece, TextCache, plan_chunks
 from codepmp_jax.evaluation.scorers.scorer import Scored
-from codepmp_jax.families import FAMILIES
+from codepmp_jax.families import read_hf_config
 from codepmp_jax.files import storage
 from codepmp_jax.text import forms
 from codepmp_jax.text.forms import TextForm
@@ -237,17 +236,7 @@ def _check_config(folder: pathlib.Path) -> None:
         "give the --output of `launch/convert.py to-hf`, or a folder that was downloaded whole; score a training run "
         "with --backend jax",
     )
-    try:
-        hf = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not JSON ({error}). Remedy: copy the folder again.") from error
-    require(
-        hf.get("model_type") in FAMILIES,
-        f"{path}: model_type",
-        hf.get("model_type"),
-        f"must be one of {', '.join(FAMILIES)}",
-        "take a model of a known family",
-    )
+    hf = read_hf_config(folder)
     require(
         not hf.get("quantization_config"),
         f"{path}: quantization_config",

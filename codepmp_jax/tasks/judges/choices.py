@@ -364,12 +364,6 @@ def find_options(response: str, options: list[str]) -> tuple[Chosen, str] | None
     return None
 
 
-def chosen_option(response: str, options: list[str]) -> int | None:
-    """The index of the option that a response takes, by the rule above; None where it takes none or several."""
-    found = find_options(response, options)
-    return found[0][0] if found and len(found[0]) == 1 else None
-
-
 def _right_index(reference: dict[str, Any]) -> int:
     """The index of the right option, given as a number, its digits or a letter. Raises ValueError where it is none."""
     options, answer = reference["options"], reference["answer"]

@@ -198,7 +198,7 @@ def test_what_is_there_is_not_done_again_and_not_overwritten(tmp_path, model, pr
     before = output.stat().st_mtime_ns
     capsys.readouterr()
     scoring.run(config)
-    assert f"{output}: is there already" in capsys.readouterr().out
+    assert f"{output}: was written before" in capsys.readouterr().out
     changes = {"scorer": ScorerConfig(device="cpu", batch_tokens=32)}
     with pytest.raises(UserError, match="exists, and was not made by this command"):
         scoring.run(config_of(model[0], problems, output, **changes))

@@ -1,4 +1,4 @@
-"""A server of OpenAI's protocol in a thread, which fails as it is told to."""
+"""A server of OpenAI's protocol in a thread, which fails on request."""
 
 from __future__ import annotations
 

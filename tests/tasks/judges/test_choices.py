@@ -2,7 +2,7 @@
 
 import pytest
 
-from codepmp_jax.tasks.judges.choices import ChoiceJudge, chosen_option, find_options
+from codepmp_jax.tasks.judges.choices import ChoiceJudge, find_options
 
 OPTIONS = ["A dog barks.", "Some cats are not dogs", "All dogs bark", "None of it"]
 
@@ -50,7 +50,8 @@ OPTIONS = ["A dog barks.", "Some cats are not dogs", "All dogs bark", "None of i
     ],
 )
 def test_the_option_of_a_response(response, index):
-    assert chosen_option(response, OPTIONS) == index
+    indexes, _ = find_options(response, OPTIONS) or ((), "")
+    assert (indexes[0] if len(indexes) == 1 else None) == index
 
 
 def test_judging():
@@ -66,7 +67,9 @@ def test_judging():
 
 def test_every_option_is_itself():
     for index, text in enumerate(OPTIONS):
-        assert chosen_option(text, OPTIONS) == index
+        found = find_options(text, OPTIONS)
+        assert found
+        assert found[0] == (index,)
 
 
 @pytest.mark.parametrize(
