@@ -2,13 +2,15 @@
 
 import collections
 import dataclasses
+import json
 import pathlib
 
 import pytest
 
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import CandidatesConfig, NgramConfig, WriterConfig
-from codepmp_jax.records.schema import Completion, Problem, read_problems
+from codepmp_jax.records.schema import Completion, Problem, SourceFile, read_problems
+from codepmp_jax.records.shards import write_manifest, write_split
 from codepmp_jax.synthesis import candidates
 from codepmp_jax.synthesis.candidates import write_candidates
 from codepmp_jax.synthesis.rewrites import make_problem
@@ -124,3 +126,47 @@ def test_a_run_that_breaks_off_goes_on_where_it_was(corpus, tmp_path, monkeypatc
     monkeypatch.setattr(candidates, "make_sampler", lambda *_: Choosy())
     assert write(corpus, path, **settings) == expected
     assert (tmp_path / "c.writing.json").read_bytes() == report
+
+
+def without_tasks(sources, folder, share: int) -> pathlib.Path:
+    """A corpus of the sources, of which every `share`-th is a whole file, without a description."""
+    changed = [
+        dataclasses.replace(source, kind="file", description="") if i % share == 0 else source
+        for i, source in enumerate(sources)
+    ]
+    splits = {split: write_split(folder, split, changed, 1) for split in ("train", "heldout")}
+    write_manifest(folder, SourceFile, splits, {})
+    return folder
+
+
+def test_a_problem_needs_a_task(heldout, tmp_path, monkeypatch):
+    monkeypatch.setattr(candidates, "make_sampler", lambda *_: Choosy())
+    folder = without_tasks(heldout[:20], tmp_path / "corpus", 2)
+    found = write(folder, tmp_path / "c.jsonl", max_problems=None)
+    assert found
+    assert all(problem.prompt for problem in found)
+    report = json.loads((tmp_path / "c.writing.json").read_text())
+    assert report["dropped"]["no description"] == 10
+    assert len(found) + report["num_dropped"] == 20
+    folder = without_tasks(heldout[:20], tmp_path / "files", 1)
+    with pytest.raises(UserError, match="none of the 20 held-out sources has a description"):
+        write(folder, tmp_path / "d.jsonl")
+
+
+class Declining(Parrot):
+    """A model that declines every other request."""
+
+    def sample(self, requests):
+        texts = ("I apologize, but I cannot.", "x = {}")
+        return [
+            Completion(
+                r.key, texts[int(r.key.rpartition("/")[2]) % 2].format(r.key), finish_reason="stop"
+            )
+            for r in requests
+        ]
+
+
+def test_refusals_are_no_candidates(heldout):
+    problem = make_problem(heldout[0], Declining(), CandidatesConfig(num_candidates=4))
+    assert problem is not None
+    assert not any("apologize" in candidate.response for candidate in problem.candidates)

@@ -232,7 +232,7 @@ class VllmSampler(Sampler):
         return tokens[1:] if bos is not None and tokens[:2] == [bos, bos] else tokens
 
     def _enqueue(self, request: Request, tokens: list[int]) -> tuple[str, str]:
-        """Hands a request to the engine; (its id there, what the engine has against it, if anything)."""
+        """Hands a request to the engine; (its id in the outputs, what the engine has against it, if anything)."""
         sampling = self._config.sampling
         params = _import_vllm().SamplingParams(
             temperature=sampling.temperature,
@@ -246,7 +246,8 @@ class VllmSampler(Sampler):
             (number,) = self._engine.enqueue({"prompt_token_ids": tokens}, params, use_tqdm=False)
         except (_import_vllm().exceptions.VLLMClientError, ValueError, TypeError) as error:
             return "", repr(error) or "refused"
-        return number, ""
+        # `7-1a2b3c4d` within the engine, `7` in its outputs.
+        return number.partition("-")[0], ""
 
     def _completion(self, request: Request, output: Any) -> Completion:
         (reply,) = output.outputs

@@ -56,7 +56,11 @@ class Server:
             def log_message(self, format, *args):
                 """Silent."""
 
-        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Http(http.server.ThreadingHTTPServer):
+            # As many clients as a test has may connect at once.
+            request_queue_size = 128
+
+        self.http = Http(("127.0.0.1", 0), Handler)
         self.http.daemon_threads = True
         self.thread = threading.Thread(target=self.http.serve_forever, args=(0.01,))
         self.thread.start()

@@ -89,7 +89,7 @@ class LLM:
             raise EngineDeadError("died")
         self.num_requests += 1
         self.queue[str(self.num_requests)] = tokens, params
-        return [str(self.num_requests)]
+        return [f"{self.num_requests}-1a2b3c4d"]
 
     def step(self):
         """Ends the newest request, and shows the others unfinished."""
