@@ -13,7 +13,7 @@ HOST_LOST = 69
 # EX_IOERR: a disk, a bucket or the Hugging Face hub could not be read or written. Start it again; if it is
 # full or refuses access, change that first.
 STORE = 74
-# EX_OSERR: a process that tokenizes was killed, e.g. for its memory. Start it again.
+# EX_OSERR: a worker process (tokenizing, synthesis, corpus) was killed, e.g. for its memory. Start it again.
 WORKER_LOST = 71
 # A setting, the data or the numbers are wrong; another start would end the same.
 MISTAKE = 2

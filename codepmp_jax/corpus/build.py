@@ -26,7 +26,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import codepmp_jax
-from codepmp_jax.cli.errors import UserError
+from codepmp_jax.cli.errors import UserError, WorkerLostError
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import CorpusConfig, DescriptionConfig, presets
 from codepmp_jax.corpus import merge, parts, readers
@@ -199,7 +199,7 @@ def _write_parts(
                 )
                 yield from (future.result() for future in done)
         except BrokenProcessPool as error:
-            raise UserError(
+            raise WorkerLostError(
                 "num_workers: one of the processes was killed, for want of memory perhaps. Remedy: run the "
                 "same command again, with fewer --num-workers; the finished parts are kept."
             ) from error

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from codepmp_jax.cli import streams
-from codepmp_jax.cli.errors import StoreError, UserError, disk_error
+from codepmp_jax.cli.errors import StoreError, UserError, WorkerLostError, disk_error
 from codepmp_jax.config import SynthesisConfig
 from codepmp_jax.files import resume
 from codepmp_jax.synthesis.passes import ShardId
@@ -86,7 +86,7 @@ def _run_in_processes(
                 process.kill()
             if not isinstance(error, concurrent.futures.process.BrokenProcessPool):
                 raise
-            raise UserError(
+            raise WorkerLostError(
                 f"workers = {config.workers}: a worker process died (out of memory, or killed). Remedy: "
                 "run the same command again, which goes on where it was; with fewer workers if memory is "
                 "short."
