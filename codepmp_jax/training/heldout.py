@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
 import jax
@@ -9,7 +10,6 @@ import numpy as np
 
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import CheckpointConfig, TrainConfig
-from codepmp_jax.config.presets import did_you_mean
 from codepmp_jax.data import drops
 from codepmp_jax.data.layouts import Layout
 from codepmp_jax.data.one_pass import one_pass
@@ -109,13 +109,11 @@ def require_best_metric(
     names = [
         f"eval_{name}" for unit, some in metrics.items() if heldout.counts[unit] for name in some
     ]
+    nearest = difflib.get_close_matches(config.best_metric, names, n=1) or ["one of these"]
     require(
         config.best_metric in names,
         "checkpoint.best_metric",
         config.best_metric,
         f"must be a metric that the evaluation measures: {', '.join(sorted(names))}",
-        did_you_mean(config.best_metric, names)
-        .removesuffix("? ")
-        .replace("did you mean", "set it to")
-        or "set it to one of these",
+        f"set it to {nearest[0]}",
     )

@@ -111,6 +111,8 @@ class Run:
             "lower mesh.tensor",
         )
         self.tokenizer = self._load_tokenizer()
+        # Once: of a large vocabulary it takes about a second.
+        self._tokenizer_parts = self.tokenizer.parts()
         config = self.config
         size, source = self.tokenizer.vocab_size, config.model.init_from
         require(
@@ -145,7 +147,7 @@ class Run:
             config,
             train_shards=[shard.sha256 for shard in self.train_pairs.shards],
             heldout_shards=self._heldout_shards,
-            tokenizer=self.tokenizer.parts(),
+            tokenizer=self._tokenizer_parts,
         )
 
     def _load_tokenizer(self) -> Tokenizer:
@@ -263,7 +265,7 @@ class Run:
             f"give another workdir, and --model.init-from {config.workdir}",
         )
         content.setdefault("tokenizer", self._parts_in_workdir())
-        check_same_content(config, self._shards(), self.tokenizer.parts(), content, source)
+        check_same_content(config, self._shards(), self._tokenizer_parts, content, source)
         changes = describe_changes(self.asked, saved, self._heldout_shards, content.get("heldout"))
         for line in changes:
             logger.info("changed at step %d: %s", step, line)
@@ -290,7 +292,7 @@ class Run:
             return self._dated(Tokenizer.load(folder)).parts()
         except UserError as error:
             logger.warning("the run's tokenizer cannot be compared with its former one: %s", error)
-            return self.tokenizer.parts()
+            return self._tokenizer_parts
 
     def write_settings(self) -> None:
         """Writes config.json and tokenizer/ of the run; a former tokenizer that differs is kept beside it."""
@@ -299,7 +301,7 @@ class Run:
         folder = workdir / "tokenizer"
         if (
             folder / "tokenizer.json"
-        ).is_file() and self._parts_in_workdir() != self.tokenizer.parts():
+        ).is_file() and self._parts_in_workdir() != self._tokenizer_parts:
             kept = next(
                 path
                 for number in itertools.count(1)
@@ -342,7 +344,7 @@ class Run:
             {
                 "shards": self._shards(),
                 "heldout": self._heldout_shards,
-                "tokenizer": self.tokenizer.parts(),
+                "tokenizer": self._tokenizer_parts,
                 "streams": streams,
                 _RESUME_STATE: resume_state.to_json(),
             },
