@@ -6,11 +6,13 @@ import os
 import sys
 
 # Eight devices in one process, for the sharding tests; and programs that compile fast rather than run
-# fast, since the tests run each of them a few times only. Must be set before jax starts.
+# fast, since the tests run each of them a few times only. XLA aborts a process whose devices have not met in a
+# collective for 40 seconds: on a busy machine they may take longer. Must be set before jax starts.
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 "
-    "--xla_llvm_disable_expensive_passes=true",
+    "--xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_collective_call_terminate_timeout_seconds=600",
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # The environments of vLLM, SeqIO and RewardBench are installed without bytecode: the first process that a test
