@@ -24,11 +24,12 @@ def main() -> None:
     from codepmp_jax.cli import streams
     from codepmp_jax.conversion import load
     from codepmp_jax.devices import hosts
-    from codepmp_jax.files import notes
+    from codepmp_jax.files import notes, storage
     from codepmp_jax.training import telemetry
     from codepmp_jax.training.loop import train
 
-    hosts.join(config.watchdog.heartbeat_seconds)
+    hosts.join(config.watchdog.join_seconds, config.watchdog.heartbeat_seconds)
+    hosts.require_accelerator()
     # A program for one CPU need not run on another that shares the workdir.
     if (
         config.compilation_cache
@@ -36,6 +37,9 @@ def main() -> None:
         and jax.default_backend() != "cpu"
     ):
         jax.config.update("jax_compilation_cache_dir", f"{config.workdir}/compilation_cache")
+        if storage.is_bucket(config.workdir):
+            # On GPUs XLA's own caches go below that folder, and XLA knows no buckets.
+            jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
     telemetry.setup_logging()
     name = "notes.txt" if telemetry.is_main_process() else f"notes.host{jax.process_index()}.txt"
     streams.keep_notes(lambda line: notes.add(config.workdir, line, name))
