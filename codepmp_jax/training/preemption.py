@@ -11,10 +11,6 @@ from jax.experimental import multihost_utils
 
 from codepmp_jax.cli.exit_codes import RESUME
 
-# Of the first call. Orbax asks the same service with numbers of steps, which all lie below: a number below one that a
-# host has asked with is passed over.
-_FIRST_CALL = 1 << 30
-
 
 class Preempted(SystemExit):
     """The run was asked to stop and resumes from what it saved; ends the process with status RESUME."""
@@ -31,7 +27,7 @@ class Preemption:
     """
 
     def __init__(self) -> None:
-        self._calls = _FIRST_CALL
+        self._calls = 0
         self._is_noticed = False
         self._before: Any = None
 

@@ -30,11 +30,9 @@ def test_several_hosts_ask_the_coordination_service_by_the_number_of_the_call(mo
     monkeypatch.setattr(
         preemption.multihost_utils,
         "reached_preemption_sync_point",
-        lambda number: asked.append(number) or len(asked) == 3,
+        lambda number: asked.append(number) or number == 3,
     )
     with Preemption() as entered:
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
         assert [entered.noticed() for _ in range(5)] == [False, False, True, True, True]
-    first = asked[0]
-    assert asked == [*range(first, first + 5)]
-    assert first > 10**9, "Orbax asks with the numbers of steps"
+    assert asked == [1, 2, 3, 4, 5]
