@@ -71,7 +71,7 @@ class Run:
     def __init__(self, config: TrainConfig):
         """Raises UserError, before any device work, where config, data and devices do not fit."""
         self.hosts = jax.process_count()
-        self.chip = chips.chip_of(jax.devices()[0].device_kind)
+        self.chip = chips.chip_of_device(jax.devices()[0])
         self.asked = objectives.with_heads(config)
         """The settings as they were given, which are saved: another start may be on another chip."""
         model = chips.resolve(self.asked.model, config.data.max_length, self.chip)

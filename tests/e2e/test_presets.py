@@ -189,7 +189,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         raise OSError("there is no network here")
 
     with monkeypatch.context() as patch:
-        patch.setattr(chips, "chip_of", lambda _: OTHER_CHIP)
+        patch.setattr(chips, "chip_of_device", lambda _: OTHER_CHIP)
         patch.setattr(socket.socket, "connect", refuse)
         patch.setattr(socket, "getaddrinfo", refuse)
         yield
