@@ -25,9 +25,7 @@ COMMAND = (TrainConfig, "Trains a preference model (PMP or RM finetuning).")
 _OWN = ("workdir", "decay_from", "num_steps", "allow_config_change")
 
 
-def branch_settings(
-    preset: TrainConfig, given: Mapping[str, str], log: list[str]
-) -> TrainConfig:
+def branch_settings(preset: TrainConfig, given: Mapping[str, str], log: list[str]) -> TrainConfig:
     """Of a command line with --decay-from RUN@STEP: RUN's settings at STEP, in place of the preset's.
 
     Where RUN is gone, those of the branch's own newest checkpoint. Without --decay-from, also where the preset has it

@@ -23,9 +23,7 @@ def finetuning(pmp: str, task: str, learning_rate: float, warmup_fraction: float
         base,
         workdir=f"runs/rm_{task}_{pmp.removeprefix('pmp_')}",
         init="pmp",
-        model=dataclasses.replace(
-            base.model, init_from=f"runs/{pmp}", base=base.model.init_from
-        ),
+        model=dataclasses.replace(base.model, init_from=f"runs/{pmp}", base=base.model.init_from),
         data=DataConfig(
             input=f"runs/rm_data/{task}",
             template="Instruction:{prompt}\n\nResponse:{response}",

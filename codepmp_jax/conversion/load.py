@@ -302,7 +302,9 @@ def _restore(run: str, config: ModelConfig, abstract: Params, seed: int, new_sco
         params["score"] = {"kernel": placed}
     std = config.score_init_std
     score = f"is new, from N(0, {std:g}^2)" if new_score else "is that of the run"
-    logger.info("starting from step %s of %s; the score head %s", checkpointer.latest_step(), run, score)
+    logger.info(
+        "starting from step %s of %s; the score head %s", checkpointer.latest_step(), run, score
+    )
     return params
 
 
@@ -322,7 +324,8 @@ def params_loader(config: TrainConfig) -> Callable[[Params], Params] | None:
         else:
             params = load_folder(model, abstract, seed, new_score)
         if config.init == "pmp":
-            _require_score(source, bool(jnp.any(params["score"]["kernel"])), "its score head is zero")
+            is_trained = bool(jax.jit(jnp.any)(params["score"]["kernel"]))
+            _require_score(source, is_trained, "its score head is zero")
         return params
 
     return load

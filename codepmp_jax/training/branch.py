@@ -97,19 +97,17 @@ def _with_origin(config: TrainConfig, saved: TrainConfig) -> TrainConfig:
 
 
 def _check_resumed(config: TrainConfig, saved: TrainConfig) -> None:
-    """Raises UserError where the run in the workdir, with the settings `saved`, began from another step, or is no
-    branch. RUN may be elsewhere by then."""
+    """Raises UserError where the run in the workdir, with the settings `saved`, began otherwise. RUN is not read."""
     begun, asked = (
-        None if one.decay_from is None else run_and_step(one.decay_from)[1]
-        for one in (saved, config)
+        None if one.decay_from is None else run_and_step(one.decay_from) for one in (saved, config)
     )
-    how = "is no decay branch" if begun is None else f"began as --decay-from {saved.decay_from}"
+    how = "is no decay branch" if begun is None else f"began with --decay-from {saved.decay_from}"
     require(
         begun == asked,
         "decay_from",
         config.decay_from,
         f"must be as at the start of the run in {config.workdir}, which {how}",
-        "give another workdir, or repeat the command of that run",
+        "give another workdir, or what that run began with: it need not be there any more",
     )
 
 

@@ -299,9 +299,7 @@ class Run:
     def _restore(self, checkpointer: Checkpointer, step: int) -> Start:
         """What the checkpoint holds, with the data at its place."""
         abstract = self.abstract
-        restored = checkpointer.restore(
-            abstract.params, (abstract.step, abstract.opt_state), step
-        )
+        restored = checkpointer.restore(abstract.params, (abstract.step, abstract.opt_state), step)
         self.batches.restore(restored.data["streams"])
         count, opt_state = restored.optimizer
         state = TrainState(count, restored.params, opt_state)
@@ -326,9 +324,9 @@ class Run:
         workdir = storage.to_path(self.config.workdir)
         write_json(workdir / "config.json", presets.to_json(self.asked))
         folder = workdir / "tokenizer"
-        if (
-            folder / "tokenizer.json"
-        ).is_file() and self._parts_in(str(folder)) != self._tokenizer_parts:
+        if (folder / "tokenizer.json").is_file() and self._parts_in(
+            str(folder)
+        ) != self._tokenizer_parts:
             kept = next(
                 path
                 for number in itertools.count(1)

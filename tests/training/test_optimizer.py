@@ -65,9 +65,13 @@ def test_absolute_steps_do_not_depend_on_the_length():
     assert short[14:] == long[194:]
     cosine = OptimizerConfig(learning_rate=1.0, warmup_steps=4)
     assert phases(cosine, 10) == (4, 6)
-    with pytest.raises(UserError, match=r"optimizer\.decay_steps = 6: .*\(4 steps\) in the 9 steps"):
+    with pytest.raises(
+        UserError, match=r"optimizer\.decay_steps = 6: .*\(4 steps\) in the 9 steps"
+    ):
         require_room(config, 9)
-    with pytest.raises(UserError, match=r"optimizer\.warmup_steps = 4: must be at most the 3 steps"):
+    with pytest.raises(
+        UserError, match=r"optimizer\.warmup_steps = 4: must be at most the 3 steps"
+    ):
         require_room(cosine, 3)
     require_room(config, 10)
     require_room(cosine, 4)
@@ -75,9 +79,7 @@ def test_absolute_steps_do_not_depend_on_the_length():
     require_room(OptimizerConfig(schedule="wsd", warmup_fraction=1.0, decay_fraction=0.0), 1)
 
 
-FRACTIONS = st.one_of(
-    st.floats(0.001, 0.99), st.integers(1, 99).map(lambda percent: percent / 100)
-)
+FRACTIONS = st.one_of(st.floats(0.001, 0.99), st.integers(1, 99).map(lambda percent: percent / 100))
 
 
 @settings(max_examples=300, deadline=None)
@@ -91,22 +93,20 @@ def test_every_step_begins_the_decay_of_some_run(fraction, step):
     assert phases(config, step + decay - 1)[1] > decay - 1
 
 
-@settings(max_examples=20, deadline=None)
-@given(FRACTIONS, st.integers(5, 300))
+@pytest.mark.parametrize(("fraction", "step"), [(0.1, 9), (0.25, 6), (0.5, 40), (0.07, 93)])
 def test_a_branch_has_the_schedule_of_the_run_that_decays_there(fraction, step):
     config = OptimizerConfig(
         learning_rate=0.3, schedule="wsd", warmup_steps=5, decay_fraction=fraction
     )
     decay = branch_decay(config, step)
-    planned = jax.vmap(schedule(config, step + decay))(jnp.arange(step + decay + 1))
-    branch = dataclasses.replace(config, decay_steps=decay, decay_fraction=0.5)
-    np.testing.assert_array_equal(
-        planned, jax.vmap(schedule(branch, step + decay))(jnp.arange(step + decay + 1))
-    )
+    counts = jnp.arange(step + decay + 1)
+    planned = schedule(config, step + decay)(counts)
+    branch = dataclasses.replace(config, decay_steps=decay, decay_fraction=0.9)
+    np.testing.assert_array_equal(planned, schedule(branch, step + decay)(counts))
     # Before, it is that of a longer run.
-    longer = jax.vmap(schedule(config, 10 * (step + decay)))(jnp.arange(step + 1))
-    if phases(config, 10 * (step + decay))[1] <= 10 * (step + decay) - step:
-        np.testing.assert_array_equal(planned[: step + 1], longer)
+    longer = schedule(config, 10 * (step + decay))(counts)
+    np.testing.assert_array_equal(planned[: step + 1], longer[: step + 1])
+    assert planned[-1] == 0
 
 
 def test_where_no_step_is_left_to_decay():
