@@ -18,7 +18,9 @@ from codepmp_jax.files import storage
 from codepmp_jax.files.lock import Lock
 from codepmp_jax.records.schema import PreferencePair
 from codepmp_jax.records.shards import ShardedDataset, write_manifest, write_split
+from codepmp_jax.text.tokenization import EMBEDDED
 from codepmp_jax.training import loop
+from codepmp_jax.training.branch import warmup_of
 from tests.conversion.runs import write_run
 from tests.training.runs import final_state, rows
 from tests.training.test_identity import notes_of
@@ -208,9 +210,18 @@ def test_a_branch_from_a_bucket(wsd, planned, tmp_path, bucket):
 
 
 def test_a_branch_of_a_run_that_counts_its_steps(wsd, tmp_path):
-    """Its warmup is a share of the steps in its epochs."""
-    run = change(wsd, workdir=str(tmp_path / "run"), num_steps=None, num_epochs=5.0, eval_pairs=0)
+    """Its warmup is a share of the steps in its epochs. The tokenizer's folder is gone: RUN has its own."""
+    shutil.copytree(EMBEDDED, tmp_path / "tokenizer")
+    run = change(
+        wsd,
+        workdir=str(tmp_path / "run"),
+        num_steps=None,
+        num_epochs=5.0,
+        eval_pairs=0,
+        data__tokenizer=str(tmp_path / "tokenizer"),
+    )
     loop.train(run)
+    shutil.rmtree(tmp_path / "tokenizer")
     total = rows(run)[-1]["step"]
     config = branch(run, tmp_path / "branch")
     loop.train(config)
@@ -221,6 +232,19 @@ def test_a_branch_of_a_run_that_counts_its_steps(wsd, tmp_path):
     late = branch(run, tmp_path / "late", decay_from=f"{run.workdir}@{total}")
     with pytest.raises(UserError, match=rf"begins after step {total - math.ceil(total / 4)}\."):
         loop.train(late)
+
+
+def test_where_a_branch_can_start(wsd):
+    """From the last step of the warmup to that before the decay."""
+    for step in (WARMUP, WARMUP + 1, STABLE_END - 1, STABLE_END):
+        config = change(wsd, decay_from=f"run@{step}")
+        assert warmup_of(config, wsd, TOTAL) == WARMUP
+    for step in (0, WARMUP - 1, STABLE_END + 1, TOTAL, TOTAL + 1):
+        config = change(wsd, decay_from=f"run@{step}")
+        with pytest.raises(
+            UserError, match="ends after step 2, and its decay begins after step 15"
+        ):
+            warmup_of(config, wsd, TOTAL)
 
 
 MISTAKES = [

@@ -100,11 +100,11 @@ def test_a_branch_has_the_schedule_of_the_run_that_decays_there(fraction, step):
     )
     decay = branch_decay(config, step)
     counts = jnp.arange(step + decay + 1)
-    planned = schedule(config, step + decay)(counts)
+    planned = jnp.asarray(schedule(config, step + decay)(counts))
     branch = dataclasses.replace(config, decay_steps=decay, decay_fraction=0.9)
     np.testing.assert_array_equal(planned, schedule(branch, step + decay)(counts))
     # Before, it is that of a longer run.
-    longer = schedule(config, 10 * (step + decay))(counts)
+    longer = jnp.asarray(schedule(config, 10 * (step + decay))(counts))
     np.testing.assert_array_equal(planned[: step + 1], longer[: step + 1])
     assert planned[-1] == 0
 
