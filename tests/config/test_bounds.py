@@ -22,6 +22,7 @@ CONFIGS = [
 COMPANIONS = {
     "data.row_length": {"layout": "packed"},
     "checkpoint.keep_every_steps": {"every_steps": 1},
+    "optimizer.decay_steps": {"schedule": "wsd"},
     "model.num_heads": {"num_kv_heads": 1},
     "model.sliding_window": {"family": "mistral"},
     "model.attention_soft_cap": {"family": "gemma2"},
@@ -33,6 +34,10 @@ _PATHS = (["run", "/pairs"], ["s3://bucket/pairs"])
 RULES = {
     **dict.fromkeys(("input", "output", "pairs", "scores", "candidates", "run"), _PATHS),
     "texts.template": ([None, "{prompt}{response}"], ["{prompt}", "{response}{prompt}"]),
+    "decay_from": (
+        [None, "runs/a@5", "gs://bucket/run@x@100", "/a b/@0"],
+        ["runs/a", "@5", "runs/a@", "runs/a@x", "runs/a@-1", "runs/a@5/", "s3://bucket/a@5", ""],
+    ),
     "data.input": (["gs://bucket/pairs", "/pairs"], ["s3://bucket/pairs"]),
     "workdir": (["gs://bucket/run", "run"], ["s3://bucket/run"]),
     "data.template": (

@@ -21,7 +21,11 @@ import tokenizers
 import torch
 from jax.experimental.compilation_cache import compilation_cache
 from tokenizers import decoders, models, pre_tokenizers, trainers
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+)
 
 from codepmp_jax.commands import convert, evaluate, train
 from codepmp_jax.config import ModelConfig, TrainConfig, presets
@@ -39,6 +43,8 @@ PRESETS = sorted(
     path.stem
     for path in presets.CONFIGS.glob("*.py")
     if isinstance(presets.load_preset(path.stem), TrainConfig)
+    # The others of finetuning differ in numbers and paths only (tests/config).
+    and not (path.stem.startswith("rm_") and path.stem not in ("rm_tiny", "rm_mathshepherd_7b"))
 )
 # Those that are trained on conversations here; the others are on strings.
 OF_CONVERSATIONS = {"pmp_1b5", "pmp_llama31_8b", "rm_tiny"}
@@ -154,7 +160,10 @@ def shrunk(config: TrainConfig, folder: pathlib.Path, tokenizer: pathlib.Path) -
             initializer_range=0.2,
             **WIDTH,
         )
-        AutoModelForCausalLM.from_config(hf).save_pretrained(folder / "base")
+        kind = AutoModelForCausalLM
+        if config.init == "pmp":
+            kind, hf.num_labels, hf.pad_token_id = AutoModelForSequenceClassification, 1, 0
+        kind.from_config(hf).save_pretrained(folder / "base")
         shutil.copytree(tokenizer, folder / "base", dirs_exist_ok=True)
         model = dataclasses.replace(model, init_from=str(folder / "base"), score_init_std=0.5)
     mesh = dataclasses.replace(config.mesh, fsdp=config.mesh.fsdp if config.mesh.fsdp == -1 else 2)
