@@ -165,14 +165,11 @@ class _Window:
                 return self._text[self.place : self.place + 1]
 
     def next_value(self) -> tuple[Any, Any]:
-        """The next value, behind which it goes, checked and as it is."""
+        """The next value, behind which it goes: a MalformedRow where it has two entries of one name, and as it is."""
         self.next_mark()
         while True:
             try:
-                value, end = _CHECKED_DECODER.raw_decode(self._text, self.place)
-                raw = value
-            except MalformedRow as error:
-                value, (raw, end) = error, _DECODER.raw_decode(self._text, self.place)
+                raw, end = _DECODER.raw_decode(self._text, self.place)
             except RecursionError as error:
                 raise ValueError(str(error)) from error
             except ValueError:
@@ -182,6 +179,10 @@ class _Window:
             # A number at the end of the window may go on behind it.
             if end == len(self._text) and self._fill():
                 continue
+            try:
+                value, _ = _CHECKED_DECODER.raw_decode(self._text, self.place)
+            except MalformedRow as error:
+                value = error
             self.place = end
             return value, raw
 
