@@ -16,6 +16,9 @@ def main() -> None:
             f"{split}: {found['pairs']} pairs of {found['problems']} problems; the longer answer is chosen in "
             f"{found['longer_is_chosen']:.1%}"
         )
+    for one in report["inputs"]:
+        if one.get("files_not_read"):
+            print(f"not read of {one['path']}: {', '.join(one['files_not_read'])}")
     for name in ("malformed", "columns_not_read", "remarks"):
         if report[name]:
             print(f"{name.replace('_', ' ')} (rows): {_counts(report[name])}")

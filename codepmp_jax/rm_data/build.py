@@ -1,8 +1,8 @@
 """Rows -> entries by problem -> pairs -> split by problem -> PreferencePair shards.
 
-    1   rows become entries, which go to one of 256 buckets on disk by a hash of their problem and the seed
-    2   a bucket at a time, its problems in the order of their hashes: pairs, and clusters of paraphrases
-    3   the split; the pairs of each side are written as shards, in the order of their problems
+    1   rows become entries, which go to one of 256 buckets on disk by a hash of their problem and the seed (gather.py)
+    2   a bucket at a time, its problems in the order of their hashes: pairs (pairing.py), and clusters of paraphrases
+    3   the split (split.py); the pairs of each side are written as shards, in the order of their problems
 
 The result does not depend on the order of the rows, apart from the row that the lineage names where several hold the
 same. Memory: one bucket (1/256 of the rows' texts on average, and at least the longest problem with its answers and
@@ -32,10 +32,10 @@ from codepmp_jax.files import output as outputs
 from codepmp_jax.files.buckets import Buckets
 from codepmp_jax.files.json_files import write_json
 from codepmp_jax.records import shards
-from codepmp_jax.records.row_files import MalformedRow, Row
-from codepmp_jax.records.schema import PreferencePair, content_id
-from codepmp_jax.rm_data.entries import Entry, Reader, Reading, find_source
-from codepmp_jax.rm_data.inputs import Input, open_inputs
+from codepmp_jax.records.schema import PreferencePair
+from codepmp_jax.rm_data.entries import Entry, find_source, plain
+from codepmp_jax.rm_data.gather import BUCKETS, gather
+from codepmp_jax.rm_data.inputs import open_inputs
 from codepmp_jax.rm_data.pairing import pairs_of
 from codepmp_jax.rm_data.split import Clusters, cluster_facts, clusters_with, hold_out
 from codepmp_jax.rm_data.tally import Split, Tally
@@ -47,9 +47,7 @@ _COMMAND = "rm-data"
 _STAGING = "rm-data.partial"
 # In the folder of staged files: the names of those that were moved out of it, until the manifest has them.
 _PUBLISHED = "published"
-_BUCKETS = [f"{number:02x}" for number in range(256)]
 
-BLANK_ANSWER = "answer is blank"
 CONTAMINATED = "holds a benchmark's item"
 OF_HELDOUT = "problem of the held-out input, or a paraphrase of one"
 BEYOND = "beyond max_pairs"
@@ -74,8 +72,8 @@ def build(config: RmDataConfig) -> dict[str, Any]:
             return json.loads((output / REPORT).read_text(encoding="utf-8"))
         staging.mkdir()
         try:
-            builder = _Builder(config, staging)
-            builder.gather(inputs)
+            builder = _Builder(config, staging, any(one.is_heldout for one in inputs))
+            gather(config, inputs, builder.buckets, builder.tally, staging / REJECTS)
             builder.pair()
             written = builder.write()
             report = {
@@ -142,99 +140,29 @@ def _files_of(shard: shards.Shard) -> tuple[str, str]:
 
 
 class _Builder:
-    """The three steps, and what they hand on."""
+    """Steps 2 and 3, and what the steps hand on."""
 
-    def __init__(self, config: RmDataConfig, staging: pathlib.Path):
+    def __init__(self, config: RmDataConfig, staging: pathlib.Path, has_heldout_input: bool):
         self._config = config
         self._staging = staging
+        self._has_heldout_input = has_heldout_input
         self._decontaminator = Decontaminator(config.decontamination)
-        self._buckets = Buckets(staging / "buckets")
+        self.buckets = Buckets(staging / "buckets")
         self._clusters = Clusters(config.paraphrases)
         self._spill = staging / "pairs"
         # Of each problem that has pairs: how many, and whether it comes from the held-out input.
         self._num_pairs = array.array("Q")
         self._is_given = array.array("B")
-        self._has_heldout_input = False
         self._cluster_facts: dict[str, int] = {}
         self.tally = Tally()
-
-    # --- 1: rows to entries -----------------------------------------------------------------------
-
-    def gather(self, inputs: list[Input]) -> None:
-        """Sorts the entries of all rows into buckets."""
-        source = find_source(self._config.source)
-        self._has_heldout_input = any(one.is_heldout for one in inputs)
-        with contextlib.ExitStack() as stack:
-            rejects: IO[str] | None = None
-            if self._config.skip_bad:
-                path = self._staging / REJECTS
-                rejects = stack.enter_context(open(path, "w", encoding="utf-8"))
-            for one in inputs:
-                reader = source.open(self._config)
-                with contextlib.closing(one.rows()) as rows:
-                    for where, row in rows:
-                        self.tally.rows += 1
-                        self._add(self._read(one, where, row, reader, rejects), where, row, one)
-        self._buckets.flush()
-        if rejects is not None and not self.tally.malformed:
-            (self._staging / REJECTS).unlink()
-
-    def _read(
-        self, one: Input, where: str, row: Row, reader: Reader, rejects: IO[str] | None
-    ) -> Reading | None:
-        """What a row is read as; None where it is malformed and set aside."""
-        try:
-            if isinstance(row.value, MalformedRow):
-                raise row.value
-            if not isinstance(row.value, dict):
-                raise MalformedRow("row is no object")
-            reading = reader(row.value, row.number)
-            if reading.entry is not None:
-                _require_unicode(reading.entry)
-            return reading
-        except MalformedRow as error:
-            if rejects is None:
-                raise UserError(
-                    f"{_place(one, where)}:{row.number}: {error}. Remedy: correct the row, give the --source that it is of, or give "
-                    "--skip-bad to set malformed rows aside."
-                ) from error
-            self.tally.malformed[error.reason] += 1
-            entry = {"file": where, "line": row.number, "reason": str(error), "row": row.raw}
-            rejects.write(json.dumps(entry, default=str) + "\n")
-            return None
-
-    def _add(self, reading: Reading | None, where: str, row: Row, one: Input) -> None:
-        """Counts what was read, and puts it into its bucket."""
-        if reading is None:
-            return
-        self.tally.columns_not_read.update(reading.not_read)
-        self.tally.remarks.update(reading.remarks)
-        self.tally.dropped.answers.update(reading.dropped)
-        self.tally.answers += len(reading.dropped)
-        if reading.entry is None:
-            return
-        self.tally.answers += len(reading.entry.answers)
-        entry = dataclasses.replace(
-            reading.entry, place=(where, row.number), is_heldout=one.is_heldout
-        )
-        kept = tuple(answer for answer in entry.answers if answer.text.strip())
-        num_blank = len(entry.answers) - len(kept)
-        if num_blank:
-            self.tally.dropped.answers[BLANK_ANSWER] += num_blank
-        if not kept or (entry.is_pair and num_blank):
-            self.tally.dropped.rows[BLANK_ANSWER] += 1
-            return
-        entry = dataclasses.replace(entry, answers=kept)
-        key = bytes.fromhex(content_id(str(self._config.seed), _same_words(_problem_text(entry))))
-        self._buckets.add(f"{key[0]:02x}", key, entry.to_bytes())
 
     # --- 2: entries to pairs ----------------------------------------------------------------------
 
     def pair(self) -> None:
         """Spills the pairs of each problem, and finds its paraphrases."""
         with open(self._spill, "wb") as spill:
-            for bucket in progress(_BUCKETS, desc="pair", unit="bucket"):
-                rows = self._buckets.read(bucket)
+            for bucket in progress(BUCKETS, desc="pair", unit="bucket"):
+                rows = self.buckets.read(bucket)
                 for _, group in itertools.groupby(rows, lambda row: row[0]):
                     entries = [Entry.from_bytes(record) for _, record in group]
                     self._pair_problem(entries, spill)
@@ -246,7 +174,7 @@ class _Builder:
         if is_heldout and not all(entry.is_heldout for entry in entries):
             dropped.rows[OF_HELDOUT] += sum(not entry.is_heldout for entry in entries)
             entries = [entry for entry in entries if entry.is_heldout]
-        text = min(map(_problem_text, entries))
+        text = min(entry.problem_text() for entry in entries)
         if not is_heldout:
             match = self._decontaminator.match(text)
             if match is not None:
@@ -273,7 +201,7 @@ class _Builder:
         for entry in entries:
             answers = []
             for answer in entry.answers:
-                match = self._decontaminator.match(_plain(answer.text, entry.is_conversation))
+                match = self._decontaminator.match(plain(answer.text, entry.is_conversation))
                 if match is None:
                     answers.append(answer)
                 else:
@@ -389,38 +317,3 @@ class _Builder:
         found["paraphrases"] = self._cluster_facts
         found["decontamination"] = self._decontaminator.settings()
         return found
-
-
-def _place(one: Input, where: str) -> str:
-    """The path of a file, or the name and split of a data set."""
-    is_folder = pathlib.Path(one.place).is_dir()
-    return str(pathlib.Path(one.place) / where) if is_folder else one.place if one.files else where
-
-
-def _plain(text: str, is_conversation: bool) -> str:
-    """The text; of a conversation what its turns say."""
-    if not is_conversation:
-        return text
-    return "\n\n".join(message["content"] for message in json.loads(text))
-
-
-def _problem_text(entry: Entry) -> str:
-    """What makes the problem; of a row without a prompt its answers."""
-    text = _plain(entry.prompt, entry.is_conversation) if entry.prompt else ""
-    if not text.strip():
-        texts = sorted(_plain(answer.text, entry.is_conversation) for answer in entry.answers)
-        text = "\n".join(texts)
-    return text
-
-
-def _same_words(text: str) -> str:
-    """The text without what does not make it another problem: case, and how it is spaced."""
-    return " ".join(text.casefold().split())
-
-
-def _require_unicode(entry: Entry) -> None:
-    try:
-        for text in (entry.prompt, entry.subset, *(answer.text for answer in entry.answers)):
-            text.encode()
-    except UnicodeEncodeError as error:
-        raise MalformedRow("text is no valid Unicode", str(error)) from error

@@ -55,6 +55,13 @@ class Entry:
     is_heldout: bool = False
     """It comes from the input of held-out pairs."""
 
+    def problem_text(self) -> str:
+        """What makes the problem; of a row without a prompt its answers."""
+        text = plain(self.prompt, self.is_conversation) if self.prompt else ""
+        if text.strip():
+            return text
+        return "\n".join(sorted(plain(one.text, self.is_conversation) for one in self.answers))
+
     def to_bytes(self) -> bytes:
         """The entry as JSON; equal entries, equal bytes."""
         # asdict copies deeply, which takes longer than all the rest.
@@ -104,6 +111,13 @@ class Source:
 def find_source(name: str) -> Source:
     """The source of that name, one of the config's `SourceName`."""
     return importlib.import_module(f"codepmp_jax.rm_data.sources.{name}").SOURCE
+
+
+def plain(text: str, is_conversation: bool) -> str:
+    """The text; of a conversation what its turns say, a blank line between."""
+    if not is_conversation:
+        return text
+    return "\n\n".join(message["content"] for message in json.loads(text))
 
 
 def not_read(row: dict[str, Any], *read: str) -> list[str]:

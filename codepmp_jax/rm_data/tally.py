@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import json
 from typing import Any
 
 from codepmp_jax.records.schema import PreferencePair
+from codepmp_jax.rm_data.entries import plain
 from codepmp_jax.rm_data.pairing import Dropped, no_drops
 from codepmp_jax.text.decontamination import Match
 
@@ -52,7 +52,7 @@ class Split:
 
     def add(self, pair: PreferencePair) -> None:
         """Counts a pair that is written."""
-        lengths = [_length(text, pair.is_conversation) for text in (pair.chosen, pair.rejected)]
+        lengths = [len(plain(text, pair.is_conversation)) for text in (pair.chosen, pair.rejected)]
         self.all.add(*lengths)
         if pair.subset:
             self.subsets[pair.subset].add(*lengths)
@@ -61,12 +61,6 @@ class Split:
         """The counts."""
         subsets = {name: self.subsets[name].to_json() for name in sorted(self.subsets)}
         return {"problems": self.problems, **self.all.to_json(), "subsets": subsets}
-
-
-def _length(text: str, is_conversation: bool) -> int:
-    if not is_conversation:
-        return len(text)
-    return sum(len(message["content"]) for message in json.loads(text))
 
 
 class Tally:

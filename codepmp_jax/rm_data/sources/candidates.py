@@ -27,11 +27,12 @@ def _open(config: RmDataConfig) -> Reader:
     def read(row: dict[str, Any], number: int) -> Reading:
         problem = _problem(row)
         # Rewards belong to an id.
-        if rows.setdefault(problem.problem_id, number) != number:
+        if problem.problem_id in rows:
+            first = rows[problem.problem_id]
             raise MalformedRow(
-                "problem_id is not unique",
-                f"{problem.problem_id!r}, also in row {rows[problem.problem_id]}",
+                "problem_id is not unique", f"{problem.problem_id!r}, also in row {first}"
             )
+        rows[problem.problem_id] = number
         answers, reading = [], Reading(None)
         for index, candidate in enumerate(problem.candidates):
             reward = rewards.get((problem.problem_id, index))
