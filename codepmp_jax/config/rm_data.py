@@ -40,9 +40,9 @@ class ParaphrasesConfig(DedupConfig, section="paraphrases"):
     near: bool = True
     """Search for paraphrases, by MinHash and locality-sensitive hashing over the words of the problems. Otherwise only
     problems that are equal but for case and white space are the same."""
-    threshold: Annotated[float, Gt(0), Le(1), Remedy("0.9 finds nearly equal problems only")] = 0.6
+    threshold: Annotated[float, Gt(0), Le(1), Remedy("0.9 finds nearly equal problems only")] = 0.5
     """Jaccard similarity of word n-grams from which two problems are paraphrases."""
-    ngram: PositiveInt = 3
+    ngram: PositiveInt = 2
     """Words per n-gram."""
 
 

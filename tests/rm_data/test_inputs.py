@@ -121,7 +121,7 @@ def test_held_out_pairs_come_from_another_split_or_place(tmp_path, hub):
         ({"source": "reclor", "input": "data/train.json"}, r"input = 'data/train.json': no such"),
         (
             {"source": "reclor", "heldout_input": "/no/such/folder/x"},
-            r"heldout_input = '/no/.*give --heldout-input",
+            r"heldout_input = '/no/.*no such file or folder",
         ),
         (
             {"source": "reclor", "heldout_input": "a/b"},

@@ -387,9 +387,9 @@ def test_with_rewards_an_id_is_of_one_problem(tmp_path):
     [
         (JUDGED | {"candidates": []}, "candidates are missing"),
         (JUDGED | {"prompt": " "}, "prompt is blank"),
-        (JUDGED | {"candidates": [{"response": 3}]}, "response of a candidate must be a text"),
+        (JUDGED | {"candidates": [{"response": 3}]}, "row is no problem with candidates"),
         (JUDGED | {"more": 1}, "row is no problem with candidates"),
-        (JUDGED | {"candidates": [{"response": "a", "is_correct": "no"}]}, "neither true nor fal"),
+        (JUDGED | {"candidates": [{"response": "a", "is_correct": "no"}]}, "is_correct"),
         (BENCH, "row is no problem with candidates"),
     ],
 )

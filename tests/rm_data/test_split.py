@@ -27,20 +27,19 @@ def test_the_same_problem_with_other_names_and_numbers_is_a_paraphrase():
         "A train leaves at noon and drives for two hours at 80 km/h. How far does it get?",
         PROBLEM.format(name="Omar", n=7, m=24),
         PROBLEM.format(name="Anna", n=3, m=12).upper(),
-        "What is 2 + 2?",
-        "What is 2 + 3?",
+        "How many pencils does a box at the market hold?",
     ]
-    assert roots(texts) == [0, 1, 0, 0, 4, 5]
-    assert roots(texts, near=False) == [*range(6)]
+    assert roots(texts) == [0, 1, 0, 0, 4]
+    assert roots(texts, near=False) == [*range(5)]
 
 
 def test_paraphrases_of_paraphrases_are_one_cluster_whichever_comes_last():
     """The two ends share less than the threshold, and the middle one joins them."""
     words = [f"w{i}" for i in range(60)]
     first, middle, last = (" ".join(words[start : start + 44]) for start in (0, 8, 16))
-    assert roots([first, last], threshold=0.6) == [0, 1]
-    assert roots([first, last, middle], threshold=0.6) == [0, 0, 0]
-    assert roots([middle, last, first], threshold=0.6) == [0, 0, 0]
+    assert roots([first, last], threshold=0.5) == [0, 1]
+    assert roots([first, last, middle], threshold=0.5) == [0, 0, 0]
+    assert roots([middle, last, first], threshold=0.5) == [0, 0, 0]
 
 
 cluster_lists = st.lists(st.integers(0, 8), min_size=1, max_size=40).map(
@@ -60,7 +59,7 @@ def test_no_cluster_is_on_both_sides_and_the_share_is_kept(found, fraction):
     assert (sizes > room).all()
 
 
-@pytest.mark.parametrize(("fraction", "number"), [(0, 0), (0.001, 1), (0.25, 25), (1, 100)])
+@pytest.mark.parametrize(("fraction", "number"), [(0.0, 0), (0.001, 1), (0.25, 25), (1.0, 100)])
 def test_shares_of_single_problems_are_exact(fraction, number):
     assert hold_out(np.arange(100), fraction).sum() == number
 
