@@ -16,6 +16,9 @@ def main() -> None:
             f"{split}: {found['pairs']} pairs of {found['problems']} problems; the longer answer is chosen in "
             f"{found['longer_is_chosen']:.1%}"
         )
+        limit = {"train": config.max_pairs, "heldout": config.max_heldout_pairs}[split]
+        if limit is not None and found["pairs"] < limit:
+            print(f"{split}: fewer than the {limit} pairs asked for: there are no more")
     for one in report["inputs"]:
         if one.get("files_not_read"):
             print(f"not read of {one['path']}: {', '.join(one['files_not_read'])}")

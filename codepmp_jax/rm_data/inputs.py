@@ -6,7 +6,7 @@ import dataclasses
 import importlib.util
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from codepmp_jax.cli.errors import StoreError, UserError, require
@@ -48,11 +48,11 @@ class Input:
             "is_heldout": self.is_heldout,
         }
 
-    def rows(self) -> Iterator[tuple[str, Row]]:
+    def rows(self) -> Generator[tuple[str, Row]]:
         """(file or data set, row) of each row. Raises UserError where one cannot be read."""
         return self._of_files() if self.files else self._of_hub()
 
-    def _of_files(self) -> Iterator[tuple[str, Row]]:
+    def _of_files(self) -> Generator[tuple[str, Row]]:
         sizes = [file.stat().st_size for file in self.files]
         before = 0
         with progress(total=sum(sizes), desc="read", unit="B", unit_scale=True) as bar:
@@ -63,7 +63,7 @@ class Input:
                 before += size
             bar.update(before - bar.n)
 
-    def _of_hub(self) -> Iterator[tuple[str, Row]]:
+    def _of_hub(self) -> Generator[tuple[str, Row]]:
         found = self._open_hub()
         splits = getattr(getattr(found, "info", None), "splits", None) or {}
         total = getattr(splits.get(self.split), "num_examples", None)

@@ -2,7 +2,8 @@
 
 Problems that are near-duplicates of each other, directly or by way of others, are a cluster. Clusters come in the order
 of their first problems, which is random (that of hashes with the seed); a cluster is held out where the held-out side
-has room for all of it. So a cluster that is larger than that side goes to train.
+has room for all of it. Those that alone are more than a tenth of that side come last, the smaller ones first: a side made
+of one template would say little. A cluster that is larger than the side goes to train.
 """
 
 from __future__ import annotations
@@ -57,8 +58,11 @@ def hold_out(
     room = round(fraction * len(roots))
     if fraction > 0:
         room = max(room, 1)
-    chosen = set()
+    small, large = [], []
     for root in sorted(sizes):
+        (small if sizes[root] <= max(1, room // 10) else large).append(root)
+    chosen = set()
+    for root in [*small, *sorted(large, key=lambda root: sizes[root])]:
         if sizes[root] <= room:
             chosen.add(root)
             room -= sizes[root]

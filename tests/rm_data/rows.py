@@ -29,7 +29,7 @@ def shepherd(
     return {"input": texts[0], "label": texts[1], "task": task}
 
 
-def stepwise(steps: Iterable[str], labels: list[Any], problem: str = EGGS) -> dict[str, Any]:
+def stepwise(steps: Iterable[Any], labels: Any, problem: str = EGGS) -> dict[str, Any]:
     """A row of TRL's form of MathShepherd."""
     return {"prompt": problem, "completions": list(steps), "labels": labels}
 
@@ -105,10 +105,9 @@ def built(
     """(the pairs of each split, the report) of rows; all are train's unless the settings say otherwise."""
     folder.mkdir(exist_ok=True)
     path = write(folder / "rows.jsonl", rows)
-    shares = {} if "heldout_input" in settings else {"heldout_fraction": 0.0}
-    config = RmDataConfig(
-        source=source, input=str(path), output=str(folder / "out"), **shares | settings
-    )
+    if "heldout_input" not in settings:
+        settings = {"heldout_fraction": 0.0} | settings
+    config = RmDataConfig(source=source, input=str(path), output=str(folder / "out"), **settings)
     report = build(config)
     splits = read_manifest(config.output)["splits"]
     return {

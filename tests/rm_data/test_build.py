@@ -415,10 +415,12 @@ def test_the_command_sums_up(tmp_path, monkeypatch, capsys):
     write(folder / "rows.jsonl", [*rows, {"input": "x"}])
     (folder / "README.md").write_text("")
     arguments = f"rm-data --source mathshepherd --input {folder} --output {tmp_path}/out --skip-bad"
+    arguments += " --max-pairs 100"
     monkeypatch.setattr("sys.argv", ["codepmp", *arguments.split(), "--heldout-fraction", "0.1"])
     main.run()
     out = capsys.readouterr().out
     assert "train: 27 pairs of 27 problems; the longer answer is chosen in 100.0%" in out
+    assert "train: fewer than the 100 pairs asked for" in out
     assert "heldout: 3 pairs of 3 problems" in out
     assert f"not read of {folder}: README.md" in out
     assert "malformed (rows): input has no marks of steps 1" in out

@@ -1,6 +1,7 @@
 """Rows of each public schema, also broken ones: what they are read as, and why they are refused."""
 
 import typing
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ from tests.rm_data.rows import (
 )
 
 
-def read(source, row, **settings):
+def read(source: Any, row: Any, **settings: Any) -> Any:
     """What one row is read as."""
     return find_source(source).open(RmDataConfig(source=source, **settings))(row, 1)
 

@@ -70,6 +70,16 @@ def test_a_large_cluster_goes_to_train():
     assert not hold_out(np.zeros(10, int), 0.5).any()
 
 
+def test_no_template_fills_the_held_out_side_while_others_do():
+    found = np.array([0] * 15 + [*range(15, 200)])
+    for fraction in (0.1, 0.5):
+        heldout = hold_out(found, fraction)
+        assert heldout.sum() == 200 * fraction
+        assert not heldout[0]
+    found = np.repeat(np.arange(0, 60, 3), 3)
+    assert hold_out(found, 0.3).sum() == 18
+
+
 def test_clusters_with_a_marked_problem():
     found = np.array([0, 1, 0, 3])
     marked = np.array([False, False, True, False])
