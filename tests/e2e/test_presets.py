@@ -32,8 +32,9 @@ from codepmp_jax.config import ModelConfig, TrainConfig, presets
 from codepmp_jax.conversion import load
 from codepmp_jax.conversion.verify_tokens import verify_tokens
 from codepmp_jax.devices import chips
-from codepmp_jax.evaluation.scores import read_meta, read_scores
+from codepmp_jax.evaluation.scores import read_meta
 from codepmp_jax.records.schema import Candidate, PreferencePair, Problem
+from codepmp_jax.records.scores import read_scores
 from codepmp_jax.records.shards import write_manifest, write_split
 from codepmp_jax.text.tokenization import Tokenizer
 from codepmp_jax.training import telemetry
