@@ -57,6 +57,7 @@ class PmpConfig(ObjectiveConfig):
 
     def require_batch(self, data: DataConfig, global_batch_rows: int) -> None:
         """The paper's micro batches are of padded rows, and divide the batch."""
+        super().require_batch(data, global_batch_rows)
         if self.lm_reduction != "micro_batch_mean":
             return
         require(

@@ -241,10 +241,34 @@ def load_folder(config: ModelConfig, abstract: Params, seed: int) -> Params:
     return nested(arrays)
 
 
-def _restore(run: str, abstract: Params) -> Params:
-    """The newest parameters of a run, without the heads of `abstract` that its model lacks."""
+def has_trained_score(source: str | None) -> bool:
+    """Whether the score head of a run or folder was trained, by it or by one that it started from.
+
+    Where one of them is not there any more, it is taken for trained.
+    """
+    if source is None:
+        return False
+    if is_run(source):
+        saved = presets.from_json(TrainConfig, Checkpointer(source).restore_config(), source)
+        return saved.loss.trains_rewards or has_trained_score(saved.model.init_from)
+    if pathlib.Path(source).is_dir():
+        return "score.weight" in Tensors(pathlib.Path(source))
+    logger.warning("%s is not there any more: its score head is taken for trained", source)
+    return True
+
+
+def _restore(run: str, abstract: Params, score_init_std: float) -> Params:
+    """The newest parameters of a run, without a score head that was never trained, and without the heads of
+    `abstract` that its model lacks."""
     checkpointer = Checkpointer(run)
     saved = presets.from_json(TrainConfig, checkpointer.restore_config(), run)
+    if not has_trained_score(run):
+        logger.info(
+            "%s trained no rewards: its score head is new, and starts from N(0, %g^2)",
+            run,
+            score_init_std,
+        )
+        abstract = {name: tree for name, tree in abstract.items() if name != "score"}
     heads = {
         name: head
         for name, head in abstract.get("heads", {}).items()
@@ -262,5 +286,5 @@ def params_loader(config: TrainConfig) -> Callable[[Params], Params] | None:
     if source is None:
         return None
     if is_run(source):
-        return lambda abstract: _restore(source, abstract)
+        return lambda abstract: _restore(source, abstract, config.model.score_init_std)
     return lambda abstract: load_folder(config.model, abstract, config.seed)

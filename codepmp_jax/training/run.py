@@ -17,15 +17,14 @@ from codepmp_jax.checkpoint.newest import newest_config
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import TrainConfig, presets
 from codepmp_jax.data.batch import Batch
-from codepmp_jax.data.loader import PairLoader
+from codepmp_jax.data.loader import Loader
 from codepmp_jax.data.one_pass import require_accepted
 from codepmp_jax.devices import chips, sharding
 from codepmp_jax.files import notes, storage
 from codepmp_jax.files.json_files import write_json
 from codepmp_jax.files.staging import Cache
 from codepmp_jax.models.preference import Params
-from codepmp_jax.records.schema import PreferencePair
-from codepmp_jax.records.shards import ShardedDataset
+from codepmp_jax.records.shards import ShardedDataset, find_record_type
 from codepmp_jax.text.tokenization import Tokenizer
 from codepmp_jax.training import objectives
 from codepmp_jax.training import optimizer as optimizers
@@ -107,7 +106,7 @@ class Run:
             self.mesh_sizes[0] * self.mesh_sizes[1] % self.hosts == 0,
             "mesh.data * mesh.fsdp",
             self.mesh_sizes[0] * self.mesh_sizes[1],
-            f"must be divisible by the number of hosts ({self.hosts}), each of which reads its own pairs",
+            f"must be divisible by the number of hosts ({self.hosts}), each of which reads its own rows",
             "lower mesh.tensor",
         )
         self.tokenizer = self._load_tokenizer()
@@ -125,16 +124,16 @@ class Run:
             else f"it is {source}'s, so use the tokenizer that belongs to that model, or first enlarge the model with "
             f"transformers' resize_token_embeddings({size})",
         )
-        self.train_pairs = self._open("train")
+        self.train_records = self._open("train")
         heldout = self._open("heldout") if config.eval_pairs else None
         self._heldout_shards = [shard.sha256 for shard in heldout.shards] if heldout else []
         layout = self.objective.layout()
         self.heldout = Heldout(heldout or [], self.tokenizer, layout, config)
         if config.data.refused_policy == "stop":
             index = jax.process_index()
-            require_accepted(self.train_pairs, self.tokenizer, layout, index, self.hosts)
-        self.batches = PairLoader(
-            self.train_pairs,
+            require_accepted(self.train_records, self.tokenizer, layout, index, self.hosts)
+        self.batches = Loader(
+            self.train_records,
             self.tokenizer,
             config.data,
             batch_rows=config.global_batch_rows,
@@ -145,7 +144,7 @@ class Run:
         )
         return facts_of(
             config,
-            train_shards=[shard.sha256 for shard in self.train_pairs.shards],
+            train_shards=self._shards(),
             heldout_shards=self._heldout_shards,
             tokenizer=self._tokenizer_parts,
         )
@@ -192,41 +191,42 @@ class Run:
 
     def _total_steps(self) -> int:
         """num_steps, or the steps in num_epochs, by how many records the first batches take."""
-        config, num_pairs = self.config, len(self.train_pairs)
+        config, num_records, kind = self.config, len(self.train_records), self.objective.kind
         if config.num_steps is not None:
             return config.num_steps
         start, counts, batches = self.batches.state(), {"records": 0}, 0
-        while counts["records"] < min(num_pairs, _MEASURED_RECORDS):
+        while counts["records"] < min(num_records, _MEASURED_RECORDS):
             next(self.batches)
             batches += 1
             counts = total_counts([self.batches.counts])[0]
         self.batches.restore([state for host in gather(start) for state in host])
         per_step = counts["records"] / batches
         logger.info(
-            "a step takes %.1f pairs, %.1f %% of its tokens padding",
-            counts["pairs"] / batches,
+            "a step takes %.1f %s, %.1f %% of its tokens padding",
+            counts[kind.unit] / batches,
+            kind.unit,
             100 * (1 - counts["tokens"] / counts["padded_tokens"]),
         )
-        steps = math.floor(config.num_epochs * num_pairs / per_step)
+        steps = math.floor(config.num_epochs * num_records / per_step)
         require(
             steps > 0,
             "global_batch_rows",
             config.global_batch_rows,
-            f"must not take more pairs ({per_step:.0f} a step) than num_epochs ({config.num_epochs}) times "
-            f"the {num_pairs} training pairs",
+            f"must not take more {kind.noun}s ({per_step:.0f} a step) than num_epochs ({config.num_epochs}) times "
+            f"the {num_records} training {kind.noun}s",
             "lower it, or give num_steps",
         )
         return steps
 
     def _shards(self) -> list[str]:
         """Checksums of the training shards, which do not depend on their path."""
-        return [shard.sha256 for shard in self.train_pairs.shards]
+        return [shard.sha256 for shard in self.train_records.shards]
 
     def _open(self, split: str) -> ShardedDataset:
         data = self.config.data
         return ShardedDataset(
             data.input,
-            PreferencePair,
+            find_record_type(data.input, self.objective.kind.record_types),
             split,
             data.verify_shards,
             cache=Cache(data.cache, data.cache_bytes),
@@ -358,8 +358,8 @@ class Run:
         eval_step: Callable[[Params, Batch], Sums],
         is_cut: Callable[[], bool],
     ) -> dict[str, float] | None:
-        """Means of eval_step's metrics over the held-out pairs, named `eval_...`, but for those over labels where there
-        are none; and Heldout.columns.
+        """Means of eval_step's metrics over the held-out items, but for those over labels where there are none, and the
+        objective's figures of them, all named `eval_...`; and Heldout.columns.
 
         None where `is_cut`, asked after each batch, says to stop. Raises UserError where a mean is not finite.
         """
@@ -377,12 +377,13 @@ class Run:
         results = jax.device_get(results)
         counts = self.heldout.counts
         means = {
-            f"eval_{name}": float(sum(result[unit][name] for result in results)) / counts[unit]
+            name: float(sum(result[unit][name] for result in results)) / counts[unit]
             for unit, names in results[0].items()
             for name in names
             if counts[unit]
         }
-        means = dict(sorted(means.items()))
+        means |= self.objective.figures(means)
+        means = {f"eval_{name}": value for name, value in sorted(means.items())}
         for name, value in means.items():
             require(
                 math.isfinite(value),
