@@ -194,7 +194,18 @@ def _or_dash(figure: float | None, form: str) -> str:
 
 
 def _rows(fitting: list[tuple[Report, Point]]) -> Iterator[tuple[str, ...]]:
-    yield "MFU", "pairs/s", "tokens/s", "step ms", "HBM left", "sync", "remat", "parts", "fsdp", "options"
+    yield (
+        "MFU",
+        "pairs/s",
+        "tokens/s",
+        "step ms",
+        "HBM left",
+        "sync",
+        "remat",
+        "parts",
+        "fsdp",
+        "options",
+    )
     for report, point in fitting:
         yield (
             f"{report.mfu_ceiling_useful:.1%}",

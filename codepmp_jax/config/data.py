@@ -75,11 +75,12 @@ class DataConfig(Config, section="data"):
     length, each of which begins with the last token of the piece before: every token but the document's first is
     predicted once."""
     identical_policy: Literal["drop", "keep"] = "drop"
-    """What happens to a pair (not with the objective lm) whose two texts are the same tokens, after the cut where there is one. `drop`: it is
-    left out, for its pair loss is ln 2 whatever the model. `keep`: it is trained on, as in the authors' code."""
+    """What happens to a pair whose two texts are the same tokens, after the cut where there is one (the objective lm
+    keeps it). `drop`: it is left out, for its pair loss is ln 2 whatever the model. `keep`: it is trained on, as in the
+    authors' code."""
     refused_policy: Literal["drop", "stop"] = "drop"
-    """What happens to a pair or document that the chat template or the tokenizer refuses. `drop`: it is left out, counted, and
-    logged with the template's words. `stop`: all conversations are tokenized before the first step, and the run
+    """What happens to a pair or document that the chat template or the tokenizer refuses. `drop`: it is left out,
+    counted, and logged with the template's words. `stop`: all conversations are tokenized before the first step, and the run
     does not start if one is refused."""
     date: Date | None = None
     """Day that a chat template writes as today's (strftime_now), YYYY-MM-DD. By default the day (UTC) on which the run
@@ -90,8 +91,8 @@ class DataConfig(Config, section="data"):
     padding_side: Annotated[Literal["right", "left"], OnlyWith("layout", ("padded",))] = "right"
     """Side on which texts are padded to max_length (layout `padded` only)."""
     response_window: Literal["offsets", "paper"] = "offsets"
-    """Where LM labels of a pair begin. `offsets`: at the response's first token, by character offsets; in conversations only
-    the assistant's turns are labels. `paper`: counted from the right by the response's own token count, as in the
+    """Where LM labels of a pair begin. `offsets`: at the response's first token, by character offsets; in conversations
+    only the assistant's turns are labels. `paper`: counted from the right by the response's own token count, as in the
     authors' code, and everything from there on is a label. It differs from that code where a text itself holds the
     pad token, as it may where pad is EOS: the authors neither count such a token nor make it a label."""
     append_eos: bool = False
@@ -99,8 +100,8 @@ class DataConfig(Config, section="data"):
     shuffle: bool = True
     """Shuffle each epoch with `seed`. Otherwise pairs or documents come in file order."""
     num_streams: PositiveInt = 1
-    """Number of streams that pairs or documents are dealt into in turn. Each is packed on its own and fills an equal share of the
-    rows of every batch. Must be divisible by the number of hosts, on which the batches then do not depend."""
+    """Number of streams that pairs or documents are dealt into in turn. Each is packed on its own and fills an equal
+    share of the rows of every batch. Must be divisible by the number of hosts, on which the batches then do not depend."""
     num_workers: Annotated[NonNegativeInt, Remedy("0 tokenizes in the trainer's own process")] = 0
     """Maximum number of processes per host that tokenize and pack; the number used divides the host's streams. 0
     uses threads of the trainer instead."""

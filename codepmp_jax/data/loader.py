@@ -96,9 +96,11 @@ class Loader(Iterator[Batch]):
             "pick a divisor",
         )
         assert 0 <= process_index < process_count
-        if len(source) == 0:
-            raise UserError(f"{source!r}: holds no records. Remedy: give a dataset that does.")
         layout = layout or layout_of(config)
+        if len(source) == 0:
+            raise UserError(
+                f"{source!r}: holds no {layout.kind.noun}s. Remedy: give a dataset that does."
+            )
         if config.append_eos:
             tokenizer.require_eos(layout.kind.eos_may_be_pad)
         records = grain.MapDataset.source(source)

@@ -195,9 +195,7 @@ def _spread(records: ShardedDataset, number: int) -> list[Any]:
     return [records[index] for index in range(0, size, max(1, size // number))]
 
 
-def find_records(
-    source: str, number: int, record_type: type[Record] = PreferencePair
-) -> list[Any]:
+def find_records(source: str, number: int, record_type: type[Record] = PreferencePair) -> list[Any]:
     """About `number` training records spread over the folder of shards `source`; none if it cannot be read any more."""
     try:
         if not (storage.to_path(source) / MANIFEST).is_file():

@@ -286,5 +286,5 @@ def test_code_is_never_refused_and_conversations_are_checked(tokenizer):
     require_accepted([document(0, "{% for %}")], tokenizer, layout, 0, 1)
     message = json.dumps([{"role": "user", "content": "x"}])
     talk = PreferencePair("talk", message, message, message, is_conversation=True)
-    with pytest.raises(UserError, match="document talk: .*no chat template"):
+    with pytest.raises(UserError, match=r"document talk: .*no chat template"):
         require_accepted([talk], tokenizer, layout, 0, 1)

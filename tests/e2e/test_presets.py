@@ -260,7 +260,7 @@ def test_a_preset_goes_through_all_stages(
         if not config.loss.trains_rewards:
             for arguments in (("--model", folder), ("--backend", "jax", "--model", workdir)):
                 output = tmp_path / "none.jsonl"
-                with pytest.raises(UserError, match="score|reward"):
+                with pytest.raises(UserError, match=r"score|reward"):
                     run_command(
                         evaluate.main,
                         *("score", *arguments, "--input", candidates, "--output", output),

@@ -6,16 +6,22 @@ import dataclasses
 import json
 import logging
 import math
+import pathlib
+import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from codepmp_jax.cli.errors import UserError
+from codepmp_jax.commands.convert import make_check
 from codepmp_jax.config import (
     CheckpointConfig,
+    ConvertConfig,
     DataConfig,
     LmConfig,
     MeshConfig,
@@ -24,14 +30,16 @@ from codepmp_jax.config import (
     presets,
 )
 from codepmp_jax.conversion import load
+from codepmp_jax.conversion.export import to_hf
 from codepmp_jax.data.batch import Batch, concatenate
 from codepmp_jax.data.packing import new_state, pack
 from codepmp_jax.devices.sharding import make_mesh
 from codepmp_jax.models.preference import init_params
 from codepmp_jax.records.schema import SourceFile, content_id
-from codepmp_jax.records.shards import write_manifest, write_split
-from codepmp_jax.text.tokenization import EncodedText
+from codepmp_jax.records.shards import ShardedDataset, write_manifest, write_split
+from codepmp_jax.text.tokenization import EncodedText, Tokenizer
 from codepmp_jax.training import loop, objectives
+from codepmp_jax.training.run import Run
 from codepmp_jax.training.step import eval_step, gradients
 from tests.training.reference import TorchPreferenceModel, tiny_config
 from tests.training.runs import final_state, rows
@@ -65,10 +73,12 @@ def batch_of(documents: list[np.ndarray], config: TrainConfig, num_rows: int = 1
 
 def torch_nll(documents: list[np.ndarray], config: TrainConfig, params) -> tuple[float, int]:
     """(sum of transformers' own loss over all pieces, labels): each piece alone, as `labels=` computes it."""
-    model = TorchPreferenceModel(config, params).lm
+    return nll_of_pieces(TorchPreferenceModel(config, params).lm, documents, config.data.max_length)
+
+
+def nll_of_pieces(model: Any, documents: list[np.ndarray], limit: int) -> tuple[float, int]:
     total, labels = 0.0, 0
     for text in documents:
-        limit = config.data.max_length
         for first in range(0, len(text) - 1, limit - 1):
             ids = torch.tensor(text[first : first + limit].astype(np.int64))[None]
             with torch.no_grad():
@@ -149,9 +159,9 @@ def test_a_preset_chooses_the_objective_and_saved_runs_keep_it():
     changed = presets.parse(TrainConfig, "", ["--loss.pair-texts", "chosen"], default=config)
     assert changed.loss == LmConfig(pair_texts="chosen")
     assert presets.from_json(TrainConfig, presets.to_json(changed), "saved") == changed
+    saved = presets.to_json(config)
+    saved["loss"]["rm_coef"] = 1.0
     with pytest.raises(UserError, match="rm_coef"):
-        saved = presets.to_json(config)
-        saved["loss"]["rm_coef"] = 1.0
         presets.from_json(TrainConfig, saved, "saved")
 
 
@@ -167,7 +177,9 @@ def corpus(tmp_path_factory) -> str:
     def make(number: int) -> list[SourceFile]:
         found = []
         for i in range(number):
-            words = rng.choice(["def", "f", "(", ")", "return", "x", "+", "1"], 0 if i == 5 else 4 + 3 * i % 80)
+            words = rng.choice(
+                ["def", "f", "(", ")", "return", "x", "+", "1"], 0 if i == 5 else 4 + 3 * i % 80
+            )
             content = " ".join(words)
             found.append(
                 dataclasses.replace(RECORD, source_id=content_id(content, str(i)), content=content)
@@ -219,15 +231,11 @@ def test_a_run_learns_and_is_evaluated_on_held_out_documents(lm_run):
     assert last["data_pieces"] > last["data_records"]
     names = set().union(*found)
     assert not [name for name in names if "pair" in name or "accuracy" in name or "reward" in name]
-    timed = json.loads((lm_run_path(lm_run) / "metrics.jsonl").read_text().splitlines()[0])
+    timed = json.loads((pathlib.Path(lm_run.workdir) / "metrics.jsonl").read_text().splitlines()[0])
     assert "speed/pieces_per_second" in timed
-    assert json.loads((lm_run_path(lm_run) / "texts.json").read_text())["form"] == "document"
-
-
-def lm_run_path(config: TrainConfig):
-    import pathlib
-
-    return pathlib.Path(config.workdir)
+    assert (
+        json.loads((pathlib.Path(lm_run.workdir) / "texts.json").read_text())["form"] == "document"
+    )
 
 
 @pytest.mark.usefixtures("compiled_once")
@@ -246,9 +254,10 @@ def test_a_killed_run_resumes_exactly(lm_run, tmp_path, monkeypatch, num_workers
         if step == 4:
             raise Killed
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(loop.Run, "save", killed)
-        loop.train(halves)
+        with pytest.raises(Killed):
+            loop.train(halves)
     loop.train(halves)
     assert rows(halves) == rows(config)
     for a, b in zip(final_state(halves), final_state(config), strict=True):
@@ -257,7 +266,7 @@ def test_a_killed_run_resumes_exactly(lm_run, tmp_path, monkeypatch, num_workers
 
 def test_other_texts_of_pairs_are_another_run(lm_run):
     other = dataclasses.replace(lm_run, loss=LmConfig(pair_texts="chosen"), num_steps=7)
-    with pytest.raises(UserError, match="loss.pair_texts = 'chosen'"):
+    with pytest.raises(UserError, match=r"loss\.pair_texts = 'chosen'"):
         loop.train(other)
 
 
@@ -265,7 +274,7 @@ def test_a_run_on_pairs_refuses_documents_and_says_so(corpus, tmp_path):
     config = tiny_config(
         workdir=str(tmp_path), model__vocab_size=4096, data=DataConfig(input=corpus)
     )
-    with pytest.raises(UserError, match="holds SourceFile records.*PreferencePair records"):
+    with pytest.raises(UserError, match=r"holds SourceFile records.*PreferencePair records"):
         loop.train(config)
 
 
@@ -300,8 +309,6 @@ def pmp_from(source: str, pairs: str, workdir: str, **model) -> TrainConfig:
 
 def params_at_start(config: TrainConfig):
     """What the run's first step begins with."""
-    from codepmp_jax.training.run import Run
-
     run = Run(config)
     try:
         return jax.device_get(run.start(load.params_loader(config)).state.params)
@@ -343,3 +350,44 @@ def test_a_trained_score_head_outlives_language_modelling(finished, lm_run, pair
     head = params_at_start(pmp_from(finished.workdir, pairs, str(tmp_path / "kept")))
     np.testing.assert_array_equal(start["score"]["kernel"], head["score"]["kernel"])
     assert start["score"]["kernel"].any()
+
+
+def test_its_folder_is_a_causal_lm_with_the_same_loss(lm_run, tmp_path):
+    """transformers' loss on the held-out documents, encoded by AutoTokenizer, is the run's last evaluation."""
+    convert = ConvertConfig(run=lm_run.workdir, output=str(tmp_path / "hf"))
+    figures: list[str] = []
+    folder = to_hf(convert, make_check(convert, figures))
+    assert re.fullmatch(r": tokens of \d+ texts .* PyTorch \d\S+ \(logits\)", figures[0])
+    assert json.loads((folder / "config.json").read_text())["architectures"] == ["Qwen2ForCausalLM"]
+    card = (folder / "README.md").read_text()
+    assert "language modelling of documents, without rewards" in card
+    assert "reward-model" not in card
+    assert "apply_chat_template" not in card
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    assert tokenizer.chat_template is None
+    documents = ShardedDataset(lm_run.data.input, SourceFile, "heldout")
+    texts = [
+        np.array([*tokenizer(record.content)["input_ids"], tokenizer.eos_token_id], np.int32)
+        for record in documents
+        if record.content
+    ]
+    total, labels = nll_of_pieces(model, texts, lm_run.data.max_length)
+    assert rows(lm_run)[-1]["eval_lm_loss"] == pytest.approx(total / labels, rel=1e-4)
+
+
+def test_eos_may_be_pad_from_training_to_the_folder(lm_run, tmp_path):
+    source = tmp_path / "tokenizer"
+    Tokenizer.load("embedded").save(source)
+    settings = json.loads((source / "tokenizer_config.json").read_text())
+    settings["pad_token"] = settings["eos_token"]
+    (source / "tokenizer_config.json").write_text(json.dumps(settings))
+    config = dataclasses.replace(
+        lm_run,
+        workdir=str(tmp_path / "run"),
+        data=dataclasses.replace(lm_run.data, tokenizer=str(source)),
+        num_steps=1,
+    )
+    loop.train(config)
+    convert = ConvertConfig(run=config.workdir, output=str(tmp_path / "hf"))
+    to_hf(convert, make_check(convert, []))

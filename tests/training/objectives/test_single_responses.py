@@ -139,7 +139,9 @@ RECORDS = [
 
 def config_of(layout: Any = "padded", **changes) -> TrainConfig:
     row_length = None if layout == "padded" else 64
-    data = DataConfig(max_length=32, layout=layout, row_length=row_length, template="{prompt}\n{response}")
+    data = DataConfig(
+        max_length=32, layout=layout, row_length=row_length, template="{prompt}\n{response}"
+    )
     return objectives.with_heads(
         tiny_config(
             data=data,
