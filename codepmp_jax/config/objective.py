@@ -46,7 +46,7 @@ class ObjectiveConfig(Config, section="loss"):
     @property
     def method(self) -> str:
         """What the training is called, in a model card."""
-        return "preference model pretraining ([CodePMP](https://arxiv.org/abs/2410.02229))"
+        raise NotImplementedError
 
     @property
     def summary(self) -> str:

@@ -51,6 +51,11 @@ class PmpConfig(ObjectiveConfig):
         return self.rm_coef > 0
 
     @property
+    def method(self) -> str:
+        """As in ObjectiveConfig."""
+        return "preference model pretraining ([CodePMP](https://arxiv.org/abs/2410.02229))"
+
+    @property
     def summary(self) -> str:
         """As in ObjectiveConfig."""
         return f"pair loss x {self.rm_coef:g} + LM loss x {self.lm_coef:g}"

@@ -262,22 +262,20 @@ def _restore(run: str, abstract: Params, score_init_std: float) -> Params:
     `abstract` that its model lacks."""
     checkpointer = Checkpointer(run)
     saved = presets.from_json(TrainConfig, checkpointer.restore_config(), run)
-    if not has_trained_score(run):
-        logger.info(
-            "%s trained no rewards: its score head is new, and starts from N(0, %g^2)",
-            run,
-            score_init_std,
-        )
-        abstract = {name: tree for name, tree in abstract.items() if name != "score"}
     heads = {
         name: head
         for name, head in abstract.get("heads", {}).items()
         if name in dict(saved.model.heads)
     }
-    return checkpointer.restore_params(
+    params = checkpointer.restore_params(
         {name: tree for name, tree in abstract.items() if name != "heads"}
         | ({"heads": heads} if heads else {})
     )
+    if not has_trained_score(run):
+        std = f"{score_init_std:g}"
+        logger.info("%s trained no rewards: the score head is new, from N(0, %s^2)", run, std)
+        del params["score"]
+    return params
 
 
 def params_loader(config: TrainConfig) -> Callable[[Params], Params] | None:

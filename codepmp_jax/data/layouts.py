@@ -20,7 +20,7 @@ from codepmp_jax.data.item_kind import ItemKind
 from codepmp_jax.data.pairs import PAIRS
 from codepmp_jax.data.tokenized_item import Companion, Side, TokenizedItem
 
-Places = Int32[np.ndarray, " L"]
+Places = Int32[np.ndarray, " _"]
 
 
 @dataclasses.dataclass(frozen=True)

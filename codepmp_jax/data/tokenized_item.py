@@ -36,7 +36,7 @@ class TokenizedItem:
     """How much better the first text is than the second; 0 where there is one text."""
     companions: dict[str, np.ndarray]
     """By name: of an item's shape, or (num_labels, ...) in the order of the labels."""
-    gaps: tuple[Int32[np.ndarray, "G 2"], ...]
+    gaps: tuple[Int32[np.ndarray, "_ 2"], ...]
     """Of each text, spans (first, stop) of tokens behind the first label that are no labels: what is not the
     assistant's."""
     remarks: frozenset[Remark]
@@ -48,13 +48,13 @@ class TokenizedItem:
         raise NotImplementedError
 
     @property
-    def texts(self) -> tuple[Int32[np.ndarray, " L"], ...]:
+    def texts(self) -> tuple[Int32[np.ndarray, " _"], ...]:
         """The tokens of each text."""
         raise NotImplementedError
 
     def labelled(
         self, sides: tuple[Side, ...] = ("chosen",)
-    ) -> list[tuple[int, Int32[np.ndarray, " L"], Int32[np.ndarray, " C"]]]:
+    ) -> list[tuple[int, Int32[np.ndarray, " _"], Int32[np.ndarray, " _"]]]:
         """(index, tokens, indices of the labels) of each text of these sides. An only text is of every side."""
         texts = self.texts
         return [
@@ -81,11 +81,11 @@ class TokenizedText(TokenizedItem):
 
     text_id: str
     tokens: Int32[np.ndarray, " L"]
-    label_starts: tuple[int, ...] = (1,)
+    label_starts: tuple[int] = (1,)
     first: int = 0
     """Index in the whole text of the piece's first token."""
     companions: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    gaps: tuple[Int32[np.ndarray, "G 2"], ...] = (NO_GAPS,)
+    gaps: tuple[Int32[np.ndarray, "G 2"]] = (NO_GAPS,)
     remarks: frozenset[Remark] = frozenset()
     common: int = dataclasses.field(default=0, init=False)
     margin: float = dataclasses.field(default=0.0, init=False)
@@ -96,7 +96,7 @@ class TokenizedText(TokenizedItem):
         return self.text_id
 
     @property
-    def texts(self) -> tuple[Int32[np.ndarray, " L"], ...]:
+    def texts(self) -> tuple[Int32[np.ndarray, " _"], ...]:
         """As in TokenizedItem."""
         return (self.tokens,)
 

@@ -19,10 +19,10 @@ class TokenizedPair(TokenizedItem):
     margin: float
     chosen: Int32[np.ndarray, " L1"]
     rejected: Int32[np.ndarray, " L2"]
-    label_starts: tuple[int, ...]
+    label_starts: tuple[int, int]
     common: int
     companions: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    gaps: tuple[Int32[np.ndarray, "G 2"], ...] = (NO_GAPS, NO_GAPS)
+    gaps: tuple[Int32[np.ndarray, "G1 2"], Int32[np.ndarray, "G2 2"]] = (NO_GAPS, NO_GAPS)
     remarks: frozenset[Remark] = frozenset()
 
     @property
@@ -31,7 +31,7 @@ class TokenizedPair(TokenizedItem):
         return self.pair_id
 
     @property
-    def texts(self) -> tuple[Int32[np.ndarray, " L"], ...]:
+    def texts(self) -> tuple[Int32[np.ndarray, " _"], ...]:
         """Chosen and rejected."""
         return self.chosen, self.rejected
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+from typing import Any
 
 import jax
 import numpy as np
@@ -39,12 +40,12 @@ def document(number: int, content: str) -> SourceFile:
     return dataclasses.replace(RECORD, source_id=f"document {number}", content=content)
 
 
-def layout_with(layout="packed", row_length=None, companions=(), **data) -> Layout:
+def layout_with(layout: Any = "packed", row_length=None, companions=(), **data) -> Layout:
     config = DataConfig(layout=layout, row_length=row_length, **data)
     return layout_of(config, companions=companions, kind=Documents())
 
 
-def parts_of(tokens, layout, name="id"):
+def parts_of(tokens, layout, name="id") -> list[Any]:
     record = dataclasses.replace(RECORD, source_id=name)
     return layout.kind.fit(record, [EncodedText(np.array(tokens, np.int32), 0)], layout)
 
@@ -91,7 +92,7 @@ def test_each_token_but_the_first_is_predicted_once_from_those_before_it(
     tokens = [[1 + 100 * i + j for j in range(n)] for i, n in enumerate(documents)]
     parts = [parts_of(text, layout, str(i)) for i, text in enumerate(tokens)]
     rows = list(pack(iter(parts), layout, PAD, new_state("pieces")))
-    found: dict[int, list[int]] = {}
+    found: dict[int, int] = {}
     for packed in rows:
         for contexts in predicted(jax.tree.map(lambda array: array[0], packed.row), layout):
             for before, label in contexts:
@@ -145,7 +146,7 @@ def test_the_texts_of_pairs_are_documents_as_training_on_pairs_writes_them(token
     rows = tokenizer.encode(tokenizer.format_pair(pair, DataConfig.template))
     for which in ("both", "chosen"):
         layout = layout_of(DataConfig(layout="packed"), kind=Documents(which))
-        (parts,) = tokenize([pair], tokenizer, layout)
+        parts: list[Any] = tokenize([pair], tokenizer, layout)[0]
         expected = rows if which == "both" else rows[:1]
         assert [part.tokens.tolist() for part in parts] == [row.tokens.tolist() for row in expected]
         assert {part.label_starts for part in parts} == {(1,)}
@@ -169,7 +170,7 @@ def test_eos_ends_a_document_also_where_it_is_the_pad_token(tokenizer):
     same = dataclasses.replace(tokenizer, pad_id=tokenizer.eos_id)
     config = DataConfig(layout="packed", append_eos=True)
     layout = layout_of(config, kind=Documents())
-    ((part,),) = tokenize([document(0, "x = 1")], same, layout)
+    part: Any = tokenize([document(0, "x = 1")], same, layout)[0][0]
     assert part.tokens[-1] == same.eos_id
     batch = next(Loader([document(0, "x = 1")], same, config, batch_rows=1, layout=layout))
     assert batch.labels[batch.label_mask][-1] == same.eos_id
@@ -284,7 +285,8 @@ def test_code_is_never_refused_and_conversations_are_checked(tokenizer):
     config = DataConfig(layout="packed", refused_policy="stop")
     layout = layout_of(config, kind=Documents())
     require_accepted([document(0, "{% for %}")], tokenizer, layout, 0, 1)
+    silent = dataclasses.replace(tokenizer, chat_template=None)
     message = json.dumps([{"role": "user", "content": "x"}])
     talk = PreferencePair("talk", message, message, message, is_conversation=True)
     with pytest.raises(UserError, match=r"document talk: .*no chat template"):
-        require_accepted([talk], tokenizer, layout, 0, 1)
+        require_accepted([talk], silent, layout, 0, 1)

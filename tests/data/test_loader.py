@@ -139,7 +139,7 @@ def test_every_record_is_dealt_once_whatever_the_layout(tokenizer, layout):
         in_rows = batch.item_mask.sum(1).reshape(4, 2).sum(1)
         for v, state in enumerate(pairs.state()):
             seen[v].update(itertools.islice(ids, in_rows[v]))
-            waiting = collections.Counter(order[v::4][i] for i in state["waiting"])
+            waiting = collections.Counter(order[v::4][i] for i, _ in state["waiting"])
             assert seen[v] + waiting == collections.Counter(order[v::4][: state["next_record"]])
     assert pairs.counts["records"] == pairs.counts["pairs"] > len(source)
 

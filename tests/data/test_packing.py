@@ -225,7 +225,7 @@ def test_rows_are_the_fullest_of_the_pairs_that_wait(layout):
             assert fullest_row(waiting, layout_of(config)) == chosen
             assert row.record_ids == [waiting[i].pair_id for i in chosen]
             waiting = [pair for i, pair in enumerate(waiting) if i not in chosen]
-            assert [pairs[n] for n in row.state["waiting"]] == waiting
+            assert [pairs[n] for n, _ in row.state["waiting"]] == waiting
             assert row.state["next_record"] == len(pairs) - len(coming)
         assert not waiting
         assert not coming

@@ -47,7 +47,7 @@ from tests.training.runs import final_state, rows
 RECORD = SourceFile("id", "", "", "", "file", "python", "", "", "", 1)
 
 
-def lm_config(layout="packed", row_length=48, **changes) -> TrainConfig:
+def lm_config(layout: Any = "packed", row_length: int | None = 48, **changes) -> TrainConfig:
     """Documents of up to 24 tokens a piece."""
     data = DataConfig(
         max_length=24,
@@ -55,7 +55,7 @@ def lm_config(layout="packed", row_length=48, **changes) -> TrainConfig:
         row_length=None if layout == "padded" else row_length,
         length_policy="split",
     )
-    return tiny_config(data=data, loss=LmConfig(lm_chunk_tokens=16), **changes)
+    return tiny_config(loss=LmConfig(lm_chunk_tokens=16), data=data, **changes)
 
 
 def random_documents(seed: int, number: int = 9) -> list[np.ndarray]:
@@ -322,7 +322,7 @@ def test_pmp_starts_from_it_with_a_new_score_head(lm_run, pairs, tmp_path, caplo
     assert config.model.vocab_size == 4096
     with caplog.at_level(logging.INFO, "codepmp_jax"):
         params = params_at_start(config)
-    assert "its score head is new, and starts from N(0, 0.7^2)" in caplog.text
+    assert "the score head is new, from N(0, 0.7^2)" in caplog.text
     np.testing.assert_array_equal(
         params["score"]["kernel"], init_params(config.model, config.seed)["score"]["kernel"]
     )
@@ -365,7 +365,7 @@ def test_its_folder_is_a_causal_lm_with_the_same_loss(lm_run, tmp_path):
     assert "apply_chat_template" not in card
     model = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-    assert tokenizer.chat_template is None
+    assert tokenizer.chat_template == Tokenizer.load("embedded").chat_template
     documents = ShardedDataset(lm_run.data.input, SourceFile, "heldout")
     texts = [
         np.array([*tokenizer(record.content)["input_ids"], tokenizer.eos_token_id], np.int32)

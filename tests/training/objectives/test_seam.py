@@ -242,7 +242,7 @@ def test_the_objective_is_chosen_by_the_type_of_loss():
     del saved["loss"]["beta"]
     assert presets.from_json(TrainConfig, saved, "saved").loss == PmpConfig()
     saved["loss"]["objective"] = "dpp"
-    with pytest.raises(UserError, match=r"saved: loss = .*: objective must be one of lm, pmp, dpo"):
+    with pytest.raises(UserError, match=r"saved: loss = .*: objective must be one of pmp, lm, dpo"):
         presets.from_json(TrainConfig, saved, "saved")
 
 
