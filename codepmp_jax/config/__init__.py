@@ -28,6 +28,7 @@ from codepmp_jax.config.evaluation import (
     VotesConfig,
 )
 from codepmp_jax.config.interchange import ExportConfig, ImportConfig
+from codepmp_jax.config.lm import LmConfig
 from codepmp_jax.config.mesh import MeshConfig
 from codepmp_jax.config.model import ModelConfig, RopeScalingConfig
 from codepmp_jax.config.operation import (
@@ -81,6 +82,7 @@ __all__ = [
     "GateConfig",
     "ImportConfig",
     "JudgeConfig",
+    "LmConfig",
     "LossConfig",
     "MeshConfig",
     "ModelConfig",
