@@ -323,8 +323,8 @@ def test_pmp_starts_from_it_with_a_new_score_head(lm_run, pairs, tmp_path, caplo
     with caplog.at_level(logging.INFO, "codepmp_jax"):
         params = params_at_start(config)
     assert "the score head is new, from N(0, 0.7^2)" in caplog.text
-    expected = init_params(config.model, config.seed)["score"]["kernel"]
-    np.testing.assert_allclose(params["score"]["kernel"], expected, rtol=1e-6)
+    drawn = np.random.default_rng(config.seed).standard_normal((32, 1), np.float32)
+    np.testing.assert_allclose(params["score"]["kernel"], 0.7 * drawn, rtol=1e-6)
     zero = pmp_from(lm_run.workdir, pairs, str(tmp_path / "zero"), score_init_std=0.0)
     params = params_at_start(zero)
     assert not params["score"]["kernel"].any()
