@@ -297,9 +297,9 @@ def has_trained_score(source: str | None) -> bool:
     return True
 
 
-def _restore(run: str, config: ModelConfig, abstract: Params, new_score: bool) -> Params:
-    """The newest parameters of a run, without the heads of `abstract` that its model lacks; and without its score
-    head, where that was never trained or a new one is asked for (`new_score`)."""
+def _restore(run: str, config: ModelConfig, abstract: Params, seed: int, new_score: bool) -> Params:
+    """The newest parameters of a run, without the heads of `abstract` that its model lacks; with `new_score`, or where
+    nothing trained the run's own, with a score head from N(0, score_init_std^2)."""
     checkpointer = Checkpointer(run)
     saved = presets.from_json(TrainConfig, checkpointer.restore_config(), run)
     heads = {
@@ -311,12 +311,14 @@ def _restore(run: str, config: ModelConfig, abstract: Params, new_score: bool) -
         {name: tree for name, tree in abstract.items() if name != "heads"}
         | ({"heads": heads} if heads else {})
     )
-    is_trained = has_trained_score(run)
-    score = "is that of the run"
-    if new_score or not is_trained:
-        del params["score"]
-        why = "" if is_trained else ", as the run trained no rewards"
-        score = f"is new, from N(0, {config.score_init_std:g}^2){why}"
+    new_score = new_score or not has_trained_score(run)
+    if new_score:
+        target = leaf(abstract, "score/kernel")
+        head = _new_score(config, target.shape, seed)
+        placed = jax.make_array_from_callback(target.shape, target.sharding, head.__getitem__)
+        params["score"] = {"kernel": placed}
+    std = config.score_init_std
+    score = f"is new, from N(0, {std:g}^2)" if new_score else "is that of the run"
     logger.info(
         "starting from step %s of %s; the score head %s", checkpointer.latest_step(), run, score
     )

@@ -85,7 +85,7 @@ def make_rows(tokenizer: Tokenizer, data: DataConfig) -> list[Int[np.ndarray, " 
     texts = [Text(sample, 0) for sample in SAMPLES]
     rows = [
         encoded.tokens[: data.max_length]
-        # A run of which that was refused is not there.
+        # Where EOS must not be the pad token, training has refused it.
         for encoded in tokenizer.encode(texts, append_eos=data.append_eos, eos_may_be_pad=True)
     ]
     if tokenizer.eos_id is not None:

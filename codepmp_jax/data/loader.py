@@ -31,7 +31,7 @@ from codepmp_jax.data import drops
 from codepmp_jax.data.ahead import Ahead, StatefulIterator
 from codepmp_jax.data.batch import Batch, concatenate
 from codepmp_jax.data.drops import Dropped
-from codepmp_jax.data.item_kind import Part
+from codepmp_jax.data.item_kind import ItemKind, Part
 from codepmp_jax.data.layouts import Layout, layout_of
 from codepmp_jax.data.packing import PackedRow, new_state, pack, waiting_records
 from codepmp_jax.data.tokenized_item import ItemUnit, TokenizedItem
@@ -56,6 +56,8 @@ _ADDED_COUNTS = dict.fromkeys(("refused", *REMARKS), 0)
 class Loader(Iterator[Batch]):
     """One host's rows of the batches, epochs without end."""
 
+    kind: ItemKind
+    """What its rows are packed from."""
     last_record_ids: list[str]
     """Ids of the records in the batch that came last, item by item and row by row."""
     last_refused: list[Dropped]
@@ -125,13 +127,13 @@ class Loader(Iterator[Batch]):
             for v in range(config.num_streams)
         ]
         self.last_record_ids, self.last_refused = [], []
-        self._unit: ItemUnit = layout.kind.unit
+        self.kind = layout.kind
         self._batches = _Batches(
             name,
             streams[self._own],
             config.num_workers,
             batch_rows // config.num_streams,
-            new_state(self._unit),
+            new_state(self.kind.unit),
         )
         self._ahead = Ahead(self._batches, _BATCHES_AHEAD)
         # Also when the loader is collected, and before the interpreter ends.
@@ -159,7 +161,7 @@ class Loader(Iterator[Batch]):
         )
         states = [_of_this_version(state) for state in states]
         for state in states:
-            _check_state(state, self._unit)
+            _check_state(state, self.kind.unit)
         self._ahead.set_state(copy.deepcopy(list(states[self._own])))
         self.last_record_ids, self.last_refused = [], []
 

@@ -15,7 +15,12 @@ from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import TrainConfig, presets
 
 _OF_THE_RUN = (
-    *("init", "model.", "data.", "loss.objective", "loss.pair_texts", "seed"),
+    "init",
+    "model.",
+    "data.",
+    "loss.objective",
+    "loss.pair_texts",
+    "seed",
     "global_batch_rows",
 )
 # Settings below these that change how a run computes or where it finds its content, but not what it is.

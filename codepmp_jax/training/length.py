@@ -7,7 +7,6 @@ import math
 from codepmp_jax.checkpoint.checkpointer import gather
 from codepmp_jax.cli.errors import require
 from codepmp_jax.config import TrainConfig
-from codepmp_jax.data.item_kind import ItemKind
 from codepmp_jax.data.loader import Loader
 from codepmp_jax.training.telemetry import logger
 from codepmp_jax.training.window import total_counts
@@ -16,14 +15,14 @@ from codepmp_jax.training.window import total_counts
 _MEASURED_RECORDS = 4096
 
 
-def total_steps(config: TrainConfig, kind: ItemKind, num_records: int, batches: Loader) -> int:
-    """num_steps, or the steps in num_epochs of num_records records, by how many the first batches take.
+def total_steps(config: TrainConfig, num_records: int, batches: Loader) -> int:
+    """num_steps, or the steps in num_epochs of num_records records, by how many records the first batches take.
 
-    All hosts must call it. `batches` are at the same place afterwards. Raises UserError where the records make no
-    step.
+    All hosts must call it. `batches` are at the same place afterwards. Raises UserError where they make no step.
     """
     if config.num_steps is not None:
         return config.num_steps
+    kind = batches.kind
     start, counts, number = batches.state(), {"records": 0}, 0
     while counts["records"] < min(num_records, _MEASURED_RECORDS):
         next(batches)

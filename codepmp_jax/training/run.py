@@ -86,9 +86,7 @@ class Run:
             assert saved is not None
             self._set_length(saved)
         config = self.config
-        self.num_steps = total_steps(
-            config, self.objective.kind, len(self.train_records), self.batches
-        )
+        self.num_steps = total_steps(config, len(self.train_records), self.batches)
         optimizers.require_room(config.optimizer, self.num_steps)
         self.optimizer = optimizers.build(config.optimizer, self.num_steps)
         self.mesh = sharding.make_mesh(self.mesh_sizes)
@@ -106,7 +104,7 @@ class Run:
             branch = self.branch
             # Before the steps of RUN are counted, which may need its data.
             self._checked = self._check_same(branch.checkpointer, branch.step, branch.source)
-            total = total_steps(saved, self.objective.kind, len(self.train_records), self.batches)
+            total = total_steps(saved, len(self.train_records), self.batches)
             warmup = branches.warmup_of(self.config, saved, total)
         self.config = branches.with_length(self.config, saved, warmup)
         self.asked = branches.with_length(self.asked, saved, warmup)

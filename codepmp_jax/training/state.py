@@ -63,24 +63,17 @@ def abstract_state(
 
 
 def add_new_heads(params: Params, config: ModelConfig, seed: int, shardings: Params) -> Params:
-    """`params` with the score head and the heads of config.heads that they lack, drawn as in init_params."""
+    """`params` with the heads of config.heads that they lack, drawn as in init_params."""
     wanted, held = dict(shardings.get("heads", {})), params.get("heads", {})
-    new: Params = {"heads": {name: wanted[name] for name in wanted.keys() - held.keys()}}
-    if "score" not in params:
-        new["score"] = shardings["score"]
-    if not jax.tree.leaves(new):
+    new = {name: wanted[name] for name in wanted.keys() - held.keys()}
+    if not new:
         return params
 
     def draw() -> Params:
-        drawn = init_params(config, seed)
-        return {
-            name: drawn[name] if name == "score" else {one: drawn[name][one] for one in part}
-            for name, part in new.items()
-        }
+        heads = init_params(config, seed)["heads"]
+        return {name: heads[name] for name in new}
 
-    added = jax.jit(draw, out_shardings=new)()
-    heads = held | added.pop("heads")
-    return params | added | ({"heads": heads} if heads else {})
+    return params | {"heads": held | jax.jit(draw, out_shardings=new)()}
 
 
 def init_state(
@@ -91,8 +84,8 @@ def init_state(
 ) -> TrainState:
     """The state before the first step, created where it belongs on the mesh.
 
-    `load_params`, given the abstract parameters with their shardings, returns them filled, but for the score head and
-    heads of model.heads that its source lacks; without it they are drawn at random from config.seed.
+    `load_params`, given the abstract parameters with their shardings, returns them filled, but for heads of
+    model.heads that its source lacks; without it they are drawn at random from config.seed.
     """
     model, seed = config.model, config.seed
     abstract = abstract_state(config, optimizer, mesh)

@@ -323,8 +323,14 @@ def test_pmp_starts_from_it_with_a_new_score_head(lm_run, pairs, tmp_path, caplo
     with caplog.at_level(logging.INFO, "codepmp_jax"):
         params = params_at_start(config)
     assert "the score head is new, from N(0, 0.7^2)" in caplog.text
-    expected = init_params(config.model, config.seed)["score"]["kernel"]
-    np.testing.assert_allclose(params["score"]["kernel"], expected, rtol=1e-6)
+    drawn = np.random.default_rng(config.seed).standard_normal((32, 1), np.float32)
+    np.testing.assert_allclose(params["score"]["kernel"], 0.7 * drawn, rtol=1e-6)
+    with pytest.raises(UserError, match="must be a reward model with init pmp"):
+        load.resolve(dataclasses.replace(config, init="pmp"))
+    base = dataclasses.replace(config, workdir=str(tmp_path / "base"), init="base")
+    model = dataclasses.replace(config.model, init_from=None, base=lm_run.workdir)
+    again = params_at_start(load.resolve(dataclasses.replace(base, model=model)))
+    jax.tree.map(np.testing.assert_array_equal, again, params)
     zero = pmp_from(lm_run.workdir, pairs, str(tmp_path / "zero"), score_init_std=0.0)
     params = params_at_start(zero)
     assert not params["score"]["kernel"].any()
