@@ -337,12 +337,12 @@ def params_loader(config: TrainConfig) -> Callable[[Params], Params] | None:
 
     def load(abstract: Params) -> Params:
         if is_run(source):
-            params = _restore(source, model, abstract, new_score)
+            params = _restore(source, model, abstract, seed, new_score)
         else:
             params = load_folder(model, abstract, seed, new_score)
         if config.init == "pmp":
-            is_trained = "score" in params and bool(jax.jit(jnp.any)(params["score"]["kernel"]))
-            _require_score(source, is_trained, "its score head is zero or new")
+            is_trained = bool(jax.jit(jnp.any)(params["score"]["kernel"]))
+            _require_score(source, is_trained, "its score head is zero")
         return params
 
     return load
