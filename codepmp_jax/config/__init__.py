@@ -27,6 +27,7 @@ from codepmp_jax.config.evaluation import (
     ResamplingConfig,
     VotesConfig,
 )
+from codepmp_jax.config.experiment import ClusterConfig, ExperimentConfig
 from codepmp_jax.config.interchange import ExportConfig, ImportConfig
 from codepmp_jax.config.mesh import MeshConfig
 from codepmp_jax.config.model import ModelConfig, RopeScalingConfig
@@ -63,6 +64,7 @@ __all__ = [
     "BestOfNConfig",
     "CandidatesConfig",
     "CheckpointConfig",
+    "ClusterConfig",
     "CompileCheckConfig",
     "Config",
     "ConvertConfig",
@@ -71,6 +73,7 @@ __all__ = [
     "DecontaminationConfig",
     "DedupConfig",
     "DescriptionConfig",
+    "ExperimentConfig",
     "ExportConfig",
     "FilterConfig",
     "FromHfConfig",

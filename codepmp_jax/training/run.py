@@ -19,6 +19,7 @@ from codepmp_jax.config import TrainConfig, presets
 from codepmp_jax.data.batch import Batch
 from codepmp_jax.data.loader import PairLoader
 from codepmp_jax.data.one_pass import require_accepted
+from codepmp_jax.data.subset import Subset
 from codepmp_jax.devices import chips, sharding
 from codepmp_jax.files import notes, storage
 from codepmp_jax.files.json_files import write_json
@@ -126,15 +127,20 @@ class Run:
             f"transformers' resize_token_embeddings({size})",
         )
         self.train_pairs = self._open("train")
+        num_pairs, seed = config.data.max_pairs, config.data.subset_seed
+        self.chosen_pairs = (
+            self.train_pairs if num_pairs is None else Subset(self.train_pairs, num_pairs, seed)
+        )
+        """Those that are trained on."""
         heldout = self._open("heldout") if config.eval_pairs else None
         self._heldout_shards = [shard.sha256 for shard in heldout.shards] if heldout else []
         layout = self.objective.layout()
         self.heldout = Heldout(heldout or [], self.tokenizer, layout, config)
         if config.data.refused_policy == "stop":
             index = jax.process_index()
-            require_accepted(self.train_pairs, self.tokenizer, layout, index, self.hosts)
+            require_accepted(self.chosen_pairs, self.tokenizer, layout, index, self.hosts)
         self.batches = PairLoader(
-            self.train_pairs,
+            self.chosen_pairs,
             self.tokenizer,
             config.data,
             batch_rows=config.global_batch_rows,
@@ -192,7 +198,7 @@ class Run:
 
     def _total_steps(self) -> int:
         """num_steps, or the steps in num_epochs, by how many records the first batches take."""
-        config, num_pairs = self.config, len(self.train_pairs)
+        config, num_pairs = self.config, len(self.chosen_pairs)
         if config.num_steps is not None:
             return config.num_steps
         start, counts, batches = self.batches.state(), {"records": 0}, 0

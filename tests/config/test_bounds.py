@@ -31,7 +31,7 @@ COMPANIONS = {
 # Values that follow and break each rule that is no bound.
 _PATHS = (["run", "/pairs"], ["s3://bucket/pairs"])
 RULES = {
-    **dict.fromkeys(("input", "output", "pairs", "scores", "candidates", "run"), _PATHS),
+    **dict.fromkeys(("input", "output", "pairs", "scores", "candidates", "run", "runs"), _PATHS),
     "texts.template": ([None, "{prompt}{response}"], ["{prompt}", "{response}{prompt}"]),
     "data.input": (["gs://bucket/pairs", "/pairs"], ["s3://bucket/pairs"]),
     "workdir": (["gs://bucket/run", "run"], ["s3://bucket/run"]),
