@@ -64,7 +64,9 @@ def estimate(crossed: Crossed, num_resamples: int, seed: int) -> Multiplier:
     """The multiplier of a simulated experiment."""
     means = crossed.means().reshape(2, -1)
     samples = crossed.resampled_means(num_resamples, seed).reshape(num_resamples, 2, -1)
-    return find_multiplier(SIZES, *means, samples[:, 0], samples[:, 1], num_targets=2)
+    return find_multiplier(
+        np.array(SIZES), means[0], means[1], samples[:, 0], samples[:, 1], num_targets=2
+    )
 
 
 @dataclasses.dataclass

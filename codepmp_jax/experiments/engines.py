@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config.experiment import ClusterConfig
@@ -42,37 +42,19 @@ class Ended(NamedTuple):
     seconds: float
 
 
-class Engine(Protocol):
-    """What runs commands, several at once."""
-
-    most: int
-    """Number of commands to hand over at once."""
-
-    def start(self, words: Sequence[str], log: pathlib.Path) -> concurrent.futures.Future[Ended]:
-        """Starts a command, or queues it; its output goes to the end of `log`."""
-        ...
-
-    def stop(self) -> None:
-        """Asks all commands that run to end, as SIGTERM does."""
-        ...
-
-    def close(self) -> None:
-        """Lets go of what the engine holds."""
-        ...
-
-
 class Processes:
     """Processes of this machine, `most` at once."""
 
     def __init__(self, most: int):
         self.most = most
+        """Number of commands to hand over at once."""
         self._pool = concurrent.futures.ThreadPoolExecutor(most)
         self._running: set[subprocess.Popen[bytes]] = set()
         self._is_stopped = False
         self._lock = threading.Lock()
 
     def start(self, words: Sequence[str], log: pathlib.Path) -> concurrent.futures.Future[Ended]:
-        """As in Engine."""
+        """Starts a command, or queues it; its output goes to the end of `log`."""
         return self._pool.submit(run, words, log, self)
 
     def add(self, process: subprocess.Popen[bytes]) -> None:
@@ -88,14 +70,14 @@ class Processes:
             self._running.discard(process)
 
     def stop(self) -> None:
-        """As in Engine."""
+        """Asks all commands that run to end, as SIGTERM does."""
         with self._lock:
             self._is_stopped = True
             for process in self._running:
                 process.terminate()
 
     def close(self) -> None:
-        """As in Engine."""
+        """Ends the threads."""
         self._pool.shutdown()
 
 
@@ -113,7 +95,7 @@ class RayTasks:
         self._started: list[Any] = []
 
     def start(self, words: Sequence[str], log: pathlib.Path) -> concurrent.futures.Future[Ended]:
-        """As in Engine."""
+        """As in Processes."""
         reference = self._task.remote(list(words), log.resolve())
         self._started.append(reference)
         return reference.future()
@@ -125,8 +107,11 @@ class RayTasks:
                 self._ray.cancel(reference)
 
     def close(self) -> None:
-        """As in Engine."""
+        """Leaves the cluster."""
         self._ray.shutdown()
+
+
+Engine = Processes | RayTasks
 
 
 def _import_ray() -> Any:

@@ -21,6 +21,7 @@ from typing import Any
 
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import ExperimentConfig, presets
+from codepmp_jax.experiments.parsing import Parser
 
 Stages = Mapping[str, type[Any]]
 """Command of codepmp, e.g. `evaluate score` -> its config type."""
@@ -170,10 +171,11 @@ def plan(config: ExperimentConfig, digests: Mapping[str, str], stages: Stages) -
     )
     cells = cells_of(config)
     steps: dict[str, Step] = {}
+    parser = Parser()
     for cell in cells:
         before: list[str] = []
         for number in range(len(config.commands)):
-            step = _make_step(config, cell, number, before, steps, digests, stages)
+            step = _make_step(config, cell, number, before, steps, digests, stages, parser)
             known = steps.get(step.place)
             if known is not None:
                 require(
@@ -201,6 +203,7 @@ def _make_step(
     steps: Mapping[str, Step],
     digests: Mapping[str, str],
     stages: Stages,
+    parser: Parser,
 ) -> Step:
     """A command of a cell; `before` are the places of the cell's commands before it, `steps` all that are known."""
     command = config.commands[number]
@@ -208,7 +211,7 @@ def _make_step(
     paths = _paths(config)
     words = [_fill(word, _names(config, cell, paths), command) for word in template]
     symbolic = [_fill(word, _names(config, cell, {}), command) for word in template]
-    stage, settings = _parse(symbolic, shlex.join(words), stages)
+    stage, settings = _parse(symbolic, shlex.join(words), stages, parser)
     output = None
     if settings is None:
         place = f"commands/{number}-{_sha256(symbolic)[:8]}"
@@ -258,7 +261,9 @@ def _above(path: str) -> Iterator[str]:
     return ("/".join(parts[:end]) for end in range(1, len(parts) + 1))
 
 
-def _parse(symbolic: Sequence[str], shown: str, stages: Stages) -> tuple[str, Any]:
+def _parse(
+    symbolic: Sequence[str], shown: str, stages: Stages, parser: Parser
+) -> tuple[str, Any]:
     """(stage, settings) of a command of codepmp; (program, None) of another."""
     # Behind a -- is the command that another one starts.
     words = list(symbolic)
@@ -273,13 +278,9 @@ def _parse(symbolic: Sequence[str], shown: str, stages: Stages) -> tuple[str, An
         raise UserError(f"commands: {shown}: no such command; {hint}there are {', '.join(stages)}.")
     rest = words[1 + len(stage.split()) :]
     try:
-        return stage, presets.parse(stages[stage], "", rest, prog=f"codepmp {stage}")
+        return stage, parser.parse(stages[stage], rest, f"codepmp {stage}")
     except UserError as error:
         raise UserError(f"commands: {shown}: {error}") from error
-    except SystemExit as error:
-        raise UserError(
-            f"commands: {shown}: is not accepted, see above. Remedy: correct the command."
-        ) from error
 
 
 def _output_of(settings: Any, stage: str, shown: str) -> str:

@@ -156,7 +156,7 @@ def show(multiplier: float) -> str:
 
 
 def find_multiplier(
-    sizes: Sequence[float],
+    sizes: Shaped[np.ndarray, "K"],
     reference: Shaped[np.ndarray, "K"],
     other: Shaped[np.ndarray, "K"],
     resampled_reference: Shaped[np.ndarray, "R K"],
@@ -169,7 +169,7 @@ def find_multiplier(
 
     `num_seeds` weight the sizes of each curve; `num_targets` are the points of `targets`.
     """
-    log_sizes = np.log(np.asarray(sizes, np.float64))
+    log_sizes = np.log(sizes.astype(np.float64))
     weights = np.ones((2, len(log_sizes))) if num_seeds is None else np.asarray(num_seeds, float)
 
     def fits(values: tuple[np.ndarray, np.ndarray]) -> tuple[Curve | None, Curve | None]:

@@ -5,7 +5,7 @@ Every `draw_...` takes a family of the report (codepmp_jax.experiments.summary).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,13 +42,14 @@ def _lines(points: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Any]
         yield name, own, COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)]
 
 
-def _baselines(axes: Axes, family: Family) -> None:
-    for name, (label, line) in _BASELINES.items():
+def _baselines(line: Callable[..., Any], family: Family) -> None:
+    """Draws what does not depend on the model by `line`, axhline or axvline of some axes."""
+    for name, (label, dashes) in _BASELINES.items():
         if name in family["baselines"]:
             value = family["baselines"][name]
-            axes.axhline(value, color=GREY, linestyle=line, linewidth=1.2, label=label)
+            line(value, color=GREY, linestyle=dashes, linewidth=1.2, label=label)
     if family["figure"] == "accuracy":
-        axes.axhline(0.5, color=BLACK, linestyle="--", linewidth=1, label="chance")
+        line(0.5, color=BLACK, linestyle="--", linewidth=1, label="chance")
 
 
 def draw_against_size(axes: Axes, family: Family, size: str) -> None:
@@ -64,7 +65,7 @@ def draw_against_size(axes: Axes, family: Family, size: str) -> None:
             seeds = list(point["by_seed"].values())
             if len(seeds) > 1:
                 axes.plot([point["size"]] * len(seeds), seeds, ".", color=color, alpha=0.5, ms=4)
-    _baselines(axes, family)
+    _baselines(axes.axhline, family)
     sizes = sorted({point["size"] for point in points})
     axes.set_xscale("log")
     axes.set_xticks(sizes, [f"{value:,g}" for value in sizes])
@@ -80,9 +81,16 @@ def draw_compared(axes: Axes, family: Family) -> None:
         (point,) = own
         errors = [[point["mean"] - point["low"]], [point["high"] - point["mean"]]]
         axes.errorbar(
-            [point["mean"]], [row], xerr=errors, fmt=marker, color=color, capsize=2.5, label=name
+            [point["mean"]],
+            [row],
+            xerr=errors,
+            fmt=marker,
+            color=color,
+            capsize=2.5,
+            label=short(name) or "mean",
         )
         axes.text(point["mean"], row - 0.12, f"{point['mean']:.1%}", ha="center", fontsize=8)
+    _baselines(axes.axvline, family)
     names = [short(name) for name, *_ in _lines(points)]
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from codepmp_jax.config import ExperimentConfig, ResamplingConfig
 from codepmp_jax.evaluation.statistics.resampling import percentile_interval
 from codepmp_jax.experiments.multiplier import find_multiplier
@@ -97,7 +99,7 @@ def _multipliers(family: Family, resampling: ResamplingConfig) -> Iterator[dict[
     num_seeds = family.crossed.is_there.sum(1).reshape(len(family.compared), -1)
     for index, compared in enumerate(family.compared[1:], start=1):
         found = find_multiplier(
-            [float(size) for size in family.sizes],
+            np.array(family.sizes, np.float64),
             means[0],
             means[index],
             curves[:, 0],

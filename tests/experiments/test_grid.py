@@ -182,7 +182,7 @@ def test_an_added_evaluation_keeps_the_steps_before_it():
         (with_command(1, "--config pmp_tiny", "--config pmp_tyni"), "did you mean pmp_tiny"),
         (with_command(1, "--seed", "'--seed"), "No closing quotation"),
         (replaced(texts=("init=pmp options: --seed 1",)), "--texts 'init=base options: ...'"),
-        (with_command(1, "--data.max-pairs {pairs}", "--data.max-pairs -1"), "must be greater"),
+        (with_command(1, "-pairs {pairs}", "-pairs -1"), "--data.max-pairs -1.* is not accepted"),
     ],
 )
 def test_one_clear_error(config, message):
