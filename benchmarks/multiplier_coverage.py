@@ -149,9 +149,7 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=500)
     arguments = parser.parse_args()
     page = Page("multiplier_coverage", "Coverage of the data multiplier's interval")
-    header = (
-        "| world | estimates | interval holds the truth | bias | spread | high / low, median | bounds that hold |"
-    )
+    header = "| world | estimates | interval holds the truth | bias | spread | high / low, median | bounds that hold |"
     lines, figures = [header, "|---" * 7 + "|"], {}
     started = time.monotonic()
     for name, world in WORLDS.items():

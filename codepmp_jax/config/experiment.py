@@ -86,9 +86,7 @@ class ExperimentConfig(Config):
                     path,
                     entry,
                     f"must be {text}, with a name of letters and digits",
-                    "e.g. pairs=100,200,400"
-                    if path == "axes"
-                    else "e.g. pairs=gs://BUCKET/pairs",
+                    "e.g. pairs=100,200,400" if path == "axes" else "e.g. pairs=gs://BUCKET/pairs",
                 )
         names = [entry.partition("=")[0] for entry in (*self.axes, *self.inputs)]
         for name in names:

@@ -1,11 +1,11 @@
 """Collects the results of a grid's cells: tables, plots and the page.
 
-    results.parquet, results.csv     a row an evaluation of a cell (and N)
-    summary.csv                      means over seeds, with intervals
-    differences.csv                  from the first value of `compare`, at each size
-    multipliers.csv                  the data multiplier
-    report.json, report.html, *.png
-    costs.csv                        seconds of each command: the only file that depends on how often it was killed
+results.parquet, results.csv     a row an evaluation of a cell (and N)
+summary.csv                      means over seeds, with intervals
+differences.csv                  from the first value of `compare`, at each size
+multipliers.csv                  the data multiplier
+report.json, report.html, *.png
+costs.csv                        seconds of each command: the only file that depends on how often it was killed
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
@@ -97,7 +96,9 @@ def _training(step: Step, plan: Plan) -> TrainConfig | None:
 
 def _shown(data: DataConfig) -> DataConfig:
     """The settings that a sample depends on."""
-    return dataclasses.replace(data, max_pairs=None, subset_seed=0, num_workers=0, verify_shards=False)
+    return dataclasses.replace(
+        data, max_pairs=None, subset_seed=0, num_workers=0, verify_shards=False
+    )
 
 
 def _num_pairs(data: DataConfig) -> int | None:
@@ -188,7 +189,12 @@ class Rates:
         found: dict[int, list[tuple[float, float]]] = collections.defaultdict(list)
         for step in self._plan.steps:
             state = self._states.read(step)
-            if state and state.status == "done" and state.is_whole and state.identity == step.identity:
+            if (
+                state
+                and state.status == "done"
+                and state.is_whole
+                and state.identity == step.identity
+            ):
                 found[step.number].append((self._pairs[step.place], state.seconds))
         return {number: _fit(points) for number, points in found.items()}
 

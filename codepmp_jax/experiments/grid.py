@@ -247,12 +247,12 @@ def _sha256(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _needs(symbolic: Sequence[str], before: Sequence[str], steps: Mapping[str, Step]) -> tuple[str, ...]:
+def _needs(
+    symbolic: Sequence[str], before: Sequence[str], steps: Mapping[str, Step]
+) -> tuple[str, ...]:
     """The places whose outputs the words name; and the cell's programs of others, whose outputs are not known."""
     named = {place for word in symbolic for path in _PATH.findall(word) for place in _above(path)}
-    return tuple(
-        place for place in before if place in named or steps[place].output is None
-    )
+    return tuple(place for place in before if place in named or steps[place].output is None)
 
 
 def _above(path: str) -> Iterator[str]:
@@ -261,9 +261,7 @@ def _above(path: str) -> Iterator[str]:
     return ("/".join(parts[:end]) for end in range(1, len(parts) + 1))
 
 
-def _parse(
-    symbolic: Sequence[str], shown: str, stages: Stages, parser: Parser
-) -> tuple[str, Any]:
+def _parse(symbolic: Sequence[str], shown: str, stages: Stages, parser: Parser) -> tuple[str, Any]:
     """(stage, settings) of a command of codepmp; (program, None) of another."""
     # Behind a -- is the command that another one starts.
     words = list(symbolic)

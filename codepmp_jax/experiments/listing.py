@@ -23,7 +23,9 @@ def describe(grid: Plan, states: States) -> str:
     cells = collections.Counter(
         _state(grid.of_cell(cell.name), done, states) for cell in grid.cells
     )
-    shown = ", ".join(f"{cells[name]} {name}" for name in ("done", "begun", "changed", "new") if cells[name])
+    shown = ", ".join(
+        f"{cells[name]} {name}" for name in ("done", "begun", "changed", "new") if cells[name]
+    )
     return f"{len(grid.cells)} cells: {shown}; {len(done)} of {len(grid.steps)} commands are done"
 
 
@@ -59,7 +61,12 @@ def list_commands(config: ExperimentConfig, grid: Plan, states: States) -> str:
     header = ("cell", "state", "steps", "pairs", "tokens", "FLOPs", "time")
     left = rates.seconds({step.place for step in grid.steps} - done)
     at_once = config.parallel if config.engine == "local" else 1
-    total = ("left to do", "", *_show_work(all_left), _show(left, lambda s: show_seconds(s / at_once)))
+    total = (
+        "left to do",
+        "",
+        *_show_work(all_left),
+        _show(left, lambda s: show_seconds(s / at_once)),
+    )
     return "\n".join(
         [
             format_table(header, [*rows, total]),

@@ -39,7 +39,7 @@ def make_page(report: Mapping[str, Any]) -> str:
         *(
             section(family["title"], _family(family, size))
             for family in families
-            if family["points"]
+            if family["is_shown"]
         ),
         section("Failed cells", _failed(report)),
     ]

@@ -57,7 +57,10 @@ def _with_values(settings: Any, before: Sequence[str], words: Sequence[str]) -> 
             if old != new:
                 path = words[index - 1].removeprefix("--").replace("-", "_").split(".")
                 settings = _replaced(settings, path, new)
-    except (ValueError, AttributeError):  # UserError is one: of two values that depend on each other
+    except (
+        ValueError,
+        AttributeError,
+    ):  # UserError is one: of two values that depend on each other
         return None
     return settings
 

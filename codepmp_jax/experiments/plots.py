@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullLocator
 
 from codepmp_jax.evaluation.reports.plots import (
     BLACK,
@@ -101,9 +102,7 @@ def draw_compared(axes: Axes, family: Family) -> None:
 def draw_best_of_n(axes: Axes, families: Sequence[Family], size: float | None) -> None:
     """Best-of-N of each value of compare against N, at one size; with oracle, votes and a random pick."""
     n = [family["n"] for family in families]
-    rows = [
-        [point for point in family["points"] if point["size"] == size] for family in families
-    ]
+    rows = [[point for point in family["points"] if point["size"] == size] for family in families]
     for name, _, color, marker in _lines(rows[0]):
         own = [next((p for p in row if p["compared"] == name), None) for row in rows]
         known = [(number, point) for number, point in zip(n, own, strict=True) if point]
@@ -143,13 +142,17 @@ def draw_multipliers(axes: Axes, family: Family, size: str) -> None:
         axes.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
         label = f"{each['compared']} over {each['reference']}"
         axes.plot(x, values, "-", color=color, label=label)
-        axes.axhline(each["estimate"], color=color, linestyle=":", linewidth=1.2, label="mean")
+        axes.axhline(each["estimate"], color=color, linestyle=":", linewidth=1.2, label="geometric mean")
     axes.axhline(1, color=BLACK, linestyle="--", linewidth=1, label="no saving")
     bounds = [t[e] for each in told for t in each["targets"] for e in ("low", "high") if t[e]]
     bounds += [target["multiplier"] for each in told for target in each["targets"]]
     axes.set_yscale("log")
     axes.set_ylim(min(0.8, min(bounds) / 1.2), max(1.25, max(bounds) * 1.2))
-    style(axes, f"Data multiplier: {family['title']}", "accuracy reached by both", f"x {size}")
+    facet = [f"{axis}={value}" for axis, value in family["facet"].items()]
+    title = ", ".join(["Data multiplier", *facet])
+    style(axes, title, f"{family['evaluation']} that both reach", f"times the {size}", grid="both")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}x")
     percent_axis(axes.xaxis)
 
@@ -162,9 +165,7 @@ def panels_of(families: Sequence[Family], size: str) -> dict[str, Panel]:
         if family["figure"] == "best_of_n":
             key = (family["evaluation"], *family["facet"].items())
             curves.setdefault(key, []).append(family)
-    last = {id(group[-1]) for group in curves.values()}
-    for family in families:
-        if family["figure"] == "best_of_n" and id(family) not in last:
+        if not family["is_shown"]:
             continue
         has_sizes = len({point["size"] for point in family["points"]} - {None}) > 0
         panels[family["title"]] = (

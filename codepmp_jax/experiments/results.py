@@ -125,6 +125,8 @@ class Family:
     """Problems that not all evaluations have."""
     baselines: dict[str, float]
     """What does not depend on the model, where all evaluations agree."""
+    is_shown: bool
+    """Whether it is plotted against the size, and has multipliers: of Best-of-N, the greatest N."""
 
     @property
     def title(self) -> str:
@@ -153,15 +155,19 @@ def families(
         groups.setdefault(key, []).append(each)
     made: list[Family] = []
     notes: list[str] = []
+    greatest: dict[Any, int | None] = {}
+    for evaluation, figure, n, *facet in groups:
+        key = (evaluation, figure, *facet)
+        greatest[key] = n if n is None else max(n, greatest.get(key) or 0)
     for (evaluation, figure, n, *facet), group in groups.items():
-        by_place = {
-            tuple(each.cell.values.get(role, "") for role in roles): each for each in group
-        }
+        by_place = {tuple(each.cell.values.get(role, "") for role in roles): each for each in group}
         common = set.intersection(*(set(each.sums) for each in group))
         every = set.union(*(set(each.sums) for each in group))
         if not common:
             title = ", ".join([evaluation, *(f"{axis}={value}" for axis, value in facet)])
-            notes.append(f"{title}: its evaluations have no problem in common, so they are not compared.")
+            notes.append(
+                f"{title}: its evaluations have no problem in common, so they are not compared."
+            )
             continue
         problems = sorted(common)
         counts = np.array([group[0].sums[problem][1] for problem in problems], np.float64)
@@ -186,6 +192,7 @@ def families(
                 Crossed(sums, counts),
                 len(every) - len(common),
                 _baselines(group),
+                n == greatest[evaluation, figure, *facet],
             )
         )
     return made, notes

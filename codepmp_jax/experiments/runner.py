@@ -43,7 +43,9 @@ class Outcome:
 class Runner:
     """Runs a plan once."""
 
-    def __init__(self, plan: Plan, states: States, engine: Engine, launcher: str, estimate: Estimate):
+    def __init__(
+        self, plan: Plan, states: States, engine: Engine, launcher: str, estimate: Estimate
+    ):
         """`launcher` are words before each training command; progress goes to stdout, a line a step."""
         self._plan = plan
         self._states = states

@@ -34,6 +34,7 @@ def _summarize(config: ExperimentConfig, family: Family) -> dict[str, Any]:
         "num_problems": len(family.crossed.counts),
         "num_left_out": family.num_left_out,
         "baselines": family.baselines,
+        "is_shown": family.is_shown,
         "points": list(_points(family, config.resampling)),
         "differences": list(_differences(family, config.resampling)),
         "multipliers": list(_multipliers(family, config.resampling)),
@@ -91,7 +92,7 @@ def _differences(family: Family, resampling: ResamplingConfig) -> Iterator[dict[
 
 def _multipliers(family: Family, resampling: ResamplingConfig) -> Iterator[dict[str, Any]]:
     """The data multiplier of each value of compare over the first."""
-    if len(family.sizes) < 2 or len(family.compared) < 2:
+    if not family.is_shown or len(family.sizes) < 2 or len(family.compared) < 2:
         return
     samples = family.crossed.resampled_means(resampling.num_resamples, resampling.seed)
     curves = samples.reshape(len(samples), len(family.compared), -1)

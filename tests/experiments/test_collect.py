@@ -147,9 +147,7 @@ def test_differences_and_multipliers_are_of_the_first_value(collected):
     family = report["families"][0]
     for row in family["differences"]:
         assert (row["compared"], row["reference"], row["num_seeds"]) == ("pmp", "base", 3)
-        means = {
-            p["compared"]: p["mean"] for p in family["points"] if p["size"] == row["size"]
-        }
+        means = {p["compared"]: p["mean"] for p in family["points"] if p["size"] == row["size"]}
         assert row["difference"] == pytest.approx(means["pmp"] - means["base"])
         assert row["low"] <= row["difference"] <= row["high"]
     (found,) = family["multipliers"]
@@ -161,7 +159,7 @@ def test_plots_and_page(collected):
     output = pathlib.Path(config.output)
     page = (output / "report.html").read_text()
     assert "data multiplier" in page.lower()
-    assert "src=\"http" not in page
+    assert 'src="http' not in page
     assert "48 of 48 cells are done" in page
     names = {path.name for path in output.glob("*.png")}
     assert {

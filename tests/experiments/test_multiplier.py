@@ -89,7 +89,10 @@ def test_the_other_way_round_it_is_the_inverse(first, second):
 
 
 @settings(max_examples=30)
-@given(st.lists(st.floats(0, 1), min_size=2, max_size=8), st.lists(st.floats(0, 1), min_size=1, max_size=5))
+@given(
+    st.lists(st.floats(0, 1), min_size=2, max_size=8),
+    st.lists(st.floats(0, 1), min_size=1, max_size=5),
+)
 def test_the_smallest_size_that_reaches_a_target_is_found(values, targets):
     """Against a search along the fit."""
     sizes = 2.0 ** np.arange(len(values))

@@ -55,9 +55,7 @@ class Crossed:
         totals = np.where(there, self.by_seed(), 0).sum(1)
         return np.divide(totals, there.sum(1), out=np.full(len(totals), np.nan), where=there.any(1))
 
-    def resampled_means(
-        self, num_resamples: int = 1000, seed: int = 0
-    ) -> Float[np.ndarray, "R C"]:
+    def resampled_means(self, num_resamples: int = 1000, seed: int = 0) -> Float[np.ndarray, "R C"]:
         """The means in each of R resamples; NaN where a resample has no seed of a column."""
         num_columns, num_seeds, num_problems = self.sums.shape
         generator = np.random.default_rng(seed)
