@@ -10,9 +10,10 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from codepmp_jax.cli.errors import UserError
@@ -43,19 +44,22 @@ class Ended(NamedTuple):
 
 
 class Processes:
-    """Processes of this machine, `most` at once."""
+    """Processes of this machine, `most` at once. What several of them compile is compiled once."""
 
     def __init__(self, most: int):
         self.most = most
         """Number of commands to hand over at once."""
         self._pool = concurrent.futures.ThreadPoolExecutor(most)
+        # Of this machine and this start: a program for one CPU need not run on another.
+        self._cache = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self._running: set[subprocess.Popen[bytes]] = set()
         self._is_stopped = False
         self._lock = threading.Lock()
 
     def start(self, words: Sequence[str], log: pathlib.Path) -> concurrent.futures.Future[Ended]:
         """Starts a command, or queues it; its output goes to the end of `log`."""
-        return self._pool.submit(run, words, log, self)
+        variables = {"JAX_COMPILATION_CACHE_DIR": self._cache.name} | os.environ
+        return self._pool.submit(run, words, log, variables, self)
 
     def add(self, process: subprocess.Popen[bytes]) -> None:
         """Takes note of a process that has begun."""
@@ -79,6 +83,7 @@ class Processes:
     def close(self) -> None:
         """Ends the threads."""
         self._pool.shutdown()
+        self._cache.cleanup()
 
 
 class RayTasks:
@@ -124,7 +129,12 @@ def _import_ray() -> Any:
     return ray
 
 
-def run(words: Sequence[str], log: pathlib.Path, processes: Processes | None = None) -> Ended:
+def run(
+    words: Sequence[str],
+    log: pathlib.Path,
+    variables: Mapping[str, str] | None = None,
+    processes: Processes | None = None,
+) -> Ended:
     """Runs a command to its end; its output goes to the end of `log`. A signal's number is negative."""
     # Also behind a launcher.
     program = [part for word in words for part in (_CODEPMP if word == "codepmp" else [word])]
@@ -135,6 +145,7 @@ def run(words: Sequence[str], log: pathlib.Path, processes: Processes | None = N
         file.flush()
         process = subprocess.Popen(
             [sys.executable, "-S", "-c", _FOLLOWER, str(os.getpid()), *program],
+            env=variables,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
