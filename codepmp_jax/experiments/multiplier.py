@@ -190,8 +190,8 @@ def find_multiplier(
     ends = _interval(bounds[:, 0], bounds[:, 1])
     if reason or first is None or second is None:
         is_bound = reason.startswith(_NO_OVERLAP)
-        found = [_exp(end) if is_bound else None for end in ends]
-        return Multiplier(None, *found, reason, [], [])
+        low, high = (_exp(end) if is_bound else None for end in ends)
+        return Multiplier(None, low, high, reason, [], [])
     overlap = overlap_of(first, second)
     return Multiplier(
         estimate=math.exp(estimate),
@@ -214,13 +214,14 @@ def _why_not(
     for curve, name in zip(curves, names, strict=True):
         if curve is None or len(curve.log_sizes) < 2:
             return f"{name} has been evaluated at fewer than two sizes"
-    assert curves[0] is not None
-    assert curves[1] is not None
-    low, high = overlap_of(*curves)
+    first, second = curves
+    assert first is not None
+    assert second is not None
+    low, high = overlap_of(first, second)
     if low >= high:
         return (
-            f"{_NO_OVERLAP}: {names[0]} reaches {curves[0].fit[0]:.1%} to {curves[0].fit[-1]:.1%}, {names[1]} "
-            f"{curves[1].fit[0]:.1%} to {curves[1].fit[-1]:.1%}"
+            f"{_NO_OVERLAP}: {names[0]} reaches {first.fit[0]:.1%} to {first.fit[-1]:.1%}, {names[1]} "
+            f"{second.fit[0]:.1%} to {second.fit[-1]:.1%}"
         )
     for name, own, samples in zip(names, values, resampled, strict=True):
         known = np.flatnonzero(~np.isnan(own))

@@ -148,7 +148,7 @@ def test_an_estimate_with_its_interval():
     assert 3.6 < result.estimate < 4.4
     assert result.text() == f"{result.estimate:.2g}x ({result.low:.2g}x to {result.high:.2g}x)"
     assert [row["accuracy"] for row in result.targets] == pytest.approx(
-        np.linspace(*result.overlap, 25)
+        np.linspace(result.overlap[0], result.overlap[1], 25)
     )
 
 

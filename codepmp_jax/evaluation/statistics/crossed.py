@@ -38,7 +38,7 @@ class Crossed:
     @property
     def is_there(self) -> np.ndarray:
         """Which seeds of which columns have been evaluated, [C S]."""
-        return ~np.isnan(self.sums).any(2)
+        return np.isfinite(self.sums).all(axis=2)  # pyright: ignore[reportReturnType]
 
     def part(self, columns: Sequence[int]) -> Crossed:
         """These columns, of the seeds that all of them have. Raises UserError where there is none."""
