@@ -39,7 +39,7 @@ _OF_FAMILY = ("evaluation", "benchmark", "figure", "n")
 def collect(config: ExperimentConfig, plan: Plan, states: States) -> dict[str, Any]:
     """Writes tables, plots and page of the cells that are done; the report, as JSON values."""
     output = pathlib.Path(config.output)
-    found = read_cells(plan, states)
+    found, unreadable = read_cells(plan, states)
     done = states.done(plan.steps)
     report = {
         "title": f"Experiment {output.resolve().name}",
@@ -59,6 +59,7 @@ def collect(config: ExperimentConfig, plan: Plan, states: States) -> dict[str, A
         ],
         **summarize(config, found),
     }
+    report["notes"] = [*unreadable, *report["notes"]]
     _write_results(output, config, found)
     _write_summaries(output, report)
     write_csv(

@@ -47,12 +47,13 @@ def work_of(step: Step, plan: Plan) -> Work | None:
     num_pairs = _num_pairs(config.data)
     counts = _sample_counts(_shown(config.data))
     model = _model_of(step, plan)
+    num_steps = _num_steps(config)
     if counts is None:
-        return Work(config.num_steps, None, None, None)
+        return Work(num_steps, None, None, None)
     per_row = counts["pairs"] / counts["rows"]
     kept = counts["pairs"] / counts["records"]
-    if config.num_steps is not None:
-        pairs = config.num_steps * config.global_batch_rows * per_row
+    if num_steps is not None:
+        pairs = num_steps * config.global_batch_rows * per_row
     else:
         pairs = config.num_epochs * (num_pairs or 0) * kept
     per_pair = {name: counts[name] / counts["pairs"] for name in counts}
@@ -69,11 +70,18 @@ def work_of(step: Step, plan: Plan) -> Work | None:
             pairs=pairs,
         )
     return Work(
-        steps=config.num_steps or pairs / per_row / config.global_batch_rows,
+        steps=num_steps or pairs / per_row / config.global_batch_rows,
         pairs=pairs,
         tokens=pairs * per_pair["useful_tokens"],
         flops=flops,
     )
+
+
+def _num_steps(config: TrainConfig) -> float | None:
+    """Optimizer steps, where the settings give their number: that of a decay branch is its decay."""
+    is_branch = getattr(config, "decay_from", None) is not None
+    steps = getattr(config.optimizer, "decay_steps", None) if is_branch else config.num_steps
+    return None if steps is None else float(steps)
 
 
 def _training(step: Step, plan: Plan) -> TrainConfig | None:
@@ -117,6 +125,8 @@ def _sample_counts(data: DataConfig) -> dict[str, int] | None:
     from codepmp_jax.data.one_pass import one_pass
     from codepmp_jax.text.tokenization import Tokenizer
 
+    if getattr(data, "mixture", ()):
+        return None
     try:
         pairs = ShardedDataset(data.input, PreferencePair, "train", verify=False)
         tokenizer = Tokenizer.load(data.tokenizer)
@@ -204,8 +214,9 @@ def _pairs_of(step: Step, plan: Plan) -> float:
     config = _training(step, plan)
     if config is None:
         return 0.0
-    if config.num_steps is not None:
-        return float(config.num_steps * config.global_batch_rows)
+    num_steps = _num_steps(config)
+    if num_steps is not None:
+        return num_steps * config.global_batch_rows
     return config.num_epochs * (_num_pairs(config.data) or 0)
 
 

@@ -11,6 +11,7 @@ input of the same content, gives the same steps.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -83,9 +84,17 @@ class Plan:
         """The steps that a step needs."""
         return [each for each in self.steps if each.place in step.needs]
 
+    @functools.cached_property
+    def _by_cell(self) -> dict[str, list[Step]]:
+        found: dict[str, list[Step]] = {cell.name: [] for cell in self.cells}
+        for step in self.steps:
+            for name in step.cells:
+                found[name].append(step)
+        return found
+
     def of_cell(self, name: str) -> list[Step]:
         """The steps of a cell, those that it shares included."""
-        return [step for step in self.steps if name in step.cells]
+        return self._by_cell[name]
 
 
 def cells_of(config: ExperimentConfig) -> list[Cell]:

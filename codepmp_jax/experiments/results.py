@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import ExperimentConfig
 from codepmp_jax.evaluation.reports.folders import read_folder
 from codepmp_jax.evaluation.statistics.crossed import Crossed
@@ -45,18 +46,22 @@ class Evaluated:
     """Problem -> sum over its items, and their number."""
 
 
-def read_cells(plan: Plan, states: States) -> list[Evaluated]:
-    """The evaluations of the cells that are done, in the grid's order."""
+def read_cells(plan: Plan, states: States) -> tuple[list[Evaluated], list[str]]:
+    """The evaluations of the cells that are done, in the grid's order; and which cannot be read, as sentences."""
     done = states.done(plan.steps)
     cells = {cell.name: cell for cell in plan.cells}
     found: list[Evaluated] = []
+    notes: list[str] = []
     for step in plan.steps:
         if step.place not in done or step.command not in _STAGES or len(step.cells) != 1:
             continue
         cell = cells[step.cells[0]]
         evaluation = step.place.removeprefix(f"cells/{cell.name}/")
-        found += _read(str(step.output), cell, evaluation)
-    return found
+        try:
+            found += _read(str(step.output), cell, evaluation)
+        except (UserError, KeyError, ValueError) as error:
+            notes.append(f"{step.place}: is left out, as it cannot be read ({error}).")
+    return found, notes
 
 
 def _read(folder: str, cell: Cell, evaluation: str) -> Iterator[Evaluated]:

@@ -199,6 +199,17 @@ def test_what_is_not_done_is_left_out_and_failures_are_listed(tmp_path):
     assert "it broke" in (tmp_path / "report.html").read_text()
 
 
+def test_a_damaged_evaluation_is_left_out_and_named(tmp_path):
+    config = grid_config(tmp_path, axes=("init=base,pmp", "pairs=25,50"))
+    grid, states = plan(config, {}, STAGES), States(str(tmp_path))
+    finish(grid, states)
+    (pathlib.Path(str(grid.steps[0].output)) / "report.json").write_text("{")
+    report = collect(config, grid, states)
+    (note,) = report["notes"]
+    assert note.startswith("cells/init=base/pairs=25/accuracy: is left out, as it cannot be read")
+    assert len(report["families"][0]["points"]) == 3
+
+
 def test_nothing_done_is_a_page_too(tmp_path):
     config = grid_config(tmp_path)
     grid = plan(config, {}, STAGES)
