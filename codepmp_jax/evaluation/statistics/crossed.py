@@ -1,12 +1,18 @@
 """Means over seeds and problems, and their resamples: every seed is evaluated on the same problems.
 
-S seeds, P problems, C figures (columns), R resamples. A resample draws problems with replacement, and independently of
-them S - 1 of the S seeds with replacement (of one seed, that one). All columns of a resample share its seeds and
-problems, so that differences between columns are paired by both.
+S seeds, P problems, C figures (columns), R resamples. A resample is
 
-That seeds and problems are drawn independently of one another is the bootstrap for crossed factors (Owen, 2007,
-"The pigeonhole bootstrap"), which does not understate a variance. S draws of few seeds would understate theirs by
-(S - 1) / S; S - 1 draws do not (Rao and Wu, 1988). Few seeds remain few: see benchmarks/results/multiplier_coverage.md.
+    mean + (mean over drawn seeds - mean) + (mean over drawn problems - mean)
+
+where S - 1 of the S seeds (of one seed, that one) and P of the P problems are drawn with replacement, independently of
+one another. All columns of a resample share its draws, so that differences between columns are paired by both.
+
+Each resample thus weights what seed i does on problem j by u_i + v_j - 1, where u and v say how often they were drawn.
+Of all weights that give the variance of seeds and that of problems their due, these have the least variance: they
+count what is peculiar to one seed on one problem twice, where the product u_i * v_j (Owen, 2007, "The pigeonhole
+bootstrap") counts it three times; an interval may be too wide, not too narrow. S draws of few seeds would understate
+their variance by (S - 1) / S; S - 1 draws do not (Rao and Wu, 1988). Few seeds remain few: see
+benchmarks/results/multiplier_coverage.md.
 """
 
 from __future__ import annotations
@@ -57,25 +63,31 @@ class Crossed:
 
     def resampled_means(self, num_resamples: int = 1000, seed: int = 0) -> Float[np.ndarray, "R C"]:
         """The means in each of R resamples; NaN where a resample has no seed of a column."""
-        num_columns, num_seeds, num_problems = self.sums.shape
+        _, num_seeds, num_problems = self.sums.shape
         generator = np.random.default_rng(seed)
-        drawn_seeds = generator.multinomial(
-            max(1, num_seeds - 1), np.full(num_seeds, 1 / num_seeds), size=num_resamples
-        )
-        sums = np.nan_to_num(self.sums).reshape(-1, num_problems).T
-        samples = []
+        draws = max(1, num_seeds - 1)
+        drawn = _drawn(generator, num_resamples, num_seeds, draws)
+        there = self.is_there.T.astype(np.float64)
+        sizes = drawn @ there
+        by_seeds = _ratio(drawn @ np.nan_to_num(self.by_seed()).T, sizes)
+        # Of each problem, the mean over the seeds that are there: [P C].
+        of_problems = _ratio(np.nan_to_num(self.sums).sum(1).T, there.sum(0))
         block = max(1, _BLOCK_ENTRIES // num_problems)
+        by_problems = []
         for start in range(0, num_resamples, block):
-            weights = drawn_seeds[start : start + block].astype(np.float64)
-            rows = generator.multinomial(
-                num_problems, np.full(num_problems, 1 / num_problems), size=len(weights)
-            ).astype(np.float64)
-            means = (rows @ sums) / (rows @ self.counts)[:, None]
-            # [R C S]: the seeds that are there, by how often they were drawn.
-            drawn = weights[:, None] * self.is_there
-            totals = (means.reshape(-1, num_columns, num_seeds) * drawn).sum(2)
-            sizes = drawn.sum(2)
-            samples.append(
-                np.divide(totals, sizes, out=np.full(totals.shape, np.nan), where=sizes > 0)
-            )
-        return np.concatenate(samples)
+            size = min(block, num_resamples - start)
+            rows = _drawn(generator, size, num_problems, num_problems)
+            by_problems.append((rows @ of_problems) / (rows @ self.counts)[:, None])
+        return by_seeds + np.concatenate(by_problems) - self.means()
+
+
+def _drawn(generator: np.random.Generator, size: int, num_items: int, draws: int) -> np.ndarray:
+    """How often each item is drawn in each of `size` resamples, [size num_items]."""
+    shares = np.full(num_items, 1 / num_items)
+    return generator.multinomial(draws, shares, size=size).astype(np.float64)
+
+
+def _ratio(totals: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """totals / sizes; NaN where a size is 0."""
+    sizes = np.broadcast_to(sizes, totals.shape)
+    return np.divide(totals, sizes, out=np.full(totals.shape, np.nan), where=sizes > 0)
