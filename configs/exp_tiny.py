@@ -26,7 +26,7 @@ def get_config() -> ExperimentConfig:
             "codepmp corpus --config corpus_stdlib --max-file-bytes 12000 --max-chars 250 "
             "--output {output}/corpus",
             "codepmp synthesize --config synth_ngram --input {output}/corpus --output {output}/code",
-            f"codepmp train {MODEL} --data.max-length 128 --num-steps 80 --data.input {{output}}/code "
+            f"codepmp train {MODEL} --data.max-length 128 --num-steps 50 --data.input {{output}}/code "
             "--workdir {output}/pmp",
             "codepmp evaluate problems --task reasoning_gym --puzzles.datasets gcd count_bits "
             "--puzzles.num-problems 400 --puzzles.num-candidates 2 --output {output}/puzzles.jsonl",
