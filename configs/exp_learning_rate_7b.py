@@ -21,12 +21,15 @@ def get_config() -> ExperimentConfig:
         inputs=(
             "base=Qwen/Qwen2-7B",
             "pmp=runs/pmp_7b",
-            "data=runs/mathshepherd_validation",
+            "data=runs/rm_data/mathshepherd_validation",
         ),
-        texts=("init=base source: {base}", "init=pmp source: {pmp}"),
+        texts=(
+            "init=base options: --init base --model.base {base}",
+            "init=pmp options: --init pmp --model.init-from {pmp}",
+        ),
         commands=(
-            "codepmp train --config rm_mathshepherd_7b --workdir {run}/train --model.init-from "
-            "{init.source} --data.input {data} --data.max-pairs 5000 --checkpoint.keep 1 "
+            "codepmp train --config rm_mathshepherd_7b --workdir {run}/train {init.options} "
+            "--data.input {data} --data.max-pairs 5000 "
             "--optimizer.learning-rate {learning_rate}",
             "codepmp evaluate score --backend jax --model {run}/train --input {data} "
             "--output {cell}/scores.jsonl",

@@ -25,16 +25,16 @@ def get_config() -> ExperimentConfig:
         inputs=(
             "base=Qwen/Qwen2-7B",
             "pmp=runs/pmp_7b",
-            *(f"{task}=runs/{task}" for task in TASKS),
+            *(f"{task}=runs/rm_data/{task}" for task in TASKS),
         ),
         texts=(
-            "init=base source: {base}",
-            "init=pmp source: {pmp}",
+            "init=base options: --init base --model.base {base}",
+            "init=pmp options: --init pmp --model.init-from {pmp}",
             *(f"task={task} data: {{{task}}}" for task in TASKS),
         ),
         commands=(
-            "codepmp train --config rm_{task}_7b --workdir {run}/train --model.init-from {init.source} "
-            "--data.input {task.data} --seed {seed} --checkpoint.keep 1",
+            "codepmp train --config rm_{task}_7b --workdir {run}/train {init.options} "
+            "--data.input {task.data} --seed {seed}",
             "codepmp evaluate score --backend jax --model {run}/train --input {task.data} "
             "--output {cell}/scores.jsonl",
             "codepmp evaluate accuracy --pairs {task.data} --scores {cell}/scores.jsonl "

@@ -27,7 +27,7 @@ def get_config() -> ExperimentConfig:
         inputs=(
             "base=Qwen/Qwen2-1.5B",
             *(f"{name}=runs/pairs_{name}" for name in SOURCES),
-            *(f"{task}=runs/{task}" for task in TASKS),
+            *(f"{task}=runs/rm_data/{task}" for task in TASKS),
         ),
         texts=(
             *(f"source={name} data: {{{name}}}" for name in SOURCES),
@@ -37,7 +37,7 @@ def get_config() -> ExperimentConfig:
             "codepmp train --config pmp_1b5 --workdir {runs}/pmp/{source} --model.init-from {base} "
             "--data.input {source.data} --data.max-pairs 1000000",
             "codepmp train --config rm_{task}_1b5 --workdir {run}/train --model.init-from "
-            "{runs}/pmp/{source} --data.input {task.data} --seed {seed} --checkpoint.keep 1",
+            "{runs}/pmp/{source} --data.input {task.data} --seed {seed}",
             "codepmp evaluate score --backend jax --model {run}/train --input {task.data} "
             "--output {cell}/scores.jsonl",
             "codepmp evaluate accuracy --pairs {task.data} --scores {cell}/scores.jsonl "

@@ -27,16 +27,20 @@ def get_config() -> ExperimentConfig:
     return ExperimentConfig(
         output="runs/exp_pmp_scaling_1b5",
         axes=("seed=0,1,2", f"pmp_pairs={','.join(sizes)}", f"task={','.join(TASKS)}"),
-        inputs=("wsd=runs/pmp_1b5_wsd", "code=runs/pairs", *(f"{t}=runs/{t}" for t in TASKS)),
+        inputs=(
+            "wsd=runs/pmp_1b5_wsd",
+            "code=runs/pairs",
+            *(f"{t}=runs/rm_data/{t}" for t in TASKS),
+        ),
         texts=(
             *(f"pmp_pairs={n} step: {step}" for n, step in zip(sizes, STEPS, strict=True)),
             *(f"task={task} data: {{{task}}}" for task in TASKS),
         ),
         commands=(
-            "codepmp train --config pmp_1b5 --workdir {runs}/branches/{pmp_pairs} --data.input {code} "
-            "--decay-from {wsd}@{pmp_pairs.step}",
+            "codepmp train --decay-from {wsd}@{pmp_pairs.step} --workdir {runs}/branches/{pmp_pairs} "
+            "--data.input {code}",
             "codepmp train --config rm_{task}_1b5 --workdir {run}/train --model.init-from "
-            "{runs}/branches/{pmp_pairs} --data.input {task.data} --seed {seed} --checkpoint.keep 1",
+            "{runs}/branches/{pmp_pairs} --data.input {task.data} --seed {seed}",
             "codepmp evaluate score --backend jax --model {run}/train --input {task.data} "
             "--output {cell}/scores.jsonl",
             "codepmp evaluate accuracy --pairs {task.data} --scores {cell}/scores.jsonl "

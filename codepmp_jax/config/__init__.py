@@ -40,6 +40,10 @@ from codepmp_jax.config.operation import (
 )
 from codepmp_jax.config.pmp import PmpConfig
 from codepmp_jax.config.quickstart import QuickstartConfig
+from codepmp_jax.config.rm_data import (
+    ParaphrasesConfig,
+    RmDataConfig,
+)
 from codepmp_jax.config.scoring import ScoreConfig, ScorerConfig, TextsConfig
 from codepmp_jax.config.synthesis import (
     CandidatesConfig,
@@ -87,6 +91,7 @@ __all__ = [
     "NgramConfig",
     "OpenAIConfig",
     "OptimizerConfig",
+    "ParaphrasesConfig",
     "PmpConfig",
     "ProblemsConfig",
     "ProfileConfig",
@@ -96,6 +101,7 @@ __all__ = [
     "RayConfig",
     "ReportConfig",
     "ResamplingConfig",
+    "RmDataConfig",
     "RopeScalingConfig",
     "SamplingConfig",
     "ScoreConfig",

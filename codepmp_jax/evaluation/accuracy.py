@@ -14,11 +14,12 @@ from codepmp_jax.config import AccuracyConfig, ResamplingConfig, presets
 from codepmp_jax.evaluation.items import read_pairs
 from codepmp_jax.evaluation.reports import folders, plots
 from codepmp_jax.evaluation.reports.tables import format_table, percent, percent_interval
-from codepmp_jax.evaluation.scores import by_item, read_scores, without_refused
+from codepmp_jax.evaluation.scores import by_item, without_refused
 from codepmp_jax.evaluation.statistics.calibration import calibration_report
 from codepmp_jax.evaluation.statistics.estimators import pair_wins
 from codepmp_jax.evaluation.statistics.resampling import mean_interval
 from codepmp_jax.records.schema import PreferencePair, Score, content_id
+from codepmp_jax.records.scores import read_scores
 
 _NUM_QUANTILES = 4
 # Margins of so few values are reported value by value.

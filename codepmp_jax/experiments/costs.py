@@ -10,14 +10,17 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import math
 import pathlib
 from collections.abc import Callable
 
 import numpy as np
 from scipy.optimize import nnls
 
+from codepmp_jax.checkpoint import saved_settings
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import DataConfig, ModelConfig, TrainConfig, presets
+from codepmp_jax.config.training import run_and_step
 from codepmp_jax.experiments.grid import Plan, Step
 from codepmp_jax.experiments.states import States
 from codepmp_jax.files import storage
@@ -47,7 +50,7 @@ def work_of(step: Step, plan: Plan) -> Work | None:
     num_pairs = _num_pairs(config.data)
     counts = _sample_counts(_shown(config.data))
     model = _model_of(step, plan)
-    num_steps = _num_steps(config)
+    num_steps = None if config.num_steps is None else float(config.num_steps)
     if counts is None:
         return Work(num_steps, None, None, None)
     per_row = counts["pairs"] / counts["rows"]
@@ -77,13 +80,6 @@ def work_of(step: Step, plan: Plan) -> Work | None:
     )
 
 
-def _num_steps(config: TrainConfig) -> float | None:
-    """Optimizer steps, where the settings give their number: that of a decay branch is its decay."""
-    is_branch = getattr(config, "decay_from", None) is not None
-    steps = getattr(config.optimizer, "decay_steps", None) if is_branch else config.num_steps
-    return None if steps is None else float(steps)
-
-
 def _training(step: Step, plan: Plan) -> TrainConfig | None:
     """The settings of a training command, with real paths."""
     if not isinstance(step.settings, TrainConfig) or step.command != "train":
@@ -99,7 +95,22 @@ def _training(step: Step, plan: Plan) -> TrainConfig | None:
             if (tokenizer / "tokenizer.json").is_file():
                 data = dataclasses.replace(data, tokenizer=str(tokenizer))
                 break
+    if config.decay_from is not None:
+        return _branch(config, data, plan.real(config.decay_from))
     return dataclasses.replace(config, data=data)
+
+
+def _branch(config: TrainConfig, data: DataConfig, decay_from: str) -> TrainConfig:
+    """A decay branch as a run of its own: RUN's settings, where they can be read, and as many steps as it decays."""
+    run, step = run_and_step(decay_from)
+    try:
+        config = presets.from_json(TrainConfig, saved_settings.read(run, step), decay_from)
+        data = dataclasses.replace(config.data, input=data.input)
+    except UserError:
+        pass
+    given, fraction = config.optimizer.decay_steps, config.optimizer.decay_fraction
+    steps = given or (math.ceil(step * fraction / (1 - fraction)) if fraction < 1 else None)
+    return dataclasses.replace(config, data=data, num_steps=steps or None)
 
 
 def _shown(data: DataConfig) -> DataConfig:
@@ -147,8 +158,10 @@ def _sample_counts(data: DataConfig) -> dict[str, int] | None:
 
 def _model_of(step: Step, plan: Plan) -> ModelConfig | None:
     """The dimensions that a training command trains; None where its source is not there yet."""
-    model: ModelConfig = step.settings.model
-    if model.init_from is None:
+    config = _training(step, plan)
+    assert config is not None
+    model = config.model
+    if model.init_from is None or config.decay_from is not None:
         return model
     for need in plan.needs(step):
         # Of several, the one that is trained from.
@@ -168,7 +181,7 @@ def _model_of(step: Step, plan: Plan) -> ModelConfig | None:
             return model_config(read_hf_config(folder), model, source)
     except UserError:
         return None
-    # A hub name: presets give the dimensions, too.
+    # A hub name, or what --init base starts from: presets give the dimensions, too.
     return model if model != dataclasses.replace(ModelConfig(), init_from=model.init_from) else None
 
 
@@ -214,7 +227,7 @@ def _pairs_of(step: Step, plan: Plan) -> float:
     config = _training(step, plan)
     if config is None:
         return 0.0
-    num_steps = _num_steps(config)
+    num_steps = None if config.num_steps is None else float(config.num_steps)
     if num_steps is not None:
         return num_steps * config.global_batch_rows
     return config.num_epochs * (_num_pairs(config.data) or 0)

@@ -142,7 +142,9 @@ def draw_multipliers(axes: Axes, family: Family, size: str) -> None:
         axes.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
         label = f"{each['compared']} over {each['reference']}"
         axes.plot(x, values, "-", color=color, label=label)
-        axes.axhline(each["estimate"], color=color, linestyle=":", linewidth=1.2, label="geometric mean")
+        axes.axhline(
+            each["estimate"], color=color, linestyle=":", linewidth=1.2, label="geometric mean"
+        )
     axes.axhline(1, color=BLACK, linestyle="--", linewidth=1, label="no saving")
     bounds = [t[e] for each in told for t in each["targets"] for e in ("low", "high") if t[e]]
     bounds += [target["multiplier"] for each in told for target in each["targets"]]

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 
 from codepmp_jax.checkpoint.checkpointer import Checkpointer, gather
-from codepmp_jax.checkpoint.newest import newest_config
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import TrainConfig, presets
 from codepmp_jax.data.batch import Batch
@@ -28,19 +27,18 @@ from codepmp_jax.models.preference import Params
 from codepmp_jax.records.schema import PreferencePair
 from codepmp_jax.records.shards import ShardedDataset
 from codepmp_jax.text.tokenization import Tokenizer
+from codepmp_jax.training import branch as branches
 from codepmp_jax.training import objectives
 from codepmp_jax.training import optimizer as optimizers
 from codepmp_jax.training.agreement import facts_of, require_same_on_all_hosts
 from codepmp_jax.training.feed import to_devices
 from codepmp_jax.training.heldout import Heldout, require_best_metric
 from codepmp_jax.training.identity import check_same_content, check_same_run, describe_changes
+from codepmp_jax.training.length import total_steps
 from codepmp_jax.training.state import TrainState, abstract_state, init_state
 from codepmp_jax.training.step import Sums, abstract_batch, eval_step
 from codepmp_jax.training.telemetry import is_main_process, logger
-from codepmp_jax.training.window import ResumeState, total_counts
-
-# Records that are packed to find out how many a step takes.
-_MEASURED_RECORDS = 4096
+from codepmp_jax.training.window import ResumeState
 
 # The entry's name in checkpoints.
 _RESUME_STATE = "carried"
@@ -72,26 +70,46 @@ class Run:
     def __init__(self, config: TrainConfig):
         """Raises UserError, before any device work, where config, data and devices do not fit."""
         self.hosts = jax.process_count()
-        self.chip = chips.chip_of(jax.devices()[0].device_kind)
+        self.chip = chips.chip_of_device(jax.devices()[0])
+        config, saved, self.branch = branches.begin(config)
         self.asked = objectives.with_heads(config)
         """The settings as they were given, which are saved: another start may be on another chip."""
         model = chips.resolve(self.asked.model, config.data.max_length, self.chip)
         self.config = config = dataclasses.replace(self.asked, model=model)
-        saved = newest_config(config.workdir)
-        saved_data = {} if saved is None else saved.get("data", {})
-        self._saved_tokenizer = saved_data.get("tokenizer")
-        self._saved_date = saved_data.get("date")
+        self._saved_tokenizer = None if saved is None else saved.data.tokenizer
+        self._saved_date = None if saved is None else saved.data.date
+        run = config.workdir if self.branch is None else self.branch.run
+        self._tokenizer_folder = f"{run}/tokenizer"
+        """The tokenizer of what the run resumes or, as a decay branch, starts from."""
         self.objective = objectives.build(config)
         require_same_on_all_hosts(self._prepare)
-        config = self.config
         self.checkpointer = Checkpointer(config.workdir, config.checkpoint)
-        self.num_steps = self._total_steps()
+        if config.decay_from is not None:
+            assert saved is not None
+            self._set_length(saved)
+        config = self.config
+        self.num_steps = total_steps(config, len(self.chosen_pairs), self.batches)
+        optimizers.require_room(config.optimizer, self.num_steps)
         self.optimizer = optimizers.build(config.optimizer, self.num_steps)
         self.mesh = sharding.make_mesh(self.mesh_sizes)
         self.abstract = abstract_state(config, self.optimizer, self.mesh)
         self.checkpointer.require_room(self.abstract)
         if config.checkpoint.keep_best:
             self._require_best_metric()
+
+    def _set_length(self, saved: TrainConfig) -> None:
+        """Sets how long a decay branch takes, which begins or, with its own settings `saved`, resumes."""
+        if self.branch is None:
+            warmup = saved.optimizer.warmup_steps
+            assert warmup is not None
+        else:
+            branch = self.branch
+            # Before the steps of RUN are counted, which may need its data.
+            self._checked = self._check_same(branch.checkpointer, branch.step, branch.source)
+            total = total_steps(saved, len(self.chosen_pairs), self.batches)
+            warmup = branches.warmup_of(self.config, saved, total)
+        self.config = branches.with_length(self.config, saved, warmup)
+        self.asked = branches.with_length(self.asked, saved, warmup)
 
     def _prepare(self) -> dict[str, Any]:
         """Opens the data and checks what this host can check alone; what it is about to do."""
@@ -157,9 +175,9 @@ class Run:
         )
 
     def _load_tokenizer(self) -> Tokenizer:
-        """The tokenizer of data.tokenizer; on resume that of the workdir, where the name is as before and no folder
-        (it is on the hub, or gone)."""
-        name, own = self.config.data.tokenizer, f"{self.config.workdir}/tokenizer"
+        """The tokenizer of data.tokenizer; on resume that of the workdir (of RUN, where a decay branch starts), where the
+        name is as before and no folder (it is on the hub, or gone)."""
+        name, own = self.config.data.tokenizer, self._tokenizer_folder
         is_folder = name == "embedded" or storage.to_path(name).is_dir()
         if (
             name == self._saved_tokenizer
@@ -196,34 +214,6 @@ class Run:
             )
         require_best_metric(config.checkpoint, metrics, self.heldout)
 
-    def _total_steps(self) -> int:
-        """num_steps, or the steps in num_epochs, by how many records the first batches take."""
-        config, num_pairs = self.config, len(self.chosen_pairs)
-        if config.num_steps is not None:
-            return config.num_steps
-        start, counts, batches = self.batches.state(), {"records": 0}, 0
-        while counts["records"] < min(num_pairs, _MEASURED_RECORDS):
-            next(self.batches)
-            batches += 1
-            counts = total_counts([self.batches.counts])[0]
-        self.batches.restore([state for host in gather(start) for state in host])
-        per_step = counts["records"] / batches
-        logger.info(
-            "a step takes %.1f pairs, %.1f %% of its tokens padding",
-            counts["pairs"] / batches,
-            100 * (1 - counts["tokens"] / counts["padded_tokens"]),
-        )
-        steps = math.floor(config.num_epochs * num_pairs / per_step)
-        require(
-            steps > 0,
-            "global_batch_rows",
-            config.global_batch_rows,
-            f"must not take more pairs ({per_step:.0f} a step) than num_epochs ({config.num_epochs}) times "
-            f"the {num_pairs} training pairs",
-            "lower it, or give num_steps",
-        )
-        return steps
-
     def _shards(self) -> list[str]:
         """Checksums of the training shards, which do not depend on their path."""
         return [shard.sha256 for shard in self.train_pairs.shards]
@@ -240,21 +230,22 @@ class Run:
         )
 
     def start(self, load_params: Callable[[Params], Params] | None) -> Start:
-        """Restores the newest checkpoint and fast-forwards the data, or starts a new run.
+        """Restores the newest checkpoint, or that of decay_from, and fast-forwards the data; or starts a new run.
 
         Raises UserError where the checkpoint is of another run or cannot be restored.
         """
         config, step = self.config, self.checkpointer.latest_step()
         # It differs where the workdir is not on a file system that all hosts share.
         require_same_on_all_hosts(lambda: {f"newest checkpoint in {config.workdir}": step})
+        if step is None and self.branch is not None:
+            return self._start_branch(self.branch)
         if step is None:
             logger.info("starting at step 0 of %d", self.num_steps)
             state = init_state(config, self.optimizer, self.mesh, load_params)
             return Start(0, state, ResumeState())
         source = f"{self.checkpointer.directory}/{step}"
         logger.info("restoring %s", source)
-        saved = self._with_old_defaults(self.checkpointer.restore_config(), source)
-        check_same_run(self.asked, saved, source)
+        checked = self._check_same(self.checkpointer, step, source)
         require(
             config.num_steps is None or config.num_steps >= step,
             "num_steps",
@@ -262,25 +253,60 @@ class Run:
             f"must not lie before the checkpoint, which is of step {step}",
             f"give {step} or more, or another workdir",
         )
-        content = self.checkpointer.restore_data()
+        self._note_changes(step, *checked)
+        start = self._restore(self.checkpointer, step)
+        logger.info("resuming %s at step %d of %d", source, step, self.num_steps)
+        return start
+
+    def _start_branch(self, branch: branches.Branch) -> Start:
+        """The state, the place in the data and the losses of RUN@STEP."""
+        logger.info("restoring %s", branch.source)
+        self._note_changes(branch.step, *self._checked)
+        start = self._restore(branch.checkpointer, branch.step)
+        logger.info(
+            "decaying from %s at step %d, to step %d", branch.source, branch.step, self.num_steps
+        )
+        # An evaluation that was cut off belongs to a row of RUN.
+        return start._replace(
+            resume_state=dataclasses.replace(start.resume_state, unevaluated=None)
+        )
+
+    def _check_same(
+        self, checkpointer: Checkpointer, step: int, source: str
+    ) -> tuple[TrainConfig, Any]:
+        """The settings of the checkpoint and its data state. Raises UserError where it is of another run."""
+        saved = self._with_old_defaults(checkpointer.restore_config(step), source)
+        others = () if checkpointer is not self.checkpointer else ("another workdir",)
+        check_same_run(self.asked, saved, source, others)
+        content = checkpointer.restore_data(step)
+        folder = source.rpartition("/checkpoints/")[0]
         require(
             isinstance(content, dict),
-            "workdir",
-            config.workdir,
+            "workdir" if others else "decay_from",
+            self.config.workdir if others else self.config.decay_from,
             "must not be a converted run, which has parameters only and cannot be resumed",
-            f"give another workdir, and --model.init-from {config.workdir}",
+            f"give another workdir, and --model.init-from {folder}",
         )
-        content.setdefault("tokenizer", self._parts_in_workdir())
-        check_same_content(config, self._shards(), self._tokenizer_parts, content, source)
-        changes = describe_changes(self.asked, saved, self._heldout_shards, content.get("heldout"))
-        for line in changes:
+        content.setdefault("tokenizer", self._parts_in(self._tokenizer_folder))
+        check_same_content(
+            self.config, self._shards(), self._tokenizer_parts, content, source, others
+        )
+        return saved, content
+
+    def _note_changes(self, step: int, saved: TrainConfig, content: Any) -> None:
+        """A line in the log and in the notes for each setting that differs from the saved ones."""
+        for line in describe_changes(
+            self.asked, saved, self._heldout_shards, content.get("heldout")
+        ):
             logger.info("changed at step %d: %s", step, line)
             if is_main_process():
-                notes.add(config.workdir, f"changed at step {step}: {line}")
+                notes.add(self.config.workdir, f"changed at step {step}: {line}")
+
+    def _restore(self, checkpointer: Checkpointer, step: int) -> Start:
+        """What the checkpoint holds, with the data at its place."""
         abstract = self.abstract
-        restored = self.checkpointer.restore(abstract.params, (abstract.step, abstract.opt_state))
+        restored = checkpointer.restore(abstract.params, (abstract.step, abstract.opt_state), step)
         self.batches.restore(restored.data["streams"])
-        logger.info("resuming %s at step %d of %d", source, step, self.num_steps)
         count, opt_state = restored.optimizer
         state = TrainState(count, restored.params, opt_state)
         return Start(step, state, ResumeState.from_json(restored.data[_RESUME_STATE]))
@@ -291,9 +317,8 @@ class Run:
             saved = {"eval_sample": "first"} | saved
         return presets.from_json(TrainConfig, saved, source)
 
-    def _parts_in_workdir(self) -> dict[str, str]:
-        """Of the tokenizer in the workdir, with which a checkpoint of an older version was trained."""
-        folder = f"{self.config.workdir}/tokenizer"
+    def _parts_in(self, folder: str) -> dict[str, str]:
+        """Of the tokenizer in a run's folder, with which a checkpoint of an older version was trained."""
         try:
             return self._dated(Tokenizer.load(folder)).parts()
         except UserError as error:
@@ -305,9 +330,9 @@ class Run:
         workdir = storage.to_path(self.config.workdir)
         write_json(workdir / "config.json", presets.to_json(self.asked))
         folder = workdir / "tokenizer"
-        if (
-            folder / "tokenizer.json"
-        ).is_file() and self._parts_in_workdir() != self._tokenizer_parts:
+        if (folder / "tokenizer.json").is_file() and self._parts_in(
+            str(folder)
+        ) != self._tokenizer_parts:
             kept = next(
                 path
                 for number in itertools.count(1)
@@ -405,3 +430,5 @@ class Run:
         """Waits for the last checkpoint, ends the workers."""
         self.checkpointer.close()
         self.batches.close()
+        if self.branch is not None:
+            self.branch.close()

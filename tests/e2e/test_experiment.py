@@ -17,8 +17,6 @@ from codepmp_jax.cli.exit_codes import RESUME
 from tests.e2e.launching import command, environment, launch
 from tests.processes import Process, is_alive
 
-pytest.importorskip("codepmp_jax.commands.rm_data")
-
 # Written by each kind of start alike.
 TABLES = ("results.csv", "results.parquet", "summary.csv", "differences.csv", "multipliers.csv")
 # Two cells of the tiny experiment.
@@ -91,7 +89,7 @@ def test_a_dry_run_lists_cells_with_their_costs_and_writes_nothing(finished):
     )
     assert "18 cells: 12 done, 6 new" in listed
     (line,) = (line for line in listed.splitlines() if line.startswith("seed=2/init=pmp/pairs=120"))
-    name, state, steps, pairs, tokens, flops, seconds, unit = line.split()
+    _, state, steps, pairs, tokens, flops, seconds, unit = line.split()
     assert (state, int(steps), int(pairs), unit) == ("new", 30, 240, "s")
     # 2 FLOPs a multiply-add, forward and backward: 6 a parameter of the layers and token, and attention's.
     assert 6 * 50_000 * float(tokens) < float(flops) < 6 * 200_000 * float(tokens)

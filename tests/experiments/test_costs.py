@@ -61,9 +61,7 @@ def test_epochs_over_a_subset(data, tmp_path):
         assert work.pairs == 2 * pairs
         assert work.steps == 2 * pairs / 8
         assert work.tokens == 2 * pairs * num_tokens()
-        least = train_flops(
-            ModelConfig(), tokens=work.tokens, keys=0, labels=0, pairs=work.pairs
-        )
+        least = train_flops(ModelConfig(), tokens=work.tokens, keys=0, labels=0, pairs=work.pairs)
         assert work.flops is not None
         assert least < work.flops < 1.5 * least
 
