@@ -101,7 +101,8 @@ class RayTasks:
 
     def start(self, words: Sequence[str], log: pathlib.Path) -> concurrent.futures.Future[Ended]:
         """As in Processes."""
-        reference = self._task.remote(list(words), log.resolve())
+        # Relative paths are meant from here, wherever a node's workers start.
+        reference = self._task.remote(list(words), log.resolve(), cwd=pathlib.Path.cwd())
         self._started.append(reference)
         return reference.future()
 
@@ -134,6 +135,7 @@ def run(
     log: pathlib.Path,
     variables: Mapping[str, str] | None = None,
     processes: Processes | None = None,
+    cwd: pathlib.Path | None = None,
 ) -> Ended:
     """Runs a command to its end; its output goes to the end of `log`. A signal's number is negative."""
     # Also behind a launcher.
@@ -146,6 +148,7 @@ def run(
         process = subprocess.Popen(
             [sys.executable, "-S", "-c", _FOLLOWER, str(os.getpid()), *program],
             env=variables,
+            cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,

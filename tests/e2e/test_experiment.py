@@ -14,6 +14,7 @@ import pyarrow.parquet
 import pytest
 
 from codepmp_jax.cli.exit_codes import RESUME
+from tests import processes
 from tests.e2e.launching import command, environment, launch
 from tests.processes import Process, is_alive
 
@@ -133,3 +134,18 @@ def test_asked_to_stop_it_saves_and_says_so(begun):
     assert done.returncode == RESUME
     assert "stopped; the same command goes on" in done.stderr
     assert (begun / "report.html").is_file()
+
+
+def test_a_cluster_runs_it_too(tmp_path):
+    """Ray on this machine: commands of others, one of which fails."""
+    arguments = (
+        *("--output", tmp_path, "--engine", "ray", "--ray.cpus-per-command", 0.5),
+        *("--axes", "seed=0,1,2", "--commands"),
+        "sh -c 'echo shared >> {output}/log'",
+        "sh -c 'test {seed} != 1 && echo {seed} >> {output}/log'",
+    )
+    done = processes.run(command("experiment.py", *arguments), environment(RAY_DEDUP_LOGS="0"))
+    assert done.returncode == 1, done.stderr
+    assert sorted((tmp_path / "log").read_text().split()) == ["0", "2", "shared"]
+    assert "1 command(s) failed" in done.stderr
+    assert "2 of 3 cells done" in done.stdout

@@ -58,8 +58,10 @@ def test_epochs_over_a_subset(data, tmp_path):
     works = [work_of(step, grid) for step in grid.steps]
     for work, pairs in zip(works, (10, 20, 40), strict=True):
         assert work is not None
+        assert work.pairs is not None
         assert work.pairs == 2 * pairs
         assert work.steps == 2 * pairs / 8
+        assert work.tokens is not None
         assert work.tokens == 2 * pairs * num_tokens()
         least = train_flops(ModelConfig(), tokens=work.tokens, keys=0, labels=0, pairs=work.pairs)
         assert work.flops is not None
