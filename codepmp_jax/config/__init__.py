@@ -29,6 +29,7 @@ from codepmp_jax.config.evaluation import (
 )
 from codepmp_jax.config.experiment import ClusterConfig, ExperimentConfig
 from codepmp_jax.config.interchange import ExportConfig, ImportConfig
+from codepmp_jax.config.lm import LmConfig
 from codepmp_jax.config.mesh import MeshConfig
 from codepmp_jax.config.model import ModelConfig, RopeScalingConfig
 from codepmp_jax.config.operation import (
@@ -84,6 +85,7 @@ __all__ = [
     "GateConfig",
     "ImportConfig",
     "JudgeConfig",
+    "LmConfig",
     "LossConfig",
     "MeshConfig",
     "ModelConfig",

@@ -1,4 +1,4 @@
-"""What commands cost: pairs, tokens and FLOPs of training, and seconds by what finished commands took.
+"""What commands cost: pairs, tokens and FLOPs of training on pairs, and seconds by what finished commands took.
 
 Tokens and FLOPs of a training command are extrapolated from a sample of its pairs, which is tokenized and packed as
 the training does it. Seconds are a + b * pairs, with a, b >= 0 fitted to the finished runs of the same command of the
@@ -51,7 +51,7 @@ def work_of(step: Step, plan: Plan) -> Work | None:
     counts = _sample_counts(_shown(config.data))
     model = _model_of(step, plan)
     num_steps = None if config.num_steps is None else float(config.num_steps)
-    if counts is None:
+    if counts is None or config.loss.objective != "pmp":
         return Work(num_steps, None, None, None)
     per_row = counts["pairs"] / counts["rows"]
     kept = counts["pairs"] / counts["records"]

@@ -42,7 +42,7 @@ def run(config: ExperimentConfig, stages: Stages) -> tuple[Outcome, dict[str, An
     grid, known = make_plan(config, stages)
     with outputs.folder(config.output) as folder:
         states = States(config.output)
-        write_json(folder / "config.json", presets.to_json(config))
+        write_json(folder / "experiment.json", presets.to_json(config))
         write_json(folder / _KNOWN_INPUTS, known)
         print(describe(grid, states), flush=True)
         outcome = Outcome([], [], is_stopped=False)

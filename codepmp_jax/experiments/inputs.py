@@ -22,10 +22,8 @@ def digests(inputs: Mapping[str, str], known: dict[str, Any]) -> dict[str, str]:
     is the name itself. `known` holds digests by the sizes and times of files, so that they are read once; new ones are
     added.
     """
-    return {
-        name: _digest(path, known)
-        for name, path in progress(inputs.items(), desc="inputs", unit="input", leave=False)
-    }
+    labels = {"desc": "inputs", "unit": "input", "leave": False, "disable": not inputs}
+    return {name: _digest(path, known) for name, path in progress(inputs.items(), **labels)}
 
 
 def _digest(source: str, known: dict[str, Any]) -> str:

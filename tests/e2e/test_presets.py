@@ -27,6 +27,7 @@ from transformers import (
     AutoModelForSequenceClassification,
 )
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.commands import convert, evaluate, train
 from codepmp_jax.config import ModelConfig, TrainConfig, presets
 from codepmp_jax.conversion import load
@@ -266,6 +267,15 @@ def test_a_preset_goes_through_all_stages(
         form = "conversation" if is_conversation else "text"
         own = Tokenizer.load(str(workdir / "tokenizer"))
         assert verify_tokens(folder, own, config, form).texts.num_rows
+        if not config.loss.trains_rewards:
+            for arguments in (("--model", folder), ("--backend", "jax", "--model", workdir)):
+                output = tmp_path / "none.jsonl"
+                with pytest.raises(UserError, match=r"score|reward"):
+                    run_command(
+                        evaluate.main,
+                        *("score", *arguments, "--input", candidates, "--output", output),
+                    )
+            return
         inputs = {"pairs": tmp_path / "pairs", "candidates": candidates}
         scores = {kind: {} for kind in inputs}
         for kind, source in inputs.items():
