@@ -18,6 +18,7 @@ from codepmp_jax.config.base import (
     Rule,
     StorePath,
 )
+from codepmp_jax.config.mixture import MixtureEntry, Source, require_sources, sources_of
 
 _PACKED = OnlyWith("layout", ("packed", "shared"))
 
@@ -46,6 +47,10 @@ class DataConfig(Config, section="data"):
 
     input: StorePath = "runs/pairs"
     """Folder of pair shards, local or gs://. The split `train` is trained on, `heldout` is evaluated on."""
+    mixture: tuple[MixtureEntry, ...] = ()
+    """Sources to train on in place of `input`, as NAME=FOLDER:WEIGHT ...: of the records that are drawn, each source
+    has the share of its weight. A source is shuffled and repeated on its own, so a small one with a large weight comes
+    round more often. The order in which they are given does not matter."""
     tokenizer: str = "embedded"
     """Folder or hub name of a tokenizer; `embedded` is the small code tokenizer in this package."""
     template: Annotated[
@@ -109,6 +114,14 @@ class DataConfig(Config, section="data"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_sources(self.mixture)
+        require(
+            not self.mixture or self.input == DataConfig.input,
+            "data.input",
+            self.input,
+            "must not be given with data.mixture, which names all folders",
+            f"add it to data.mixture as NAME=FOLDER:WEIGHT; if a preset sets it, give --data.input {DataConfig.input}",
+        )
         require(
             self.row_length is None or self.packs,
             "data.row_length",
@@ -123,6 +136,16 @@ class DataConfig(Config, section="data"):
             f"must be right with the layout {self.layout}, which fills rows from the left",
             "leave it out",
         )
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The sources of the mixture in the order of their names; none where `input` is read."""
+        return sources_of(self.mixture)
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders of pair shards: `input`, or those of the mixture."""
+        return tuple(source.folder for source in self.sources) or (self.input,)
 
     @property
     def packs(self) -> bool:

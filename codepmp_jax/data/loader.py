@@ -5,6 +5,8 @@
            -> a row of each stream in turn                                     (Grain; worker processes)
            -> this host's rows of a batch                                      (a thread ahead)
 
+The sources of a mixture are each shuffled and dealt like this, and mixed in each stream (data/mixture.py).
+
 Each of the V = data.num_streams streams gives equally many rows of every batch, and host h of H has the
 streams from h * V / H to (h + 1) * V / H. So batches depend neither on hosts nor on workers, and a stream's
 state, which comes with each of its rows, is all that a checkpoint needs.
@@ -13,12 +15,13 @@ state, which comes with each of its rows, is all that a checkpoint needs.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import itertools
 import os
 import signal
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import grain
@@ -27,12 +30,12 @@ from absl import flags
 from codepmp_jax.cli import streams
 from codepmp_jax.cli.errors import UserError, WorkerLostError, require
 from codepmp_jax.config import DataConfig
-from codepmp_jax.data import drops
 from codepmp_jax.data.ahead import Ahead, StatefulIterator
 from codepmp_jax.data.batch import Batch, concatenate
-from codepmp_jax.data.drops import Dropped
+from codepmp_jax.data.drops import Dropped, Limit
 from codepmp_jax.data.layouts import Layout, layout_of
-from codepmp_jax.data.packing import COUNTS, PackedRow, new_state, pack
+from codepmp_jax.data.mixture import Drawn, Mixture
+from codepmp_jax.data.packing import PackedRow, counts_of, new_state, pack, source_counts
 from codepmp_jax.data.tokenized_pair import TokenizedPair
 from codepmp_jax.data.transforms import tokenize
 from codepmp_jax.files import resume
@@ -47,8 +50,6 @@ _GROUPS_AHEAD = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
 _ROWS_AHEAD = 4
 # Batches made ahead of the step.
 _BATCHES_AHEAD = 2
-# A stream gives up after so many records in a row without a pair kept, or after its epoch if longer.
-_MAX_DROPS = 10_000
 # Counts that states of older checkpoints lack.
 _ADDED_COUNTS = dict.fromkeys(("refused", *REMARKS), 0)
 
@@ -100,30 +101,25 @@ class PairLoader(Iterator[Batch]):
             raise UserError(f"{source!r}: holds no pairs. Remedy: give a dataset that does.")
         if config.append_eos:
             tokenizer.require_eos()
-        records = grain.MapDataset.source(source)
-        if config.shuffle:
-            records = records.seed(seed).shuffle()
-        records = records.repeat()
-        name = repr(source) if hasattr(source, "directory") else "the source"
-        stream_records = -(-len(source) // config.num_streams)
-        max_drops = max(stream_records, min(len(source), _MAX_DROPS))
+        parts = source.parts if isinstance(source, Mixture) else {"": source}
+        self._sources = [name for name in parts if name]
+        limits = {name: Limit.of(part, config.num_streams) for name, part in parts.items()}
         num_streams = config.num_streams // process_count
         self._own = slice(process_index * num_streams, (process_index + 1) * num_streams)
         self._num_streams = config.num_streams
         streams = [
             functools.partial(
-                _Stream,
-                records[v :: config.num_streams],
-                tokenizer,
-                layout or layout_of(config),
-                name,
-                max_drops,
+                _Stream, records, tokenizer, layout or layout_of(config), limits
             )
-            for v in range(config.num_streams)
+            for records in _deal(source, config, seed)
         ]
         self.last_pair_ids, self.last_refused = [], []
         self._batches = _Batches(
-            name, streams[self._own], config.num_workers, batch_rows // config.num_streams
+            ", ".join(limit.name for limit in limits.values()),
+            streams[self._own],
+            config.num_workers,
+            batch_rows // config.num_streams,
+            new_state(self._sources),
         )
         self._ahead = Ahead(self._batches, _BATCHES_AHEAD)
         # Also when the loader is collected, and before the interpreter ends.
@@ -149,9 +145,10 @@ class PairLoader(Iterator[Batch]):
             f"must be {len(states)}, as when the state of the data loader was saved",
             "set it back; the number of hosts may differ",
         )
-        states = [_ADDED_COUNTS | state if isinstance(state, dict) else state for state in states]
+        expected = new_state(self._sources)
+        states = [_completed(state, self._sources) for state in states]
         for state in states:
-            _check_state(state)
+            _check_state(state, expected)
         self._ahead.set_state(copy.deepcopy(list(states[self._own])))
         self.last_pair_ids, self.last_refused = [], []
 
@@ -161,8 +158,8 @@ class PairLoader(Iterator[Batch]):
 
     @property
     def counts(self) -> dict[str, int]:
-        """This host's counts since the start of the run (packing.COUNTS), of the rows returned and of the
-        records dropped on the way; and `records`, all that were packed or dropped."""
+        """This host's counts since the start of the run (packing.COUNTS, and source_counts of a mixture), of the rows
+        returned and of the records dropped on the way; and `records`, all that were packed or dropped."""
         return total_counts(self._ahead.get_state())
 
 
@@ -171,16 +168,42 @@ def _close(ahead: Ahead[Any], batches: _Batches) -> None:
     batches.close()
 
 
+def _deal(
+    source: Sequence[PreferencePair], config: DataConfig, seed: int
+) -> list[grain.MapDataset[Any]]:
+    """The records of each stream, without end, by index: pairs, or those drawn from a mixture."""
+    num_streams = config.num_streams
+    if isinstance(source, Mixture):
+        return [
+            source.stream(v, num_streams, shuffle=config.shuffle, seed=seed)
+            for v in range(num_streams)
+        ]
+    records = grain.MapDataset.source(source)
+    if config.shuffle:
+        records = records.seed(seed).shuffle()
+    records = records.repeat()
+    return [records[v::num_streams] for v in range(num_streams)]
+
+
 def total_counts(states: Sequence[dict[str, Any]]) -> dict[str, int]:
     """The counts of streams in these states together, and `records`, all that were packed or dropped."""
-    counts = {name: sum(state[name] for state in states) for name in COUNTS}
+    counts = {name: sum(state[name] for state in states) for name in counts_of(states[0])}
     records = sum(state["next_record"] - len(state["waiting"]) for state in states)
     return counts | {"records": records}
 
 
-def _check_state(state: Any) -> None:
-    """Raises UserError unless `state` is one that a stream gave."""
-    expected = new_state()
+def _completed(state: Any, sources: Sequence[str]) -> Any:
+    """A state with the counts that it lacks, as those of older checkpoints and of other mixtures do, and without those
+    of sources that are not of this mixture."""
+    if not isinstance(state, dict):
+        return state
+    of_sources = dict.fromkeys(source_counts(sources), 0)
+    known = {name: n for name, n in state.items() if "/" not in name or name in of_sources}
+    return _ADDED_COUNTS | of_sources | known
+
+
+def _check_state(state: Any, expected: dict[str, Any]) -> None:
+    """Raises UserError unless `state` is one that a stream gave, with the entries of `expected`."""
     if not (
         isinstance(state, dict)
         and state.keys() == expected.keys()
@@ -199,19 +222,19 @@ class _Stream(grain.IterDataset[PackedRow]):
 
     def __init__(
         self,
-        records: grain.MapDataset[PreferencePair],
+        records: grain.MapDataset[Any],
         tokenizer: Tokenizer,
         layout: Layout,
-        name: str,
-        max_drops: int,
+        limits: Mapping[str, Limit],
         start: dict[str, Any],
     ):
+        """`records` are pairs, or those drawn from a mixture; `limits` are by the sources' names, "" without a
+        mixture."""
         super().__init__()
         self.records = records
         self.tokenizer = tokenizer
         self.layout = layout
-        self.name = name
-        self.max_drops = max_drops
+        self.limits = limits
         self.start = start
 
     def __iter__(self) -> _StreamIterator:
@@ -222,9 +245,22 @@ class _Stream(grain.IterDataset[PackedRow]):
         groups = self.records[next_record:].batch(GROUP_RECORDS, batch_fn=list).map(self.tokenize)
         return iter(groups.to_iter_dataset(_GROUPS_AHEAD))
 
-    def tokenize(self, records: list[PreferencePair]) -> list[TokenizedPair | Dropped]:
+    def tokenize(
+        self, records: list[PreferencePair] | list[Drawn]
+    ) -> list[TokenizedPair | Dropped]:
         """Their pairs, or why they are dropped."""
-        return tokenize(records, self.tokenizer, self.layout)
+        pairs = [record.pair if isinstance(record, Drawn) else record for record in records]
+        tokenized = tokenize(pairs, self.tokenizer, self.layout)
+        return [
+            _with_source(pair, record.source) if isinstance(record, Drawn) else pair
+            for record, pair in zip(records, tokenized, strict=True)
+        ]
+
+
+def _with_source(pair: TokenizedPair | Dropped, source: str) -> TokenizedPair | Dropped:
+    if isinstance(pair, Dropped):
+        return pair._replace(source=source)
+    return dataclasses.replace(pair, source=source)
 
 
 class _StreamIterator(grain.DatasetIterator[PackedRow]):
@@ -263,24 +299,19 @@ class _StreamIterator(grain.DatasetIterator[PackedRow]):
         self._groups = self._rows = None
 
     def _pairs(self) -> Iterator[TokenizedPair | Dropped]:
-        """The pairs that wait, read again, then the next ones; gives up where none is kept."""
+        """The pairs that wait, read again, then the next ones; gives up where none of a source is kept."""
         stream, state = self._stream, self._state
         if state["waiting"]:
             yield from stream.tokenize([stream.records[i] for i in state["waiting"]])
         self._groups = stream.groups(state["next_record"])
-        dropped: list[Dropped] = []
+        dropped: dict[str, list[Dropped]] = {name: [] for name in stream.limits}
         for pair in itertools.chain.from_iterable(self._groups):
             if isinstance(pair, TokenizedPair):
-                dropped = []
+                dropped[pair.source] = []
             else:
-                dropped.append(pair)
-            if len(dropped) == stream.max_drops:
-                config, counts = stream.layout.config, drops.count_reasons(dropped)
-                refused = [one for one in dropped if one.reason == "refused"]
-                words = f" ({drops.describe_refused(refused)})" if refused else ""
-                raise UserError(
-                    f"{stream.name}: no pair was kept of {len(dropped)} in a row; "
-                    f"{drops.describe(counts, config)}{words}. Remedy: {drops.remedy(counts, config)}."
+                dropped[pair.source].append(pair)
+                stream.limits[pair.source].require_kept(
+                    dropped[pair.source], stream.layout.config
                 )
             yield pair
 
@@ -306,15 +337,16 @@ class _Batches(StatefulIterator[tuple[Batch, list[str], list[Dropped]]]):
         streams: Sequence[Callable[[dict[str, Any]], _Stream]],
         num_workers: int,
         stream_rows: int,
+        start: dict[str, Any],
     ):
-        """`streams` open each stream at a state; each gives `stream_rows` rows of a batch."""
+        """`streams` open each stream at a state, first at `start`; each gives `stream_rows` rows of a batch."""
         self._name = name
         self._streams = streams
         # Workers have equally many streams, so that the streams' rows come in turn.
         divisors = (n for n in range(1, num_workers + 1) if len(streams) % n == 0)
         self._num_workers = max(divisors, default=0)
         self._stream_rows = stream_rows
-        self._states = [new_state() for _ in streams]
+        self._states = [copy.deepcopy(start) for _ in streams]
         self._rows: Any = None
 
     def get_state(self) -> list[dict[str, Any]]:

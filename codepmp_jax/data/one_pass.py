@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+from jaxtyping import Int32
+
 from codepmp_jax.data.batch import Batch, concatenate
 from codepmp_jax.data.drops import Dropped, count_reasons
 from codepmp_jax.data.layouts import Layout
@@ -25,6 +28,10 @@ class OnePass(NamedTuple):
     """Of all hosts together: packing.COUNTS, and `records`."""
     refused: list[Dropped]
     """Those that the chat template or the tokenizer refused."""
+    tokenized: list[TokenizedPair | Dropped]
+    """All pairs, in their order, or why they are dropped."""
+    numbers: list[Int32[np.ndarray, "B M"]]
+    """Of each batch, which of them is at each place of this host's rows; -1 where there is none."""
 
 
 def one_pass(
@@ -54,6 +61,9 @@ def one_pass(
     packed = list(pack(iter(tokenized), layout, tokenizer.pad_id, new_state()))
     rows = [element.row for element in packed]
     rows += [layout.empty(1, tokenizer.pad_id)] * (-len(rows) % batch_rows)
+    numbers = np.full((len(rows), layout.row_pairs), -1, np.int32)
+    for row, element in zip(numbers, packed, strict=False):
+        row[: len(element.records)] = element.records
     size = batch_rows // process_count
     starts = range(process_index * size, len(rows), batch_rows)
     dropped = [pair for pair in tokenized if isinstance(pair, Dropped)]
@@ -65,6 +75,8 @@ def one_pass(
         [concatenate(rows[start : start + size]) for start in starts],
         counts,
         [pair for pair in dropped if pair.reason == "refused"],
+        tokenized,
+        [numbers[start : start + size] for start in starts],
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from codepmp_jax.data.batch import Batch
@@ -34,6 +34,8 @@ class PackedRow:
     row: Batch
     """Of one row."""
     pair_ids: list[str]
+    records: list[int]
+    """Numbers of the pairs' records in the stream."""
     refused: list[Dropped]
     """Pairs refused since the row before."""
     state: dict[str, Any]
@@ -41,9 +43,21 @@ class PackedRow:
     the counts. JSON-able."""
 
 
-def new_state() -> dict[str, Any]:
-    """The state of a stream that has read nothing."""
-    return {"next_record": 0, "waiting": []} | dict.fromkeys(COUNTS, 0)
+def source_counts(sources: Iterable[str]) -> list[str]:
+    """Counts that a stream of a mixture has too: of each source, pairs in rows and pairs dropped."""
+    return [f"{what}/{source}" for source in sources for what in ("pairs", "dropped")]
+
+
+def new_state(sources: Iterable[str] = ()) -> dict[str, Any]:
+    """The state of a stream that has read nothing, of a mixture of these sources or of one data set."""
+    counts = (*COUNTS, *source_counts(sources))
+    return {"next_record": 0, "waiting": []} | dict.fromkeys(counts, 0)
+
+
+def counts_of(state: Mapping[str, Any]) -> dict[str, int]:
+    """The counts in a stream's state."""
+    others = [name for name in state if name not in (*COUNTS, "next_record", "waiting")]
+    return {name: state[name] for name in (*COUNTS, *others)}
 
 
 def pack(
@@ -57,7 +71,7 @@ def pack(
     `pairs` are those of the records that wait, and then of the records from `next_record` on.
     """
     next_record = state["next_record"]
-    counts = {name: state[name] for name in COUNTS}
+    counts = counts_of(state)
     waiting: list[tuple[int, TokenizedPair]] = []
     refused: list[Dropped] = []
 
@@ -66,6 +80,8 @@ def pack(
             waiting.append((record, pair))
             return
         counts[pair.reason] += 1
+        if pair.source:
+            counts[f"dropped/{pair.source}"] += 1
         if pair.reason == "refused":
             refused.append(pair)
 
@@ -79,11 +95,13 @@ def pack(
             return
         chosen = set(fullest_row([pair for _, pair in waiting], layout))
         in_row = [pair for i, (_, pair) in enumerate(waiting) if i in chosen]
+        records = [record for i, (record, _) in enumerate(waiting) if i in chosen]
         waiting = [entry for i, entry in enumerate(waiting) if i not in chosen]
         _count(counts, in_row, layout)
         yield PackedRow(
             layout.fill(in_row, pad_id),
             [pair.pair_id for pair in in_row],
+            records,
             refused,
             {"next_record": next_record, "waiting": [record for record, _ in waiting]} | counts,
         )
@@ -123,6 +141,8 @@ def _count(counts: dict[str, int], pairs: Sequence[TokenizedPair], layout: Layou
         common = pair.common
         rests = len(pair.chosen) - common, len(pair.rejected) - common
         counts["pairs"] += 1
+        if pair.source:
+            counts[f"pairs/{pair.source}"] += 1
         counts["tokens"] += layout.num_tokens(pair)
         counts["useful_tokens"] += common + sum(rests)
         counts["useful_keys"] += common * (common + 1) // 2

@@ -38,6 +38,8 @@ class TokenizedPair:
     not the assistant's."""
     remarks: frozenset[Remark] = frozenset()
     """What one of the texts lacks."""
+    source: str = ""
+    """Name of the source in a mixture."""
 
     def num_labels(self, sides: tuple[Side, ...] = ("chosen",)) -> int:
         """Labels of the texts of these sides."""
