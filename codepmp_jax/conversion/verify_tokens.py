@@ -91,7 +91,8 @@ def verify_tokens(
     )
     texts, messages = Counts(), Counts()
     plain = [Text(text, 0) for text in _TEXTS]
-    for pair in itertools.chain(_probes(), forms.find_pairs(config.data.input, _NUM_PAIRS)):
+    trained = (forms.find_pairs(folder, _NUM_PAIRS) for folder in config.data.folders)
+    for pair in itertools.chain(_probes(), *trained):
         if form == "conversation" and tokenizer.chat_template is None:
             break
         try:

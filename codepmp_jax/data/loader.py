@@ -97,11 +97,12 @@ class PairLoader(Iterator[Batch]):
             "pick a divisor",
         )
         assert 0 <= process_index < process_count
-        if len(source) == 0:
-            raise UserError(f"{source!r}: holds no pairs. Remedy: give a dataset that does.")
+        parts = source.parts if isinstance(source, Mixture) else {"": source}
+        for part in parts.values():
+            if len(part) == 0:
+                raise UserError(f"{part!r}: holds no pairs. Remedy: give a dataset that does.")
         if config.append_eos:
             tokenizer.require_eos()
-        parts = source.parts if isinstance(source, Mixture) else {"": source}
         self._sources = [name for name in parts if name]
         limits = {name: Limit.of(part, config.num_streams) for name, part in parts.items()}
         num_streams = config.num_streams // process_count

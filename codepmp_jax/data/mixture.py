@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, overload
 
 import grain
 
-from codepmp_jax.cli.errors import UserError, require
+from codepmp_jax.cli.errors import require
 from codepmp_jax.config import DataConfig
 from codepmp_jax.config.mixture import proportions
 from codepmp_jax.files import storage
@@ -45,18 +45,9 @@ class Mixture(Sequence[PreferencePair]):
     def __init__(
         self, parts: Mapping[str, Sequence[PreferencePair]], proportions: Mapping[str, int]
     ):
-        """`parts` and `proportions` (config.mixture.proportions) are by the sources' names.
-
-        Raises UserError where a source is empty.
-        """
+        """`parts` and `proportions` (config.mixture.proportions) are by the sources' names."""
         self.parts = dict(sorted(parts.items()))
         self.proportions = {name: proportions[name] for name in self.parts}
-        for name, part in self.parts.items():
-            if len(part) == 0:
-                raise UserError(
-                    f"data.mixture: {name}: {part!r} holds no pairs. Remedy: leave the source out, or give a data set "
-                    "that has some."
-                )
         self._ends = list(itertools.accumulate(len(part) for part in self.parts.values()))
 
     @property
@@ -65,14 +56,15 @@ class Mixture(Sequence[PreferencePair]):
         return {name: len(part) for name, part in self.parts.items()}
 
     @property
+    def sources(self) -> list[str]:
+        """The name of the source of each record."""
+        return [name for name, size in self.sizes.items() for _ in range(size)]
+
+    @property
     def shares(self) -> dict[str, float]:
         """The share of each source in the records that are drawn."""
         total = sum(self.proportions.values())
         return {name: number / total for name, number in self.proportions.items()}
-
-    def source_of(self, index: int) -> str:
-        """The name of the source that the record of this index is of."""
-        return list(self.parts)[bisect.bisect_right(self._ends, index)]
 
     def stream(
         self, number: int, num_streams: int, *, shuffle: bool, seed: int
@@ -165,7 +157,7 @@ def _require_cache(data: DataConfig, parts: Sequence[ShardedDataset]) -> None:
 
 
 def sha256_of_shards(pairs: ShardedDataset | Mixture) -> Any:
-    """The sha256 of the shards, which do not depend on their path: a list; of a mixture by the sources' names."""
+    """The sha256 of the shards, which do not depend on their path: a list, or of a mixture one by each source's name."""
     if isinstance(pairs, Mixture):
         return {name: sha256_of_shards(part) for name, part in _datasets(pairs).items()}
     return [shard.sha256 for shard in pairs.shards]

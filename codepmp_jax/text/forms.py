@@ -169,9 +169,10 @@ def of_data(data: DataConfig, form: Form) -> TextForm:
     return TextForm(form, data.template, data.append_eos, data.max_length)
 
 
-def of_pairs(pairs: ShardedDataset) -> Form:
-    """What a data set's pairs are, by a sample."""
-    return _form({pair.is_conversation for pair in _spread(pairs, _SAMPLED_PAIRS)})
+def of_pairs(*datasets: ShardedDataset) -> Form:
+    """What the pairs of data sets are, by a sample of each."""
+    sampled = (pair for pairs in datasets for pair in _spread(pairs, _SAMPLED_PAIRS))
+    return _form({pair.is_conversation for pair in sampled})
 
 
 def _form(kinds: set[bool]) -> Form:
@@ -234,7 +235,7 @@ def write_form(workdir: str | os.PathLike[str], form: TextForm) -> None:
 
 
 def read_run(workdir: str | os.PathLike[str], data: DataConfig) -> TextForm:
-    """How a run's texts are written: by its texts.json, or else by the pairs of `data.input`, or else as strings.
+    """How a run's texts are written: by its texts.json, or else by the pairs of `data.folders`, or else as strings.
 
     Raises UserError where texts.json holds something else.
     """
@@ -243,12 +244,16 @@ def read_run(workdir: str | os.PathLike[str], data: DataConfig) -> TextForm:
         found = path.read_bytes() if path.is_file() else None
     if found is not None:
         return _parse(TextForm, found, str(path))
-    kinds = {pair.is_conversation for pair in find_pairs(data.input, _SAMPLED_PAIRS)}
+    kinds = {
+        pair.is_conversation
+        for folder in data.folders
+        for pair in find_pairs(folder, _SAMPLED_PAIRS)
+    }
     if not kinds:
         logger.warning(
             "%s is not there, and no pairs at %s: the run is taken for one on strings",
             path,
-            data.input,
+            ", ".join(data.folders),
         )
     return of_data(data, _form(kinds))
 

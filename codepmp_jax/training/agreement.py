@@ -17,7 +17,7 @@ from codepmp_jax.cli.errors import StoreError, UserError
 from codepmp_jax.config import TrainConfig, presets
 
 # Where a host finds and keeps the data may be its own; that they are the same is compared by the shards.
-_PER_HOST_SETTINGS = ("data.input", "data.cache", "data.cache_bytes")
+_PER_HOST_SETTINGS = ("data.input", "data.mixture", "data.cache", "data.cache_bytes")
 
 
 def code_version() -> dict[str, str]:

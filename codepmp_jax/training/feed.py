@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from codepmp_jax.data.batch import Batch
 from codepmp_jax.data.drops import Dropped
@@ -25,6 +25,12 @@ def to_devices(batch: Batch, mesh: Mesh) -> Batch:
         return jax.make_array_from_process_local_data(layout, array, shape)
 
     return jax.tree.map(place, batch)
+
+
+def on_all_hosts(array: jax.Array, mesh: Mesh) -> np.ndarray:
+    """The whole of a global array. All hosts must call it."""
+    copied = jax.jit(lambda whole: whole, out_shardings=NamedSharding(mesh, PartitionSpec()))
+    return np.asarray(copied(array))
 
 
 class FetchedBatch(NamedTuple):

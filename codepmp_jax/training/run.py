@@ -16,25 +16,25 @@ from codepmp_jax.checkpoint.checkpointer import Checkpointer, gather
 from codepmp_jax.checkpoint.newest import newest_config
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import TrainConfig, presets
+from codepmp_jax.config.mixture import proportions
 from codepmp_jax.data.batch import Batch
 from codepmp_jax.data.loader import PairLoader
+from codepmp_jax.data.mixture import Mixture, open_pairs, sha256_of_shards
 from codepmp_jax.data.one_pass import require_accepted
 from codepmp_jax.devices import chips, sharding
 from codepmp_jax.files import notes, storage
 from codepmp_jax.files.json_files import write_json
-from codepmp_jax.files.staging import Cache
 from codepmp_jax.models.preference import Params
-from codepmp_jax.records.schema import PreferencePair
-from codepmp_jax.records.shards import ShardedDataset
 from codepmp_jax.text.tokenization import Tokenizer
-from codepmp_jax.training import objectives
+from codepmp_jax.training import figures, objectives
 from codepmp_jax.training import optimizer as optimizers
 from codepmp_jax.training.agreement import facts_of, require_same_on_all_hosts
+from codepmp_jax.training.drop_log import log_epochs
 from codepmp_jax.training.feed import to_devices
 from codepmp_jax.training.heldout import Heldout, require_best_metric
 from codepmp_jax.training.identity import check_same_content, check_same_run, describe_changes
 from codepmp_jax.training.state import TrainState, abstract_state, init_state
-from codepmp_jax.training.step import Sums, abstract_batch, eval_step
+from codepmp_jax.training.step import Evaluated, abstract_batch, evaluate_batch
 from codepmp_jax.training.telemetry import is_main_process, logger
 from codepmp_jax.training.window import ResumeState, total_counts
 
@@ -125,9 +125,10 @@ class Run:
             else f"it is {source}'s, so use the tokenizer that belongs to that model, or first enlarge the model with "
             f"transformers' resize_token_embeddings({size})",
         )
-        self.train_pairs = self._open("train")
-        heldout = self._open("heldout") if config.eval_pairs else None
-        self._heldout_shards = [shard.sha256 for shard in heldout.shards] if heldout else []
+        self.train_pairs = open_pairs(config.data, "train")
+        self._shards = sha256_of_shards(self.train_pairs)
+        heldout = open_pairs(config.data, "heldout") if config.eval_pairs else None
+        self._heldout_shards = sha256_of_shards(heldout) if heldout else []
         layout = self.objective.layout()
         self.heldout = Heldout(heldout or [], self.tokenizer, layout, config)
         if config.data.refused_policy == "stop":
@@ -145,7 +146,8 @@ class Run:
         )
         return facts_of(
             config,
-            train_shards=[shard.sha256 for shard in self.train_pairs.shards],
+            train_shards=self._shards,
+            proportions=proportions(config.data.sources),
             heldout_shards=self._heldout_shards,
             tokenizer=self._tokenizer_parts,
         )
@@ -183,18 +185,28 @@ class Run:
         """Raises UserError where the evaluation does not measure checkpoint.best_metric."""
         config = self.config
         with jax.set_mesh(self.mesh):
-            metrics = jax.eval_shape(
-                lambda params, batch: eval_step(params, batch, config),
+            found = jax.eval_shape(
+                lambda params, batch: evaluate_batch(params, batch, config),
                 self.abstract.params,
                 abstract_batch(config, self.mesh),
             )
-        require_best_metric(config.checkpoint, metrics, self.heldout)
+        names = [] if found.rewards is None else self.heldout.facts.names
+        require_best_metric(config.checkpoint, found.sums, self.heldout, names)
 
     def _total_steps(self) -> int:
-        """num_steps, or the steps in num_epochs, by how many records the first batches take."""
-        config, num_pairs = self.config, len(self.train_pairs)
-        if config.num_steps is not None:
-            return config.num_steps
+        """num_steps, or the steps in num_epochs; of a mixture, the log says how often each source is read."""
+        num_steps, pairs = self.config.num_steps, self.train_pairs
+        if num_steps is not None and not isinstance(pairs, Mixture):
+            return num_steps
+        per_step = self._records_per_step()
+        steps = num_steps or self._steps_of_epochs(per_step)
+        if isinstance(pairs, Mixture):
+            log_epochs(pairs, steps * per_step)
+        return steps
+
+    def _records_per_step(self) -> float:
+        """How many records the first batches take."""
+        num_pairs = len(self.train_pairs)
         start, counts, batches = self.batches.state(), {"records": 0}, 0
         while counts["records"] < min(num_pairs, _MEASURED_RECORDS):
             next(self.batches)
@@ -207,6 +219,11 @@ class Run:
             counts["pairs"] / batches,
             100 * (1 - counts["tokens"] / counts["padded_tokens"]),
         )
+        return per_step
+
+    def _steps_of_epochs(self, per_step: float) -> int:
+        """The steps in num_epochs, of so many records each."""
+        config, num_pairs = self.config, len(self.train_pairs)
         steps = math.floor(config.num_epochs * num_pairs / per_step)
         require(
             steps > 0,
@@ -217,21 +234,6 @@ class Run:
             "lower it, or give num_steps",
         )
         return steps
-
-    def _shards(self) -> list[str]:
-        """Checksums of the training shards, which do not depend on their path."""
-        return [shard.sha256 for shard in self.train_pairs.shards]
-
-    def _open(self, split: str) -> ShardedDataset:
-        data = self.config.data
-        return ShardedDataset(
-            data.input,
-            PreferencePair,
-            split,
-            data.verify_shards,
-            cache=Cache(data.cache, data.cache_bytes),
-            in_order=not data.shuffle,
-        )
 
     def start(self, load_params: Callable[[Params], Params] | None) -> Start:
         """Restores the newest checkpoint and fast-forwards the data, or starts a new run.
@@ -265,7 +267,7 @@ class Run:
             f"give another workdir, and --model.init-from {config.workdir}",
         )
         content.setdefault("tokenizer", self._parts_in_workdir())
-        check_same_content(config, self._shards(), self._tokenizer_parts, content, source)
+        check_same_content(config, self._shards, self._tokenizer_parts, content, source)
         changes = describe_changes(self.asked, saved, self._heldout_shards, content.get("heldout"))
         for line in changes:
             logger.info("changed at step %d: %s", step, line)
@@ -342,7 +344,7 @@ class Run:
             state.params,
             (state.step, state.opt_state),
             {
-                "shards": self._shards(),
+                "shards": self._shards,
                 "heldout": self._heldout_shards,
                 "tokenizer": self._tokenizer_parts,
                 "streams": streams,
@@ -355,11 +357,11 @@ class Run:
     def evaluate(
         self,
         params: Params,
-        eval_step: Callable[[Params, Batch], Sums],
+        evaluate_batch: Callable[[Params, Batch], Evaluated],
         is_cut: Callable[[], bool],
     ) -> dict[str, float] | None:
-        """Means of eval_step's metrics over the held-out pairs, named `eval_...`, but for those over labels where there
-        are none; and Heldout.columns.
+        """Means of the objective's metrics over the held-out pairs, named `eval_...`, but for those over labels where
+        there are none; the figures of their rewards (training/figures.py), named so too; and Heldout.columns.
 
         None where `is_cut`, asked after each batch, says to stop. Raises UserError where a mean is not finite.
         """
@@ -368,7 +370,7 @@ class Run:
         results: list[Any] = []
         on_cpu = jax.default_backend() == "cpu"
         for batch in self.heldout.batches:
-            results.append(eval_step(params, to_devices(batch, self.mesh)))
+            results.append(evaluate_batch(params, to_devices(batch, self.mesh)))
             # One batch ahead of the devices: their memory holds no more, and a cut comes soon. On CPUs none: the
             # threads of two programs may wait for each other in their collectives.
             jax.block_until_ready(results if on_cpu else results[:-1])
@@ -377,8 +379,8 @@ class Run:
         results = jax.device_get(results)
         counts = self.heldout.counts
         means = {
-            f"eval_{name}": float(sum(result[unit][name] for result in results)) / counts[unit]
-            for unit, names in results[0].items()
+            f"eval_{name}": float(sum(result.sums[unit][name] for result in results)) / counts[unit]
+            for unit, names in results[0].sums.items()
             for name in names
             if counts[unit]
         }
@@ -391,8 +393,13 @@ class Run:
                 "must be finite",
                 "lower optimizer.learning_rate, and resume from the newest checkpoint",
             )
-        figures = ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
-        logger.info("held out, %s: %s", self.heldout.size, figures)
+        line = ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
+        logger.info("held out, %s: %s", self.heldout.size, line)
+        rewards = [result.rewards for result in results if result.rewards is not None]
+        if rewards:
+            found = self.heldout.figures(rewards, self.mesh)
+            logger.info("held out: %s", figures.describe(self.heldout.facts, found))
+            means |= {f"eval_{name}": value for name, value in found.items()}
         return means | self.heldout.columns
 
     def close(self) -> None:

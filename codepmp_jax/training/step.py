@@ -29,6 +29,16 @@ Sums = dict[Unit, Metrics]
 """Sums by what they are over."""
 
 
+class Evaluated(NamedTuple):
+    """What an evaluation needs of a batch."""
+
+    sums: Sums
+    """Of each metric, the sum over the batch's pairs or labels."""
+    rewards: Float[Array, "B M 2"] | None
+    """Of chosen and rejected, replicated to all devices; anything where there is no pair. None where the objective
+    trains none."""
+
+
 class WeightedBatch(NamedTuple):
     """A batch, or a part of one, with the weights that its items have in the global batch."""
 
@@ -62,12 +72,16 @@ def hidden_states(model: PreferenceModel, batch: Batch, layout: Layout) -> Float
     return constrain(hidden.reshape(num_rows, -1, hidden.shape[-1]), "batch", "length", None)
 
 
+def compute_outputs(model: PreferenceModel, batch: Batch, objective: Objective) -> Outputs:
+    """What the objective's terms are computed from."""
+    return Outputs(model, hidden_states(model, batch, objective.layout()), batch)
+
+
 def compute_terms(
     model: PreferenceModel, part: WeightedBatch, objective: Objective
 ) -> Sequence[Term]:
     """The objective's terms of a part of the batch."""
-    hidden = hidden_states(model, part.batch, objective.layout())
-    return objective.terms(Outputs(model, hidden, part.batch), part.weights)
+    return objective.terms(compute_outputs(model, part.batch, objective), part.weights)
 
 
 def loss_and_metrics(
@@ -155,15 +169,25 @@ def train_step(
     return after, metrics
 
 
-def eval_step(params: Params, batch: Batch, config: TrainConfig) -> Sums:
-    """Of each metric, the sum over the batch's pairs or labels."""
+def evaluate_batch(params: Params, batch: Batch, config: TrainConfig) -> Evaluated:
+    """The sums of the objective's metrics over the batch, and the rewards of its pairs."""
     graph, _, _ = abstract_params(config.model)
     model = nnx.merge(graph, compute_params(params, config))
     masks = Weights(batch.pair_mask.astype(jnp.float32), batch.label_mask.astype(jnp.float32))
+    objective = objectives.build(config)
+    outputs = compute_outputs(model, batch, objective)
     sums: Sums = {}
-    for term in compute_terms(model, WeightedBatch(batch, masks), objectives.build(config)):
+    for term in objective.terms(outputs, masks):
         sums.setdefault(term.unit, {})[term.name] = term.total
-    return sums
+    rewards = objective.pair_rewards(outputs)
+    if rewards is None:
+        return Evaluated(sums, None)
+    return Evaluated(sums, constrain(jnp.stack(rewards, axis=-1), None, None, None))
+
+
+def eval_step(params: Params, batch: Batch, config: TrainConfig) -> Sums:
+    """Of each metric, the sum over the batch's pairs or labels."""
+    return evaluate_batch(params, batch, config).sums
 
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]

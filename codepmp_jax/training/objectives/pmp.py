@@ -69,6 +69,10 @@ class Pmp(Objective):
             terms.append(Term("lm_loss", "labels", lm, loss.lm_coef))
         return terms
 
+    def pair_rewards(self, outputs: Outputs) -> tuple[Float[Array, "B M"], Float[Array, "B M"]] | None:
+        """Those of the score head, if it is trained."""
+        return outputs.rewards() if self.uses_score_head else None
+
     def _lm_loss(self, outputs: Outputs, weights: Weights) -> Float[Array, ""]:
         batch = outputs.batch
         num_rows, row_labels = batch.labels.shape
