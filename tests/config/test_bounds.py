@@ -34,6 +34,7 @@ RULES = {
     **dict.fromkeys(("input", "output", "pairs", "scores", "candidates", "run"), _PATHS),
     "texts.template": ([None, "{prompt}{response}"], ["{prompt}", "{response}{prompt}"]),
     "data.input": (["gs://bucket/pairs", "/pairs"], ["s3://bucket/pairs"]),
+    "data.mixture": ([(), ("a=/pairs:1",)], [("/pairs",), ("a=/pairs:1", "b=/pairs")]),
     "workdir": (["gs://bucket/run", "run"], ["s3://bucket/run"]),
     "data.template": (
         ["{prompt}{response}"],
