@@ -109,9 +109,7 @@ class PairLoader(Iterator[Batch]):
         self._own = slice(process_index * num_streams, (process_index + 1) * num_streams)
         self._num_streams = config.num_streams
         streams = [
-            functools.partial(
-                _Stream, records, tokenizer, layout or layout_of(config), limits
-            )
+            functools.partial(_Stream, records, tokenizer, layout or layout_of(config), limits)
             for records in _deal(source, config, seed)
         ]
         self.last_pair_ids, self.last_refused = [], []
@@ -311,9 +309,7 @@ class _StreamIterator(grain.DatasetIterator[PackedRow]):
                 dropped[pair.source] = []
             else:
                 dropped[pair.source].append(pair)
-                stream.limits[pair.source].require_kept(
-                    dropped[pair.source], stream.layout.config
-                )
+                stream.limits[pair.source].require_kept(dropped[pair.source], stream.layout.config)
             yield pair
 
 

@@ -62,7 +62,9 @@ class PairFacts:
     @property
     def names(self) -> list[str]:
         """The names of the figures that `compute` gives."""
-        by_group = [f"{what}/{group}" for what in ("accuracy", "margin") for group in self.group_sizes]
+        by_group = [
+            f"{what}/{group}" for what in ("accuracy", "margin") for group in self.group_sizes
+        ]
         return [*by_group, *_OVERALL]
 
 
@@ -81,7 +83,10 @@ def group_names(names: Iterable[str]) -> list[str]:
 def response_lengths(pairs: Iterable[TokenizedPair]) -> Int[np.ndarray, "P 2"]:
     """Tokens from the first label of each text on, of chosen and rejected."""
     lengths = [
-        [len(text) - start for text, start in zip((pair.chosen, pair.rejected), pair.label_starts, strict=True)]
+        [
+            len(text) - start
+            for text, start in zip((pair.chosen, pair.rejected), pair.label_starts, strict=True)
+        ]
         for pair in pairs
     ]
     return np.array(lengths, np.int64).reshape(-1, 2)

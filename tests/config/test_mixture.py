@@ -56,7 +56,9 @@ def test_an_entry_is_read_from_both_ends(entry, source):
     ],
 )
 def test_anything_else_is_one_clear_error(entry):
-    with pytest.raises(UserError, match=r"data\.mixture.*must be NAME=FOLDER:WEIGHT.*Remedy: e\.g\."):
+    with pytest.raises(
+        UserError, match=r"data\.mixture.*must be NAME=FOLDER:WEIGHT.*Remedy: e\.g\."
+    ):
         DataConfig(mixture=("other=y:1", entry))
 
 
@@ -79,9 +81,7 @@ def test_an_input_beside_a_mixture_is_refused_and_the_remedies_work():
         DataConfig(input="z", mixture=("a=x:1",))
     argv = ["--data.mixture", "a=x:1", "b=y:2"]
     preset = TrainConfig(data=DataConfig(input="z"))
-    config = presets.parse(
-        TrainConfig, "", [*argv, "--data.input", "runs/pairs"], default=preset
-    )
+    config = presets.parse(TrainConfig, "", [*argv, "--data.input", "runs/pairs"], default=preset)
     assert config.data.folders == ("x", "y")
     assert DataConfig(mixture=("a=x:1", "b=z:1")).folders == ("x", "z")
     assert DataConfig(input="z").folders == ("z",)

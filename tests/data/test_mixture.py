@@ -69,7 +69,11 @@ sizes_and_weights = st.integers(1, 5).flatmap(
 
 @settings(deadline=None, max_examples=60)
 @given(
-    sizes_and_weights, st.integers(1, 4), st.booleans(), st.integers(0, 2**32 - 1), st.integers(1, 5)
+    sizes_and_weights,
+    st.integers(1, 4),
+    st.booleans(),
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 5),
 )
 def test_shares_follow_weights_and_epochs_are_whole(drawn, num_streams, shuffle, seed, windows):
     """Of each stream, at the ends of windows; and of each source over all streams."""
@@ -107,7 +111,9 @@ def test_without_windows_the_shares_hold_at_every_record(drawn, num_records):
 def test_each_source_has_an_order_of_its_own_which_others_do_not_change():
     def order(mixed: Mixture, seed: int, name: str) -> list[Any]:
         stream = mixed.stream(0, 1, shuffle=True, seed=seed)
-        return [record.pair for record in map(stream.__getitem__, range(90)) if record.source == name]
+        return [
+            record.pair for record in map(stream.__getitem__, range(90)) if record.source == name
+        ]
 
     two, three = numbered([9, 9], [1, 1]), numbered([9, 9, 9], [1, 2, 1])
     first, second = order(two, 0, "0"), order(two, 0, "1")
@@ -207,7 +213,9 @@ def test_a_source_without_a_pair_to_keep_is_named(tokenizer):
     mixed = Mixture(parts | {"b": bad}, MIXTURE.proportions)
     config = dataclasses.replace(CONFIG, num_streams=1)
     pairs = PairLoader(mixed, tokenizer, config, batch_rows=4)
-    with pytest.raises(UserError, match=r"no pair was kept of 7 in a row; dropped: 7 with two ident"):
+    with pytest.raises(
+        UserError, match=r"no pair was kept of 7 in a row; dropped: 7 with two ident"
+    ):
         take(pairs, 9)
     with pytest.raises(UserError, match="holds no pairs"):
         PairLoader(Mixture(PARTS | {"b": []}, MIXTURE.proportions), tokenizer, config, batch_rows=4)
@@ -252,5 +260,7 @@ def test_the_cache_must_hold_all_sources_of_buckets(bucket, tmp_path):
     assert list(found) == list(MIXTURE)
     for shuffle, needed in ((True, sum(map(sum, sizes))), (False, sum(2 * max(s) for s in sizes))):
         small = dataclasses.replace(data, shuffle=shuffle, cache_bytes=needed - 1)
-        with pytest.raises(UserError, match=rf"data\.cache_bytes = .*{needed} bytes of the sources"):
+        with pytest.raises(
+            UserError, match=rf"data\.cache_bytes = .*{needed} bytes of the sources"
+        ):
             open_pairs(small, "train")

@@ -136,7 +136,10 @@ def test_a_run_resumes_to_the_bit_wherever_it_stopped(config, messages, copied):
 
 def test_the_log_says_how_often_each_source_is_read(messages, config):
     last = rows(config)[-1]
-    read = {name: last[f"data_pairs/{name}"] + last[f"data_dropped/{name}"] for name in ("small", "large")}
+    read = {
+        name: last[f"data_pairs/{name}"] + last[f"data_dropped/{name}"]
+        for name in ("small", "large")
+    }
     assert sum(read.values()) == last["data_records"]
     assert read["small"] / last["data_records"] == pytest.approx(0.75, abs=0.1)
     text = "\n".join(messages)
@@ -185,7 +188,9 @@ def test_figures_of_a_source_are_those_of_its_folder_alone(config, folders, tmp_
         mean = sum(
             whole[f"eval_{figure}/{name}"] * whole[f"heldout_pairs/{name}"] for name in folders
         )
-        assert mean / whole["heldout_pairs"] == pytest.approx(whole[f"eval_{figure}"], rel=1e-4, abs=1e-5)
+        assert mean / whole["heldout_pairs"] == pytest.approx(
+            whole[f"eval_{figure}"], rel=1e-4, abs=1e-5
+        )
     # A folder alone has figures by subset, where it has several.
     of_subsets = {name for name in alone["large"] if "/" in name}
     assert of_subsets == {

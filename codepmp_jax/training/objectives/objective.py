@@ -112,7 +112,9 @@ class Objective:
         """Addends of the loss and metrics of a batch, or of a part of it; always the same names and units."""
         raise NotImplementedError
 
-    def pair_rewards(self, outputs: Outputs) -> tuple[Float[Array, "B M"], Float[Array, "B M"]] | None:
+    def pair_rewards(
+        self, outputs: Outputs
+    ) -> tuple[Float[Array, "B M"], Float[Array, "B M"]] | None:
         """Rewards of chosen and rejected as the objective trains them, in float32: an evaluation has figures of them
         (training/figures.py). None, the default, where it trains none."""
         return None

@@ -69,7 +69,9 @@ class Pmp(Objective):
             terms.append(Term("lm_loss", "labels", lm, loss.lm_coef))
         return terms
 
-    def pair_rewards(self, outputs: Outputs) -> tuple[Float[Array, "B M"], Float[Array, "B M"]] | None:
+    def pair_rewards(
+        self, outputs: Outputs
+    ) -> tuple[Float[Array, "B M"], Float[Array, "B M"]] | None:
         """Those of the score head, if it is trained."""
         return outputs.rewards() if self.uses_score_head else None
 
