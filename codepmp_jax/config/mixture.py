@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
@@ -46,12 +47,13 @@ MixtureEntry = Annotated[
 ]
 
 
-def sources_of(entries: Sequence[str]) -> tuple[Source, ...]:
+@functools.cache
+def sources_of(entries: tuple[str, ...]) -> tuple[Source, ...]:
     """The sources that valid entries name, in the order of their names."""
     return tuple(sorted(source for entry in entries if (source := _parse(entry)) is not None))
 
 
-def require_sources(entries: Sequence[str]) -> None:
+def require_sources(entries: tuple[str, ...]) -> None:
     """Raises UserError where two sources have one name or one folder, or weights are too far apart."""
     sources = sources_of(entries)
     for what, values, remedy in (
@@ -66,7 +68,7 @@ def require_sources(entries: Sequence[str]) -> None:
         require(
             not twice,
             "data.mixture",
-            tuple(entries),
+            entries,
             f"must not have two sources of one {what} ({', '.join(twice)})",
             remedy,
         )
@@ -74,7 +76,7 @@ def require_sources(entries: Sequence[str]) -> None:
     require(
         not sources or max(weights) / min(weights) <= _MAX_RATIO,
         "data.mixture",
-        tuple(entries),
+        entries,
         f"must have weights of which the largest is at most {_MAX_RATIO:.0f} times the smallest",
         "leave a source out that is drawn so rarely, or raise its weight",
     )

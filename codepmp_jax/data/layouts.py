@@ -17,6 +17,9 @@ from codepmp_jax.config import DataConfig
 from codepmp_jax.data.batch import Batch
 from codepmp_jax.data.tokenized_pair import Companion, Side, TokenizedPair, Unit
 
+SOURCE = "source"
+"""Companion of each pair in the rows of a mixture: the number of its source, in the order of DataConfig.sources."""
+
 Places = Int32[np.ndarray, " L1"]
 PlacesOfRejected = Int32[np.ndarray, " L2"]
 
@@ -104,7 +107,8 @@ class Layout:
             companions={
                 one.name: np.zeros((*shapes[one.unit], *one.shape), one.dtype)
                 for one in self.companions
-            },
+            }
+            | ({SOURCE: np.zeros(pairs, np.int32)} if self.config.sources else {}),
         )
 
     def fill(self, pairs: Sequence[TokenizedPair], pad_id: int) -> Batch:
@@ -137,6 +141,9 @@ class Layout:
         batch.margin[0, number] = pair.margin
         batch.pair_mask[0, number] = True
         self._write_companions(batch, pair, "pairs", number)
+        if pair.source:
+            names = [source.name for source in self.config.sources]
+            batch.companions[SOURCE][0, number] = names.index(pair.source)
 
     def _write_labels(
         self,

@@ -14,14 +14,14 @@ from jaxtyping import Array, Float
 
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.data.batch import Batch
-from codepmp_jax.data.layouts import Layout
+from codepmp_jax.data.layouts import SOURCE, Layout
 from codepmp_jax.data.tokenized_pair import Unit
 from codepmp_jax.devices.sharding import batch_sharding, constrain
 from codepmp_jax.models.attention import Segments
 from codepmp_jax.models.preference import Params, PreferenceModel, abstract_params
 from codepmp_jax.training import objectives
 from codepmp_jax.training import optimizer as optimizers
-from codepmp_jax.training.objectives.objective import Objective, Outputs, Term, Weights
+from codepmp_jax.training.objectives.objective import Objective, Outputs, Weights
 from codepmp_jax.training.state import TrainState, trained, with_trained
 
 Metrics = dict[str, Array]
@@ -77,23 +77,33 @@ def compute_outputs(model: PreferenceModel, batch: Batch, objective: Objective) 
     return Outputs(model, hidden_states(model, batch, objective.layout()), batch)
 
 
-def compute_terms(
-    model: PreferenceModel, part: WeightedBatch, objective: Objective
-) -> Sequence[Term]:
-    """The objective's terms of a part of the batch."""
-    return objective.terms(compute_outputs(model, part.batch, objective), part.weights)
-
-
 def loss_and_metrics(
     model: PreferenceModel, part: WeightedBatch, objective: Objective
 ) -> tuple[Float[Array, ""], Metrics]:
-    """The part's addends to the global batch's loss and metrics."""
-    terms = compute_terms(model, part, objective)
+    """The part's addends to the global batch's loss, metrics and source_wins."""
+    outputs = compute_outputs(model, part.batch, objective)
+    terms = objective.terms(outputs, part.weights)
     loss = sum(
         (term.coefficient * term.total for term in terms if term.coefficient is not None),
         jnp.float32(0),
     )
-    return loss, {term.name: term.total for term in terms} | {"loss": loss}
+    metrics = {term.name: term.total for term in terms} | {"loss": loss}
+    return loss, metrics | source_wins(outputs, objective)
+
+
+def source_wins(outputs: Outputs, objective: Objective) -> Metrics:
+    """Of each source of a mixture, `accuracy/NAME`: how many of its pairs have the higher reward on chosen, ties half.
+
+    Not yet divided by the number of its pairs, which is known where they are read (Window.rows)."""
+    sources, rewards = objective.config.data.sources, objective.pair_rewards(outputs)
+    if not sources or rewards is None:
+        return {}
+    chosen, rejected = rewards
+    wins = ((chosen > rejected) + 0.5 * (chosen == rejected)) * outputs.batch.pair_mask
+    number = outputs.batch.companions[SOURCE]
+    return {
+        f"accuracy/{source.name}": jnp.sum(wins * (number == i)) for i, source in enumerate(sources)
+    }
 
 
 def _parts(whole: WeightedBatch, number: int) -> WeightedBatch:

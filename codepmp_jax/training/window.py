@@ -92,6 +92,11 @@ class Window:
         ):
             row: dict[str, Any] = {"step": step}
             row |= {name: float(value) for name, value in metrics.items()}
+            for source in config.data.sources:
+                name, num_pairs = f"accuracy/{source.name}", f"pairs/{source.name}"
+                if name in row:
+                    read = data[num_pairs] - before[num_pairs]
+                    row[name] = row[name] / read if read else None
             row |= {f"data_{name}": n for name, n in data.items()}
             row["fill"] = (data["tokens"] - before["tokens"]) / (
                 data["padded_tokens"] - before["padded_tokens"]

@@ -112,4 +112,4 @@ def test_shares_are_those_of_the_weights_to_half_a_percent(weights):
         assert math.isclose(share, weight / sum(weights), rel_tol=0.0101)
     doubled = [Source(str(i), str(i), 2 * weight) for i, weight in enumerate(weights)]
     assert proportions(doubled) == found
-    assert sources_of([]) == ()
+    assert sources_of(()) == ()

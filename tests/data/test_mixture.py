@@ -55,7 +55,7 @@ MIXTURE = Mixture(PARTS, {"a": 100, "b": 250, "c": 150})
 def numbered(sizes: list[int], weights: list[float]) -> Mixture:
     """A mixture of which the i-th record of the source s is s * 1000 + i."""
     parts: Any = {str(s): [s * 1000 + i for i in range(size)] for s, size in enumerate(sizes)}
-    entries = [f"{s}=folder{s}:{weight}" for s, weight in enumerate(weights)]
+    entries = tuple(f"{s}=folder{s}:{weight}" for s, weight in enumerate(weights))
     return Mixture(parts, proportions(sources_of(entries)))
 
 

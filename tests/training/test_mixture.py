@@ -151,6 +151,20 @@ def test_the_log_says_how_often_each_source_is_read(messages, config):
     assert any("calibration error" in line and "small 0." in line for line in messages)
 
 
+def test_the_accuracy_of_each_step_is_that_of_its_sources(config, messages):
+    before = {"large": 0, "small": 0}
+    for row in rows(config):
+        after = {name: row[f"data_pairs/{name}"] for name in before}
+        wins = {
+            name: (row[f"accuracy/{name}"] or 0) * (after[name] - before[name]) for name in before
+        }
+        num_pairs = sum(after.values()) - sum(before.values())
+        assert sum(wins.values()) / num_pairs == pytest.approx(row["accuracy"], rel=1e-5)
+        assert all(0 <= (row[f"accuracy/{name}"] or 0) <= 1 for name in before)
+        before = after
+    assert sum(before.values()) == row["data_pairs"]
+
+
 def test_the_best_checkpoint_by_a_source_is_kept(config, messages):
     assert {row["step"] for row in rows(config) if "eval_accuracy/small" in row} == {3, 6}
 
