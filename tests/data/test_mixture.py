@@ -17,12 +17,19 @@ from codepmp_jax.config.mixture import proportions, sources_of
 from codepmp_jax.data import loader, mixture
 from codepmp_jax.data.batch import concatenate
 from codepmp_jax.data.loader import PairLoader
-from codepmp_jax.data.mixture import Mixture, open_pairs
+from codepmp_jax.data.mixture import Drawn, Mixture, open_pairs
 from codepmp_jax.records.schema import PreferencePair, content_id
 from codepmp_jax.records.shards import write_manifest, write_split
 from codepmp_jax.text.tokenization import Tokenizer
 
-CONFIG = DataConfig(max_length=24, layout="shared", row_length=128, packing_window=8, num_streams=4)
+CONFIG = DataConfig(
+    max_length=24,
+    layout="shared",
+    row_length=128,
+    packing_window=8,
+    num_streams=4,
+    mixture=("a=A:2", "b=B:5", "c=C:3"),
+)
 WINDOW = 16
 
 
@@ -49,14 +56,21 @@ def make_pairs(source: str, number: int, too_long: int = 5) -> list[PreferencePa
 
 PARTS = {"a": make_pairs("a", 23), "b": make_pairs("b", 7), "c": make_pairs("c", 11)}
 SOURCE_OF = {pair.pair_id: name for name, pairs in PARTS.items() for pair in pairs}
-MIXTURE = Mixture(PARTS, {"a": 100, "b": 250, "c": 150})
+MIXTURE = Mixture(PARTS, proportions(CONFIG.sources))
 
 
 def numbered(sizes: list[int], weights: list[float]) -> Mixture:
     """A mixture of which the i-th record of the source s is s * 1000 + i."""
-    parts: Any = {str(s): [s * 1000 + i for i in range(size)] for s, size in enumerate(sizes)}
+    parts = {
+        str(s): [PreferencePair(str(s * 1000 + i), "", "", "") for i in range(size)]
+        for s, size in enumerate(sizes)
+    }
     entries = tuple(f"{s}=folder{s}:{weight}" for s, weight in enumerate(weights))
     return Mixture(parts, proportions(sources_of(entries)))
+
+
+def number_of(record: Drawn) -> int:
+    return int(record.pair.pair_id)
 
 
 sizes_and_weights = st.integers(1, 5).flatmap(
@@ -88,18 +102,18 @@ def test_shares_follow_weights_and_epochs_are_whole(drawn, num_streams, shuffle,
             bound = max(1, len(mixed.parts) - 1)
             assert abs(counts[name] - share * num_records) <= bound
         for record in records:
-            seen[record.source][record.pair] += 1
+            seen[record.source][record.pair.pair_id] += 1
     for name, size in mixed.sizes.items():
         # Every record has come as often as every other one, but for those of the epoch that is not over.
         total = sum(seen[name].values())
-        times = [seen[name][pair] for pair in mixed.parts[name]]
+        times = [seen[name][pair.pair_id] for pair in mixed.parts[name]]
         assert sorted(set(times)) in (
             [[total // size]] if total % size == 0 else [[total // size, total // size + 1]]
         )
 
 
-@settings(deadline=None, max_examples=40)
-@given(sizes_and_weights, st.integers(1, 200))
+@settings(deadline=None, max_examples=20)
+@given(sizes_and_weights, st.integers(1, 100))
 def test_without_windows_the_shares_hold_at_every_record(drawn, num_records):
     mixed = numbered(*drawn)
     stream = mixed.stream(0, 1, shuffle=True, seed=1)
@@ -109,11 +123,10 @@ def test_without_windows_the_shares_hold_at_every_record(drawn, num_records):
 
 
 def test_each_source_has_an_order_of_its_own_which_others_do_not_change():
-    def order(mixed: Mixture, seed: int, name: str) -> list[Any]:
+    def order(mixed: Mixture, seed: int, name: str) -> list[int]:
         stream = mixed.stream(0, 1, shuffle=True, seed=seed)
-        return [
-            record.pair for record in map(stream.__getitem__, range(90)) if record.source == name
-        ]
+        records = [stream[i] for i in range(90)]
+        return [number_of(record) for record in records if record.source == name]
 
     two, three = numbered([9, 9], [1, 1]), numbered([9, 9, 9], [1, 2, 1])
     first, second = order(two, 0, "0"), order(two, 0, "1")
@@ -126,8 +139,8 @@ def test_each_source_has_an_order_of_its_own_which_others_do_not_change():
 def test_without_shuffle_each_source_comes_in_file_order():
     stream = numbered([3, 4], [1, 2]).stream(0, 1, shuffle=False, seed=0)
     records = [stream[i] for i in range(12)]
-    assert [record.pair for record in records if record.source == "0"] == [0, 1, 2, 0]
-    assert [record.pair for record in records if record.source == "1"] == [*range(1000, 1004)] * 2
+    numbers = {name: [number_of(one) for one in records if one.source == name] for name in "01"}
+    assert numbers == {"0": [0, 1, 2, 0], "1": [*range(1000, 1004)] * 2}
 
 
 def test_streams_are_not_in_step():
@@ -165,19 +178,19 @@ def test_batches_depend_neither_on_hosts_nor_on_workers_nor_on_restarts(tokenize
 
     whole = make()
     states, batches, counts = [whole.state()], [], [whole.counts]
-    for _ in range(8):
+    for _ in range(6):
         batches += take(whole, 1)
         states.append(whole.state())
         counts.append(whole.counts)
     hosts = [make(process_index=i, process_count=2) for i in range(2)]
-    for expected in batches[:4]:
+    for expected in batches[:2]:
         parts = [take(host, 1)[0] for host in hosts]
         joined = concatenate([part for part, _ in parts]), [n for _, ids in parts for n in ids]
         assert same([joined], [expected])
-    assert [state for host in hosts for state in host.state()] == states[4]
-    for n, state in enumerate(states[:-1]):
+    assert [state for host in hosts for state in host.state()] == states[2]
+    for n in (0, 1, 3, 5):
         restored = make()
-        restored.restore(json.loads(json.dumps(state)))
+        restored.restore(json.loads(json.dumps(states[n])))
         assert restored.counts == counts[n]
         assert same(take(restored, 1), batches[n : n + 1])
     with_workers = make(num_workers=2)
@@ -201,6 +214,9 @@ def test_pairs_and_drops_are_counted_by_source(tokenizer):
     assert min(dropped.values()) > 0
     assert sum(dropped.values()) == counts["too_long"]
     assert sum(in_rows.values()) + sum(dropped.values()) == counts["records"]
+    batch = next(pairs)
+    numbers = batch.companions["source"][batch.pair_mask]
+    assert ["abc"[number] for number in numbers] == [SOURCE_OF[n] for n in pairs.last_pair_ids]
     # What is read is in the shares, what waits aside.
     for name, share in MIXTURE.shares.items():
         read = in_rows[name] + dropped[name]
@@ -227,7 +243,8 @@ def test_states_go_on_in_another_mixture_where_that_is_allowed(tokenizer):
     state = pairs.state()
     other = Mixture({"a": PARTS["a"], "d": PARTS["b"]}, {"a": 100, "d": 100})
     for source, names in ((other, "ad"), (PARTS["a"], "")):
-        changed = PairLoader(source, tokenizer, CONFIG, batch_rows=4)
+        config = dataclasses.replace(CONFIG, mixture=tuple(f"{name}={name}:1" for name in names))
+        changed = PairLoader(source, tokenizer, config, batch_rows=4)
         changed.restore(state)
         counts = changed.counts
         assert [name for name in counts if "/" in name] == [
