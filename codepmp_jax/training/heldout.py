@@ -145,7 +145,7 @@ class Heldout:
         sizes = self.facts.group_sizes
         return columns | {f"heldout_pairs/{group}": size for group, size in sizes.items()}
 
-    def figures(self, rewards: Sequence[jax.Array], mesh: Mesh) -> dict[str, float | None]:
+    def figures(self, rewards: Sequence[np.ndarray], mesh: Mesh) -> dict[str, float | None]:
         """The figures of the pairs, by the rewards (B, M, 2) of each batch, which all hosts have. All hosts must call
         it."""
         if self._places is None:
