@@ -68,8 +68,8 @@ class Mixture(Sequence[PreferencePair]):
 
     def stream(
         self, number: int, num_streams: int, *, shuffle: bool, seed: int
-    ) -> grain.MapDataset[Drawn]:
-        """The records of stream `number`, without end, by index.
+    ) -> grain.MapDataset[Any]:
+        """The records of stream `number`, Drawn, without end, by index.
 
         Of its first n records, a source's are within max(1, number of sources - 1) of its share of n, at the ends of
         windows where these are shuffled.

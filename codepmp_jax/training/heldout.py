@@ -20,7 +20,7 @@ from codepmp_jax.data.tokenized_pair import Unit
 from codepmp_jax.records.schema import PreferencePair
 from codepmp_jax.text.tokenization import Tokenizer
 from codepmp_jax.training import figures
-from codepmp_jax.training.feed import on_all_hosts, to_devices
+from codepmp_jax.training.feed import rows_of_all_hosts
 from codepmp_jax.training.telemetry import logger
 
 # Of the sample. It does not follow the run's seed, so that runs with other seeds are evaluated on the same pairs.
@@ -150,7 +150,7 @@ class Heldout:
         it."""
         if self._places is None:
             # Which pair is at which place of the global batch: the mesh may order the hosts' rows in its own way.
-            whole = [on_all_hosts(to_devices(part, mesh), mesh) for part in self._numbers]
+            whole = [rows_of_all_hosts(part, mesh) for part in self._numbers]
             self._places = np.concatenate([part.ravel() for part in whole])
         is_pair = self._places >= 0
         of_places = np.concatenate([np.reshape(part, (-1, 2)) for part in rewards])

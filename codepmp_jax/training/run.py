@@ -332,7 +332,7 @@ class Run:
         state: TrainState,
         data_state: list[dict[str, Any]],
         resume_state: ResumeState,
-        metrics: dict[str, float] | None,
+        metrics: dict[str, float | None] | None,
     ) -> None:
         """Starts to save what the run resumes from as the checkpoint of `step`.
 
@@ -359,7 +359,7 @@ class Run:
         params: Params,
         evaluate_batch: Callable[[Params, Batch], Evaluated],
         is_cut: Callable[[], bool],
-    ) -> dict[str, float] | None:
+    ) -> dict[str, float | None] | None:
         """Means of the objective's metrics over the held-out pairs, named `eval_...`, but for those over labels where
         there are none; the figures of their rewards (training/figures.py), named so too; and Heldout.columns.
 
@@ -395,12 +395,13 @@ class Run:
             )
         line = ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
         logger.info("held out, %s: %s", self.heldout.size, line)
+        row: dict[str, float | None] = {**means, **self.heldout.columns}
         rewards = [result.rewards for result in results if result.rewards is not None]
         if rewards:
             found = self.heldout.figures(rewards, self.mesh)
             logger.info("held out: %s", figures.describe(self.heldout.facts, found))
-            means |= {f"eval_{name}": value for name, value in found.items()}
-        return means | self.heldout.columns
+            row |= {f"eval_{name}": value for name, value in found.items()}
+        return row
 
     def close(self) -> None:
         """Waits for the last checkpoint, ends the workers."""

@@ -39,7 +39,7 @@ def make_pairs(seed: int, number: int, subsets: tuple[str, ...] = ("",)) -> list
         return " ".join(rng.choice(["def", "f", "(", ")", "return", "x", "+", "1"], words))
 
     rows = [
-        (f"{seed} do {i}", code(rng.integers(2, 9)), code(40 if i % 7 == 3 else 6))
+        (f"{seed} do {i}", code(int(rng.integers(2, 9))), code(40 if i % 7 == 3 else 6))
         for i in range(number)
     ]
     return [
