@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -115,10 +116,13 @@ def _of_lengths(
     differ = longer != 0
     preferred = np.sign(rewards[:, 0] - rewards[:, 1]) * longer
     is_constant = np.ptp(lengths) == 0 or np.ptp(rewards) == 0
-    texts = lengths.ravel(), rewards.ravel()
+
+    def correlation(of: Callable[..., Any]) -> float | None:
+        return None if is_constant else float(of(lengths.ravel(), rewards.ravel())[0])
+
     return {
-        "length_spearman": None if is_constant else float(stats.spearmanr(*texts).statistic),
-        "length_pearson": None if is_constant else float(stats.pearsonr(*texts).statistic),
+        "length_spearman": correlation(stats.spearmanr),
+        "length_pearson": correlation(stats.pearsonr),
         "longer_preferred": float((1 + preferred[differ]).mean() / 2) if differ.any() else None,
         "length_baseline": float(pair_wins(lengths[:, 0], lengths[:, 1]).mean()),
     }

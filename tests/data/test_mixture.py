@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -69,6 +70,11 @@ def numbered(sizes: list[int], weights: list[float]) -> Mixture:
     return Mixture(parts, proportions(sources_of(entries)))
 
 
+def drawn(stream: Any, numbers: Iterable[int]) -> list[Drawn]:
+    """Records of a stream."""
+    return [stream[i] for i in numbers]
+
+
 def number_of(record: Drawn) -> int:
     return int(record.pair.pair_id)
 
@@ -89,14 +95,14 @@ sizes_and_weights = st.integers(1, 5).flatmap(
     st.integers(0, 2**32 - 1),
     st.integers(1, 5),
 )
-def test_shares_follow_weights_and_epochs_are_whole(drawn, num_streams, shuffle, seed, windows):
+def test_shares_follow_weights_and_epochs_are_whole(kinds, num_streams, shuffle, seed, windows):
     """Of each stream, at the ends of windows; and of each source over all streams."""
-    mixed = numbered(*drawn)
+    mixed = numbered(*kinds)
     num_records = windows * WINDOW
     seen = {name: collections.Counter() for name in mixed.parts}
     for v in range(num_streams):
         stream = mixed.stream(v, num_streams, shuffle=shuffle, seed=seed)
-        records = [stream[i] for i in range(num_records)]
+        records = drawn(stream, range(num_records))
         counts = collections.Counter(record.source for record in records)
         for name, share in mixed.shares.items():
             bound = max(1, len(mixed.parts) - 1)
@@ -114,10 +120,10 @@ def test_shares_follow_weights_and_epochs_are_whole(drawn, num_streams, shuffle,
 
 @settings(deadline=None, max_examples=20)
 @given(sizes_and_weights, st.integers(1, 100))
-def test_without_windows_the_shares_hold_at_every_record(drawn, num_records):
-    mixed = numbered(*drawn)
+def test_without_windows_the_shares_hold_at_every_record(kinds, num_records):
+    mixed = numbered(*kinds)
     stream = mixed.stream(0, 1, shuffle=True, seed=1)
-    counts = collections.Counter(stream[i].source for i in range(num_records))
+    counts = collections.Counter(one.source for one in drawn(stream, range(num_records)))
     for name, share in mixed.shares.items():
         assert abs(counts[name] - share * num_records) <= max(1, len(mixed.parts) - 1)
 
@@ -125,7 +131,7 @@ def test_without_windows_the_shares_hold_at_every_record(drawn, num_records):
 def test_each_source_has_an_order_of_its_own_which_others_do_not_change():
     def order(mixed: Mixture, seed: int, name: str) -> list[int]:
         stream = mixed.stream(0, 1, shuffle=True, seed=seed)
-        records = [stream[i] for i in range(90)]
+        records = drawn(stream, range(90))
         return [number_of(record) for record in records if record.source == name]
 
     two, three = numbered([9, 9], [1, 1]), numbered([9, 9, 9], [1, 2, 1])
@@ -138,7 +144,7 @@ def test_each_source_has_an_order_of_its_own_which_others_do_not_change():
 
 def test_without_shuffle_each_source_comes_in_file_order():
     stream = numbered([3, 4], [1, 2]).stream(0, 1, shuffle=False, seed=0)
-    records = [stream[i] for i in range(12)]
+    records = drawn(stream, range(12))
     numbers = {name: [number_of(one) for one in records if one.source == name] for name in "01"}
     assert numbers == {"0": [0, 1, 2, 0], "1": [*range(1000, 1004)] * 2}
 
@@ -146,8 +152,8 @@ def test_without_shuffle_each_source_comes_in_file_order():
 def test_streams_are_not_in_step():
     """A batch of one row of each of eight streams is not of one source."""
     mixed = numbered([50, 50], [1, 1])
-    streams = [mixed.stream(v, 8, shuffle=True, seed=0) for v in range(8)]
-    of_batches = [sum(stream[i].source == "0" for stream in streams) for i in range(64)]
+    streams = [drawn(mixed.stream(v, 8, shuffle=True, seed=0), range(64)) for v in range(8)]
+    of_batches = [sum(one.source == "0" for one in batch) for batch in zip(*streams, strict=True)]
     assert np.mean([0 < number < 8 for number in of_batches]) > 0.9
 
 
