@@ -51,8 +51,8 @@ class PackedRow:
 
 
 def source_counts(unit: ItemUnit, sources: Iterable[str]) -> list[str]:
-    """Counts that a stream of a mixture has too: of each source, records read, whether or not they are in a row yet;
-    items in rows; records, or texts of them, dropped."""
+    """Counts that a stream of a mixture has too: of each source, records packed or dropped whole; items in rows;
+    records, or texts of them, dropped."""
     return [f"{what}/{source}" for source in sources for what in ("records", unit, "dropped")]
 
 
@@ -97,18 +97,23 @@ def pack(
         if part.reason == "refused":
             refused.append(part)
 
+    def finish(record: int, source: str) -> None:
+        """Counts a record of a mixture if no part of it waits."""
+        if source and all(one != record for one, *_ in waiting):
+            counts[f"records/{source}"] += 1
+
     for record in waiting_records(state):
         parts = next(records)
         for one, number in state["waiting"]:
             # Settings that changed on resume may leave fewer parts.
             if one == record and number < len(parts):
                 take(record, number, parts[number])
+        finish(record, parts[0].source)
     while True:
         while len(waiting) < layout.window and (parts := next(records, None)) is not None:
-            if parts[0].source:
-                counts[f"records/{parts[0].source}"] += 1
             for number, part in enumerate(parts):
                 take(next_record, number, part)
+            finish(next_record, parts[0].source)
             next_record += 1
         if not waiting:
             return
@@ -117,6 +122,8 @@ def pack(
         items = [item for *_, item in in_row]
         waiting = [entry for i, entry in enumerate(waiting) if i not in chosen]
         _count(counts, items, layout)
+        for record, source in dict.fromkeys((record, item.source) for record, _, item in in_row):
+            finish(record, source)
         yield PackedRow(
             layout.fill(items, pad_id),
             [item.record_id for item in items],

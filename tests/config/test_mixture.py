@@ -87,6 +87,12 @@ def test_an_input_beside_a_mixture_is_refused_and_the_remedies_work():
     assert DataConfig(input="z").folders == ("z",)
 
 
+def test_a_number_of_pairs_beside_a_mixture_is_refused():
+    with pytest.raises(UserError, match=r"data\.max_pairs = 9: .*data\.mixture.*leave it out"):
+        DataConfig(max_pairs=9, mixture=("a=x:1",))
+    DataConfig(max_pairs=9)
+
+
 def test_each_source_needs_a_pair_to_be_evaluated_on():
     data = DataConfig(mixture=("a=x:1", "b=y:2", "c=z:1"))
     with pytest.raises(UserError, match=r"eval_pairs = 2: .*number of sources.*\(3\)"):

@@ -17,9 +17,11 @@ from codepmp_jax.config import DataConfig
 from codepmp_jax.config.mixture import proportions, sources_of
 from codepmp_jax.data import loader, mixture
 from codepmp_jax.data.batch import concatenate
+from codepmp_jax.data.documents import Documents
+from codepmp_jax.data.layouts import layout_of
 from codepmp_jax.data.loader import Loader
 from codepmp_jax.data.mixture import Drawn, Mixture, open_records
-from codepmp_jax.records.schema import PreferencePair, content_id
+from codepmp_jax.records.schema import PreferencePair, SourceFile, content_id
 from codepmp_jax.records.shards import write_manifest, write_split
 from codepmp_jax.text.tokenization import Tokenizer
 
@@ -219,6 +221,7 @@ def test_pairs_and_drops_are_counted_by_source(tokenizer):
     assert min(dropped.values()) > 0
     assert sum(dropped.values()) == counts["too_long"]
     assert sum(in_rows.values()) + sum(dropped.values()) == counts["records"]
+    assert all(counts[f"records/{name}"] == in_rows[name] + dropped[name] for name in PARTS)
     batch = next(pairs)
     numbers = batch.companions["source"][batch.item_mask]
     assert ["abc"[number] for number in numbers] == [SOURCE_OF[n] for n in pairs.last_record_ids]
@@ -226,6 +229,49 @@ def test_pairs_and_drops_are_counted_by_source(tokenizer):
     for name, share in MIXTURE.shares.items():
         read = in_rows[name] + dropped[name]
         assert abs(read - share * counts["records"]) <= 2 * (2 + CONFIG.packing_window)
+
+
+def test_documents_are_mixed_by_source_and_resume_inside_one(tokenizer):
+    """Code and pairs in pieces: batches, ids and counts by source are the same from every state on."""
+    code = [
+        SourceFile(
+            f"a{i}", " ".join(["x1"] * (i * 13 % 60)), "", "", "file", "python", "", "", "", 1
+        )
+        for i in range(17)
+    ]
+    config = dataclasses.replace(
+        CONFIG, layout="packed", length_policy="split", mixture=("a=A:1", "b=B:2"), num_streams=2
+    )
+    mixed = Mixture({"a": code, "b": PARTS["b"]}, proportions(config.sources))
+    layout = layout_of(config, kind=Documents())
+
+    def make() -> Loader:
+        return Loader(mixed, tokenizer, config, batch_rows=4, layout=layout, seed=1)
+
+    whole, states, batches = make(), [], []
+    for _ in range(8):
+        states.append(json.loads(json.dumps(whole.state())))
+        batches.append((next(whole), whole.last_record_ids))
+    assert any(number > 0 for states_ in states for s in states_ for _, number in s["waiting"])
+    counts = whole.counts
+    for what, total in (("records", counts["records"]), ("pieces", counts["pieces"])):
+        assert sum(counts[f"{what}/{name}"] for name in "ab") == total > 0
+    assert counts["dropped/a"] == counts["empty"] > 0 == counts["dropped/b"]
+    in_rows = collections.Counter(
+        "ab"[number]
+        for batch, _ in batches
+        for number in batch.companions["source"][batch.item_mask]
+    )
+    ids = [name for _, names in batches for name in names]
+    assert in_rows == collections.Counter("a" if name.startswith("a") else "b" for name in ids)
+    assert in_rows == {name: counts[f"pieces/{name}"] for name in "ab"}
+    for start in (0, 1, 5):
+        rest = make()
+        rest.restore(states[start])
+        for expected, names in batches[start:]:
+            jax.tree.map(np.testing.assert_array_equal, next(rest), expected)
+            assert rest.last_record_ids == names
+        assert rest.counts == counts
 
 
 def test_a_source_without_a_pair_to_keep_is_named(tokenizer):
@@ -253,7 +299,7 @@ def test_states_go_on_in_another_mixture_where_that_is_allowed(tokenizer):
         changed.restore(state)
         counts = changed.counts
         assert [name for name in counts if "/" in name] == [
-            f"{what}/{name}" for name in names for what in ("pairs", "dropped")
+            f"{what}/{name}" for name in names for what in ("records", "pairs", "dropped")
         ]
         assert counts["pairs"] == pairs.counts["pairs"]
         next(changed)

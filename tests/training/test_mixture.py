@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import pathlib
 import shutil
@@ -13,11 +14,11 @@ import numpy as np
 import pytest
 
 from codepmp_jax.cli.errors import UserError
-from codepmp_jax.config import CheckpointConfig, DataConfig, TrainConfig
+from codepmp_jax.config import CheckpointConfig, DataConfig, LmConfig, TrainConfig
 from codepmp_jax.data.layouts import layout_of
 from codepmp_jax.data.mixture import Mixture
 from codepmp_jax.models.preference import init_params
-from codepmp_jax.records.schema import PreferencePair, content_id
+from codepmp_jax.records.schema import PreferencePair, SourceFile, content_id
 from codepmp_jax.records.shards import write_manifest, write_split
 from codepmp_jax.text.tokenization import Tokenizer
 from codepmp_jax.training import heldout, loop
@@ -301,3 +302,34 @@ def test_a_source_without_held_out_pairs_is_named(config, caplog):
     found = opened({"a": make_pairs(0, 10), "b": too_long, "c": []}, config)
     assert list(found.facts.group_sizes) == ["a"]
     assert "no pairs of b, c, which is not evaluated" in caplog.text
+
+
+def test_documents_of_code_and_of_pairs_are_mixed(config, folders, tmp_path, caplog):
+    """A language model on a folder of code and one of pairs: counted and evaluated in pieces, by source."""
+    code = [
+        SourceFile(content_id(str(i)), "x = 1\n" * (i + 1), "", "", "file", "python", "", "", "", 1)
+        for i in range(12)
+    ]
+    splits = {
+        "train": write_split(tmp_path / "code", "train", code, 1),
+        "heldout": write_split(tmp_path / "code", "heldout", code[:4], 1),
+    }
+    write_manifest(tmp_path / "code", SourceFile, splits, {})
+    mixture = (f"code={tmp_path / 'code'}:1", f"small={folders['small']}:1")
+    config = with_data(config, mixture=mixture, layout="packed", length_policy="split")
+    config = dataclasses.replace(
+        config, workdir=str(tmp_path / "run"), loss=LmConfig(), checkpoint=CheckpointConfig()
+    )
+    config = dataclasses.replace(config, num_steps=2, eval_every_steps=2)
+    caplog.set_level(logging.INFO, "codepmp_jax")
+    last = loop.train(config)
+    for what, total in (("data_pieces", "data_pieces"), ("data_records", "data_records")):
+        assert sum(last[f"{what}/{name}"] for name in ("code", "small")) == last[total] > 0
+    assert last["heldout_pieces/code"] + last["heldout_pieces/small"] == last["heldout_pieces"]
+    assert last["heldout_pieces/code"] >= 4
+    assert last["heldout_pieces/small"] >= 2 * 6
+    assert not [name for name in last if "accuracy" in name or "pairs" in name]
+    assert "mixture: 50.00 % of the documents are of code" in caplog.text
+    assert "documents read" in caplog.text
+    # How the pairs are written is what scorers need to know.
+    assert json.loads((tmp_path / "run" / "texts.json").read_text())["form"] == "text"
