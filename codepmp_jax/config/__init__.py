@@ -9,7 +9,7 @@ Enters: settings and their rules; nothing that runs a stage.
 from codepmp_jax.config.base import Config
 from codepmp_jax.config.checkpoint import CheckpointConfig
 from codepmp_jax.config.compile_check import CompileCheckConfig
-from codepmp_jax.config.conversion import ConvertConfig, FromHfConfig
+from codepmp_jax.config.conversion import AdapterConfig, ConvertConfig, FromHfConfig
 from codepmp_jax.config.corpus import (
     CorpusConfig,
     DecontaminationConfig,
@@ -28,6 +28,7 @@ from codepmp_jax.config.evaluation import (
     VotesConfig,
 )
 from codepmp_jax.config.interchange import ExportConfig, ImportConfig
+from codepmp_jax.config.lora import LoraConfig
 from codepmp_jax.config.mesh import MeshConfig
 from codepmp_jax.config.model import ModelConfig, RopeScalingConfig
 from codepmp_jax.config.operation import (
@@ -60,6 +61,7 @@ LossConfig = PmpConfig
 
 __all__ = [
     "AccuracyConfig",
+    "AdapterConfig",
     "BestOfNConfig",
     "CandidatesConfig",
     "CheckpointConfig",
@@ -77,6 +79,7 @@ __all__ = [
     "GateConfig",
     "ImportConfig",
     "JudgeConfig",
+    "LoraConfig",
     "LossConfig",
     "MeshConfig",
     "ModelConfig",

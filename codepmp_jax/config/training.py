@@ -22,6 +22,7 @@ from codepmp_jax.config.base import (
 )
 from codepmp_jax.config.checkpoint import CheckpointConfig
 from codepmp_jax.config.data import DataConfig
+from codepmp_jax.config.lora import LoraConfig
 from codepmp_jax.config.mesh import MeshConfig
 from codepmp_jax.config.model import ModelConfig
 from codepmp_jax.config.objective import ObjectiveConfig
@@ -89,6 +90,7 @@ class TrainConfig(Config):
     goodput.json, notes.txt."""
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
+    lora: LoraConfig = LoraConfig()
     loss: ObjectiveConfig = PmpConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     mesh: MeshConfig = MeshConfig()

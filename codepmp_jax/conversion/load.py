@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 from huggingface_hub import snapshot_download
+from jax.sharding import NamedSharding, PartitionSpec
 
 from codepmp_jax.checkpoint.checkpointer import Checkpointer
 from codepmp_jax.checkpoint.newest import newest_config
@@ -25,7 +26,8 @@ from codepmp_jax.conversion.weights import Index, bounded, leaf, nested
 from codepmp_jax.families import FAMILIES, read_hf_config
 from codepmp_jax.families.weights import Weight
 from codepmp_jax.files import hub, storage
-from codepmp_jax.models.preference import Params
+from codepmp_jax.models.lora import merged, only_adapters
+from codepmp_jax.models.preference import Params, abstract_params, with_changed
 
 logger = logging.getLogger("codepmp_jax")
 
@@ -230,11 +232,11 @@ def load_folder(config: ModelConfig, abstract: Params, seed: int) -> Params:
         # A part that several devices hold is read once.
         held: dict[Any, np.ndarray] = {}
 
-        def part(index: Any, read=read, held=held, shape=target.shape) -> np.ndarray:
-            bounds = bounded(index, shape)
+        def part(index: Any, read=read, held=held, target=target) -> np.ndarray:
+            bounds = bounded(index, target.shape)
             key = tuple((each.start, each.stop) for each in bounds)
             if key not in held:
-                held[key] = read(bounds)
+                held[key] = read(bounds).astype(target.dtype, copy=False)
             return held[key]
 
         arrays[path] = jax.make_array_from_callback(target.shape, target.sharding, part)
@@ -242,7 +244,7 @@ def load_folder(config: ModelConfig, abstract: Params, seed: int) -> Params:
 
 
 def _restore(run: str, abstract: Params) -> Params:
-    """The newest parameters of a run, without the heads of `abstract` that its model lacks."""
+    """The newest parameters of a run, without the heads of `abstract` that its model lacks; adapters are merged."""
     checkpointer = Checkpointer(run)
     saved = presets.from_json(TrainConfig, checkpointer.restore_config(), run)
     heads = {
@@ -250,10 +252,38 @@ def _restore(run: str, abstract: Params) -> Params:
         for name, head in abstract.get("heads", {}).items()
         if name in dict(saved.model.heads)
     }
-    return checkpointer.restore_params(
-        {name: tree for name, tree in abstract.items() if name != "heads"}
-        | ({"heads": heads} if heads else {})
+    wanted = {name: tree for name, tree in abstract.items() if name != "heads"} | (
+        {"heads": heads} if heads else {}
     )
+    if not saved.lora.is_on:
+        return checkpointer.restore_params(wanted)
+    logger.info("%s: its adapters are merged into its model", run)
+    # In float32, in which they are merged.
+    exact = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, np.float32, sharding=leaf.sharding), wanted
+    )
+    adapters = jax.tree.map(
+        lambda shape: jax.ShapeDtypeStruct(
+            shape.shape, shape.dtype, sharding=_replicated(abstract["score"]["kernel"].sharding)
+        ),
+        only_adapters(abstract_params(saved.model, saved.lora)[1]),
+    )
+
+    def merge(params: Params) -> Params:
+        return jax.tree.map(
+            lambda leaf, target: leaf.astype(target.dtype), merged(params, saved.lora), wanted
+        )
+
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, wanted)
+    restored = checkpointer.restore_params(with_changed(exact, adapters))
+    return jax.jit(merge, out_shardings=shardings)(restored)
+
+
+def _replicated(sharding: jax.sharding.Sharding) -> jax.sharding.Sharding:
+    """A sharding that has the whole array on each of the same devices."""
+    if isinstance(sharding, NamedSharding):
+        return NamedSharding(sharding.mesh, PartitionSpec())
+    return sharding
 
 
 def params_loader(config: TrainConfig) -> Callable[[Params], Params] | None:

@@ -14,7 +14,7 @@ from typing import Any
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import TrainConfig, presets
 
-_OF_THE_RUN = ("model.", "data.", "loss.objective", "seed", "global_batch_rows")
+_OF_THE_RUN = ("model.", "data.", "lora.", "loss.objective", "seed", "global_batch_rows")
 # Settings below these that change how a run computes or where it finds its content, but not what it is.
 _MAY_CHANGE_ON_RESUME = (
     "model.init_from",
@@ -36,6 +36,8 @@ _FIXED = (
         f"model.{name}"
         for name in ("num_heads", "num_kv_heads", "head_dim", "tie_embeddings", "heads")
     ),
+    "lora.rank",
+    "lora.targets",
     "data.num_streams",
 )
 

@@ -76,6 +76,13 @@ class Run:
         """The settings as they were given, which are saved: another start may be on another chip."""
         model = chips.resolve(self.asked.model, config.data.max_length, self.chip)
         self.config = config = dataclasses.replace(self.asked, model=model)
+        require(
+            not config.lora.is_on or model.init_from is not None,
+            "lora.rank",
+            config.lora.rank,
+            "needs a model to adapt: without model.init_from the frozen one would be random",
+            "give --model.init-from, or --lora.rank 0 to train the whole model",
+        )
         saved = newest_config(config.workdir)
         saved_data = {} if saved is None else saved.get("data", {})
         self._saved_tokenizer = saved_data.get("tokenizer")

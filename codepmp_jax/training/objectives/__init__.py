@@ -36,4 +36,6 @@ def useful_flops(
 ) -> float:
     """Useful FLOPs of a training step (train_flops); labels count where the objective computes their logits."""
     labels = labels if build(config).uses_lm_head else 0
-    return train_flops(config.model, tokens=tokens, keys=keys, labels=labels, pairs=pairs)
+    return train_flops(
+        config.model, tokens=tokens, keys=keys, labels=labels, pairs=pairs, lora=config.lora
+    )
