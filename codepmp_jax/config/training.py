@@ -87,7 +87,7 @@ class TrainConfig(Config):
 
     workdir: StorePath = "runs/train"
     """Folder of the run, local or gs://. Receives config.json, tokenizer/, metrics.jsonl, tensorboard/, checkpoints/,
-    goodput.json, notes.txt."""
+    goodput.json, notes.txt; with LoRA frozen/, the parameters that no step changes."""
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     lora: LoraConfig = LoraConfig()

@@ -43,6 +43,11 @@ def trained(params: Params, config: TrainConfig) -> Params:
     return kept | ({"heads": heads} if heads else {})
 
 
+def frozen(params: Params, config: TrainConfig) -> Params:
+    """The parameters that are not trained."""
+    return _lacking(params, trained(params, config))
+
+
 def in_dtype(params: Params, dtype: str) -> Params:
     """Matrices, biases and adapters in `dtype`.
 

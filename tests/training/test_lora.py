@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from typing import Any
 
 import jax
@@ -13,12 +14,26 @@ import pytest
 import torch
 from peft import LoraConfig as PeftConfig
 from peft import inject_adapter_in_model
+from transformers import AutoModelForSequenceClassification
 
 from codepmp_jax.cli.errors import UserError
-from codepmp_jax.config import DataConfig, LoraConfig, MeshConfig, TrainConfig
+from codepmp_jax.config import (
+    AdapterConfig,
+    ConvertConfig,
+    DataConfig,
+    LoraConfig,
+    MeshConfig,
+    ScoreConfig,
+    ScorerConfig,
+    TrainConfig,
+)
+from codepmp_jax.checkpoint import param_store
+from codepmp_jax.checkpoint.checkpointer import Checkpointer
+from codepmp_jax.commands.convert import make_check
+from codepmp_jax.conversion import export, load
 from codepmp_jax.conversion.adapters import plan_adapters
-from codepmp_jax.conversion import load
 from codepmp_jax.devices.sharding import batch_sharding, check_mesh, make_mesh
+from codepmp_jax.evaluation.scorers.jax_scorer import JaxScorer
 from codepmp_jax.models.lora import merged, only_adapters, without_adapters
 from codepmp_jax.models.preference import Params, abstract_params, init_params
 from codepmp_jax.training import loop
@@ -36,7 +51,7 @@ from tests.training.reference import (
     torch_optimizer,
 )
 from tests.training.runs import final_state, rows
-from tests.training.test_parity import TOLERANCE, data_config, error
+from tests.training.test_parity import TOLERANCE, data_config, error, random_params
 from tests.training.test_step import assert_same_run, run
 
 RANK = 3
@@ -45,15 +60,6 @@ RANK = 3
 def lora_config(**changes: Any) -> TrainConfig:
     """The tiny model with adapters of rank 3 on all matrices."""
     return tiny_config(**{"lora": LoraConfig(rank=RANK, alpha=6)} | changes)
-
-
-def random_params(config: TrainConfig, seed: int = 0) -> Params:
-    """Parameters with adapters that add something."""
-    params = init_params(config.model, seed, config.lora)
-    rng = np.random.default_rng(seed)
-    return jax.tree.map(
-        lambda leaf: leaf + 0.1 * rng.standard_normal(leaf.shape).astype(np.float32), params
-    )
 
 
 def named(config: TrainConfig, params: Params) -> dict[str, np.ndarray]:
@@ -482,6 +488,83 @@ def test_a_run_that_starts_from_a_lora_run_starts_from_its_merged_model(lora_run
 
 
 def final_params(config: TrainConfig) -> Params:
-    from codepmp_jax.conversion.export import load_run
+    return export.load_run(config.workdir, None)[2]
 
-    return load_run(config.workdir, None)[2]
+
+def test_checkpoints_hold_what_is_trained_and_the_rest_is_saved_once(lora_run, finished):
+    names = {
+        folder: param_store.array_names(f"{lora_run.workdir}/{folder}/params")
+        for folder in ("checkpoints/4", "checkpoints/6", "frozen/checkpoints/0")
+    }
+    adapters = 2 * len(lora_run.lora.modules)
+    assert len(names["checkpoints/6"]) == adapters + 1
+    assert names["checkpoints/4"] == names["checkpoints/6"]
+    _, shapes, _ = abstract_params(lora_run.model, lora_run.lora)
+    whole = param_store.named(shapes).keys()
+    assert names["frozen/checkpoints/0"] == whole - names["checkpoints/6"]
+    # They are those that it began with.
+    began = final_params(finished)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        without_adapters(final_params(lora_run))["decoder"],
+        began["decoder"],
+    )
+
+
+def test_a_workdir_without_its_frozen_parameters_is_refused(lora_run, tmp_path):
+    shutil.copytree(lora_run.workdir, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "frozen")
+    with pytest.raises(UserError, match=r"frozen"):
+        export.load_run(str(tmp_path / "run"), None)
+
+
+def test_a_frozen_parameter_that_is_damaged_is_named(lora_run, tmp_path):
+    shutil.copytree(lora_run.workdir, tmp_path / "run")
+    largest = max(
+        (path for path in (tmp_path / "run" / "frozen").rglob("d/*") if path.is_file()),
+        key=lambda path: path.stat().st_size,
+    )
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(content)
+    with pytest.raises(UserError, match=largest.name):
+        export.load_run(str(tmp_path / "run"), None)
+
+
+def test_what_a_start_without_a_checkpoint_left_is_replaced(lora_run, tmp_path):
+    """It may have begun with another model."""
+    config = dataclasses.replace(lora_run, workdir=str(tmp_path), num_steps=2, eval_pairs=0)
+    other = jax.tree.map(lambda leaf: np.asarray(leaf) + 1, final_params(lora_run))
+    Checkpointer.save_frozen(str(tmp_path), other, {})
+    loop.train(config, load.params_loader(config))
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        without_adapters(final_params(config))["decoder"],
+        without_adapters(final_params(lora_run))["decoder"],
+    )
+
+
+def test_a_run_is_scored_and_converted_with_the_same_rewards(lora_run, finished, tmp_path):
+    """In JAX, merged in PyTorch, and by peft over the folder of the run that it began with."""
+    base = export.to_hf(ConvertConfig(run=finished.workdir, output=str(tmp_path / "base")))
+    whole = ConvertConfig(run=lora_run.workdir, output=str(tmp_path / "hf"))
+    adapter = AdapterConfig(
+        run=lora_run.workdir, output=str(tmp_path / "adapter"), base=str(base)
+    )
+    figures: list[str] = []
+    for convert in (whole, adapter):
+        export.to_hf(convert, make_check(convert, figures))
+    assert [figure.count("(rewards)") for figure in figures] == [1, 1]
+    rng = np.random.default_rng(0)
+    texts = [rng.integers(1, 4096, length).astype(np.int32) for length in (3, 17, 30)]
+    rewards = {}
+    for run in (lora_run.workdir, finished.workdir):
+        scorer = JaxScorer.load(ScoreConfig(model=run, scorer=ScorerConfig(dtype="float32")))
+        rewards[run] = np.zeros(3)
+        for index, found in scorer.rewards(texts):
+            rewards[run][index] = found
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "hf").eval()
+    with torch.inference_mode():
+        theirs = [model(torch.tensor(text[None].astype(np.int64))).logits.item() for text in texts]
+    np.testing.assert_allclose(rewards[lora_run.workdir], theirs, rtol=1e-4, atol=1e-5)
+    assert error(rewards[finished.workdir], theirs) > 0.01
