@@ -87,9 +87,7 @@ def plan_adapters(config: TrainConfig, params: Any, with_score: bool) -> list[Te
             yield weights.to_hf(weight, np.asarray(part, np.float32))
 
         shape = tuple(array.shape) if layer is None else tuple(array.shape[1:])
-        return Tensor(
-            f"{_PREFIX}{name}.weight", weights.hf_shape(weight, shape), blocks()
-        )
+        return Tensor(f"{_PREFIX}{name}.weight", weights.hf_shape(weight, shape), blocks())
 
     tensors = []
     for weight in LAYER_KERNELS:

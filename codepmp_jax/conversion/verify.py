@@ -183,9 +183,7 @@ def _compare(
 ) -> Error:
     """The largest error of a model of PyTorch over all cases."""
     comparison = _Comparison(ours)
-    for case in progress(
-        cases(len(rows), tokenizer, data), desc=f"verify {name}", unit="case"
-    ):
+    for case in progress(cases(len(rows), tokenizer, data), desc=f"verify {name}", unit="case"):
         for text, theirs in _theirs(network, rows, case):
             comparison.add(case, text, theirs)
     assert comparison.worst is not None

@@ -45,12 +45,9 @@ def add_adapters(decoder: Decoder, lora: LoraConfig, rngs: nnx.Rngs) -> None:
             f"give {smaller} or less",
         )
 
-        @nnx.split_rngs(splits=layers)
-        @nnx.vmap(in_axes=(0,), out_axes=0)
-        def stack(rngs: nnx.Rngs, shape: Any = shape, axes: Any = axes) -> Adapter:
-            return Adapter(rngs, shape, axes, lora.rank, lora.scale)
-
-        projection.lora = stack(rngs)
+        make = functools.partial(Adapter, shape=shape, axes=axes, rank=lora.rank, scale=lora.scale)
+        stack = nnx.split_rngs(splits=layers)(nnx.vmap(make, in_axes=(0,), out_axes=0))
+        projection.lora = nnx.data(stack(rngs))
 
 
 def only_adapters(tree: dict[str, Any]) -> dict[str, Any]:
@@ -64,9 +61,7 @@ def only_adapters(tree: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def adapted(
-    params: dict[str, Any], join: Callable[[Any, dict[str, Any]], Any]
-) -> dict[str, Any]:
+def adapted(params: dict[str, Any], join: Callable[[Any, dict[str, Any]], Any]) -> dict[str, Any]:
     """The parameters without adapters, where `join`(kernel, its adapter) stands for each kernel that has one."""
 
     def visit(node: dict[str, Any]) -> dict[str, Any]:

@@ -58,7 +58,16 @@ def test_what_breaks_a_rule_is_refused(settings, said):
 
 
 def test_lora_is_a_few_flags_over_any_preset():
-    options = "--config rm_tiny --lora.rank 16 --lora.targets q_proj v_proj --lora.rslora".split()
+    options = [
+        "--config",
+        "rm_tiny",
+        "--lora.rank",
+        "16",
+        "--lora.targets",
+        "q_proj",
+        "v_proj",
+        "--lora.rslora",
+    ]
     config = presets.parse(TrainConfig, "", options)
     assert config.lora == LoraConfig(rank=16, targets=("q_proj", "v_proj"), rslora=True)
     # What was saved before there was LoRA trains the whole model.

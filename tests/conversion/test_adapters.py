@@ -78,7 +78,9 @@ def write_base(name: str, folder: pathlib.Path) -> None:
     Tokenizer.load("embedded").save(folder)
 
 
-def lora_run(base: pathlib.Path, folder: pathlib.Path, lora: LoraConfig) -> tuple[TrainConfig, Params]:
+def lora_run(
+    base: pathlib.Path, folder: pathlib.Path, lora: LoraConfig
+) -> tuple[TrainConfig, Params]:
     """A run of adapters that add something and a score head of its own; as it trained them."""
     config = tiny_config(workdir=str(folder), model__init_from=str(base), lora=lora)
     config = load.resolve(config)
@@ -95,7 +97,9 @@ def lora_run(base: pathlib.Path, folder: pathlib.Path, lora: LoraConfig) -> tupl
         return 0.3 * rng.standard_normal(leaf.shape).astype(np.float32)
 
     trained = jax.tree.map(drawn, only_adapters(abstract_params(config.model, lora)[1]))
-    params = with_changed(loader(abstract), trained | {"score": jax.tree.map(drawn, shapes["score"])})
+    params = with_changed(
+        loader(abstract), trained | {"score": jax.tree.map(drawn, shapes["score"])}
+    )
     checkpointer = Checkpointer(config.workdir, CheckpointConfig())
     checkpointer.save(STEP, params, {"count": np.zeros(())}, [{}], presets.to_json(config))
     checkpointer.close()
@@ -291,9 +295,7 @@ def test_half_the_size(case, tmp_path):
     )
     folder = export.to_hf(convert)
     verify.verify_adapter(folder, case.config, lambda: case.params, "bfloat16")
-    sizes = [
-        (path / "adapter_model.safetensors").stat().st_size for path in (folder, case.adapter)
-    ]
+    sizes = [(path / "adapter_model.safetensors").stat().st_size for path in (folder, case.adapter)]
     assert sizes[0] < 0.6 * sizes[1]
 
 

@@ -16,7 +16,10 @@ from peft import LoraConfig as PeftConfig
 from peft import inject_adapter_in_model
 from transformers import AutoModelForSequenceClassification
 
+from codepmp_jax.checkpoint import param_store
+from codepmp_jax.checkpoint.checkpointer import Checkpointer
 from codepmp_jax.cli.errors import UserError
+from codepmp_jax.commands.convert import make_check
 from codepmp_jax.config import (
     AdapterConfig,
     ConvertConfig,
@@ -27,12 +30,9 @@ from codepmp_jax.config import (
     ScorerConfig,
     TrainConfig,
 )
-from codepmp_jax.checkpoint import param_store
-from codepmp_jax.checkpoint.checkpointer import Checkpointer
-from codepmp_jax.commands.convert import make_check
 from codepmp_jax.conversion import export, load
 from codepmp_jax.conversion.adapters import plan_adapters
-from codepmp_jax.devices.sharding import batch_sharding, check_mesh, make_mesh
+from codepmp_jax.devices.sharding import check_mesh, make_mesh
 from codepmp_jax.evaluation.scorers.jax_scorer import JaxScorer
 from codepmp_jax.models.lora import merged, only_adapters, without_adapters
 from codepmp_jax.models.preference import Params, abstract_params, init_params
@@ -179,9 +179,7 @@ def test_steps_of_adamw_equal_pefts(mask, layout):
         without_adapters(state.params)["decoder"],
         without_adapters(params)["decoder"],
     )
-    np.testing.assert_array_equal(
-        state.params["lm_head"]["kernel"], params["lm_head"]["kernel"]
-    )
+    np.testing.assert_array_equal(state.params["lm_head"]["kernel"], params["lm_head"]["kernel"])
 
 
 def test_a_is_drawn_as_in_peft_and_b_is_zero():
@@ -203,11 +201,11 @@ def test_a_is_drawn_as_in_peft_and_b_is_zero():
         # Of a uniform distribution: bound / sqrt(3).
         assert a.std() == pytest.approx(bound / 3**0.5, rel=0.05)
         assert not np.array_equal(a[0], a[1])
-    assert not np.array_equal(layers["attention"]["query"]["lora"]["a"], layers["mlp"]["gate"]["lora"]["a"])
-    other = init_params(config.model, 1, config.lora)["decoder"]["layers"]
     assert not np.array_equal(
-        other["mlp"]["down"]["lora"]["a"], layers["mlp"]["down"]["lora"]["a"]
+        layers["attention"]["query"]["lora"]["a"], layers["mlp"]["gate"]["lora"]["a"]
     )
+    other = init_params(config.model, 1, config.lora)["decoder"]["layers"]
+    assert not np.array_equal(other["mlp"]["down"]["lora"]["a"], layers["mlp"]["down"]["lora"]["a"])
 
 
 def test_the_model_under_the_adapters_is_the_one_without():
@@ -261,9 +259,9 @@ def test_no_gradient_of_a_frozen_matrix_is_computed(remat):
     shapes = {}
     for each in (config, whole):
         _, params, _ = abstract_params(each.model, each.lora)
-        program = jax.make_jaxpr(
-            lambda params, batch, each=each: gradients(params, batch, each)
-        )(params, batch_of(random_pairs(0), each))
+        program = jax.make_jaxpr(lambda params, batch, each=each: gradients(params, batch, each))(
+            params, batch_of(random_pairs(0), each)
+        )
         found = made_by(program.jaxpr)
         # In whichever order the matmul has the dims.
         shapes[each.lora.is_on] = (found | {shape[::-1] for shape in found}) & frozen
@@ -436,7 +434,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(lora_run, tmp_path, monkey
 
 def test_a_run_from_random_parameters_is_refused(finished, tmp_path):
     config = dataclasses.replace(finished, workdir=str(tmp_path), lora=LoraConfig(rank=2))
-    with pytest.raises(UserError, match=r"lora\.rank = 2: needs a model to adapt.*--model\.init-from"):
+    with pytest.raises(
+        UserError, match=r"lora\.rank = 2: needs a model to adapt.*--model\.init-from"
+    ):
         Run(config)
 
 
@@ -478,7 +478,8 @@ def test_a_run_that_starts_from_a_lora_run_starts_from_its_merged_model(lora_run
         found = jax.device_get(without_adapters(state.params))
         jax.tree.map(
             lambda ours, theirs: np.testing.assert_allclose(
-                np.asarray(ours, np.float32), np.asarray(theirs.astype(ours.dtype), np.float32),
+                np.asarray(ours, np.float32),
+                np.asarray(theirs.astype(ours.dtype), np.float32),
                 rtol=1e-6 if ours.dtype == np.float32 else 1e-2,
             ),
             found,
@@ -548,9 +549,7 @@ def test_a_run_is_scored_and_converted_with_the_same_rewards(lora_run, finished,
     """In JAX, merged in PyTorch, and by peft over the folder of the run that it began with."""
     base = export.to_hf(ConvertConfig(run=finished.workdir, output=str(tmp_path / "base")))
     whole = ConvertConfig(run=lora_run.workdir, output=str(tmp_path / "hf"))
-    adapter = AdapterConfig(
-        run=lora_run.workdir, output=str(tmp_path / "adapter"), base=str(base)
-    )
+    adapter = AdapterConfig(run=lora_run.workdir, output=str(tmp_path / "adapter"), base=str(base))
     figures: list[str] = []
     for convert in (whole, adapter):
         export.to_hf(convert, make_check(convert, figures))
@@ -558,11 +557,11 @@ def test_a_run_is_scored_and_converted_with_the_same_rewards(lora_run, finished,
     rng = np.random.default_rng(0)
     texts = [rng.integers(1, 4096, length).astype(np.int32) for length in (3, 17, 30)]
     rewards = {}
-    for run in (lora_run.workdir, finished.workdir):
-        scorer = JaxScorer.load(ScoreConfig(model=run, scorer=ScorerConfig(dtype="float32")))
-        rewards[run] = np.zeros(3)
+    for workdir in (lora_run.workdir, finished.workdir):
+        scorer = JaxScorer.load(ScoreConfig(model=workdir, scorer=ScorerConfig(dtype="float32")))
+        rewards[workdir] = np.zeros(3)
         for index, found in scorer.rewards(texts):
-            rewards[run][index] = found
+            rewards[workdir][index] = found
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "hf").eval()
     with torch.inference_mode():
         theirs = [model(torch.tensor(text[None].astype(np.int64))).logits.item() for text in texts]
