@@ -254,17 +254,17 @@ def verify_adapter(
     transformers_logging.set_verbosity_error()
     is_scorer = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["task_type"] == "SEQ_CLS"
     # The base's own config need not say that there is one label: a causal LM's does not.
-    model_class, labels = (
-        (peft.AutoPeftModelForSequenceClassification, {"num_labels": 1})
-        if is_scorer
-        else (peft.AutoPeftModelForCausalLM, {})
-    )
+    model_class: Any = peft.AutoPeftModelForCausalLM
+    labels = {}
+    if is_scorer:
+        model_class, labels = peft.AutoPeftModelForSequenceClassification, {"num_labels": 1}
     try:
         network = model_class.from_pretrained(folder, dtype=torch.float32, **labels).eval()
-    except OSError as error:
+    # No such folder or name; tensors of other shapes.
+    except (OSError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"{folder}: its base model cannot be opened: {error} Remedy: give the model that the run began with as "
-            "--base FOLDER."
+            f"{folder}: peft cannot open it over its base model: {error} Remedy: give the model that the run began "
+            "with as --base FOLDER."
         ) from error
     error = _compare(
         model_class.__name__,

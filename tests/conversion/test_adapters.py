@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pathlib
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from codepmp_jax.checkpoint.checkpointer import Checkpointer
 from codepmp_jax.cli.errors import UserError
+from codepmp_jax.commands.convert import make_check
 from codepmp_jax.config import (
     AdapterConfig,
     CheckpointConfig,
@@ -268,13 +270,27 @@ def test_verify_compares_with_peft(case, tmp_path):
     found = verify.verify_adapter(case.adapter, case.config, loaded, "float32")
     assert found.rewards is not None
     assert found.rewards.value < verify.TOLERANCE["float32"]
-    found = verify.verify(
-        case.whole, case.config.model, case.config.data, loaded, "float32", case.config.lora
-    )
-    assert found.rewards is not None
     other = case.params | {"score": {"kernel": case.params["score"]["kernel"] * 1.01}}
     with pytest.raises(UserError, match="rewards differ"):
         verify.verify_adapter(case.adapter, case.config, lambda: other, "float32")
+
+
+@pytest.mark.parametrize("base", ["gone", "wider"])
+def test_a_base_that_does_not_fit_is_named(case, base, tmp_path):
+    hf = copy.deepcopy(MODELS["qwen2"])
+    hf.hidden_size, hf.pad_token_id = 64, None
+    AutoModelForCausalLM.from_config(hf).save_pretrained(tmp_path / "wider")
+    path = str(tmp_path / base)
+    convert = AdapterConfig(run=case.config.workdir, output=str(tmp_path / "out"), base=path)
+    with pytest.raises(UserError, match=r"(?s)peft cannot open it over its base.*--base FOLDER"):
+        export.to_hf(convert, make_check(convert, []))
+    assert not (tmp_path / "out").exists()
+
+
+def test_verifying_without_peft_says_how_to_get_it(case, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(UserError, match=r"pip install 'codepmp_jax\[peft\]'"):
+        verify.verify_adapter(case.adapter, case.config, lambda: case.params, "float32")
 
 
 def test_an_adapter_of_a_causal_lm_has_no_head(case, tmp_path):
