@@ -34,7 +34,7 @@ from codepmp_jax.training.feed import to_devices
 from codepmp_jax.training.heldout import Heldout, require_best_metric
 from codepmp_jax.training.identity import check_same_content, check_same_run, describe_changes
 from codepmp_jax.training.length import total_steps
-from codepmp_jax.training.state import TrainState, abstract_state, init_state
+from codepmp_jax.training.state import TrainState, abstract_state, frozen, init_state, trained
 from codepmp_jax.training.step import Sums, abstract_batch, eval_step
 from codepmp_jax.training.telemetry import is_main_process, logger
 from codepmp_jax.training.window import ResumeState
@@ -80,6 +80,13 @@ class Run:
         run = config.workdir if self.branch is None else self.branch.run
         self._tokenizer_folder = f"{run}/tokenizer"
         """The tokenizer of what the run resumes or, as a decay branch, starts from."""
+        require(
+            not config.lora.is_on or model.init_from is not None,
+            "lora.rank",
+            config.lora.rank,
+            "needs a model to adapt: without model.init_from the frozen one would be random",
+            "give --model.init-from, or --lora.rank 0 to train the whole model",
+        )
         self.objective = objectives.build(config)
         require_same_on_all_hosts(self._prepare)
         self.checkpointer = Checkpointer(config.workdir, config.checkpoint)
@@ -92,7 +99,10 @@ class Run:
         self.optimizer = optimizers.build(config.optimizer, self.num_steps)
         self.mesh = sharding.make_mesh(self.mesh_sizes)
         self.abstract = abstract_state(config, self.optimizer, self.mesh)
-        self.checkpointer.require_room(self.abstract)
+        to_save = self.abstract
+        if config.lora.is_on and saved is not None:
+            to_save = to_save._replace(params=trained(to_save.params, config))
+        self.checkpointer.require_room(to_save)
         if config.checkpoint.keep_best:
             self._require_best_metric()
 
@@ -241,6 +251,9 @@ class Run:
         if step is None:
             logger.info("starting at step 0 of %d", self.num_steps)
             state = init_state(config, self.optimizer, self.mesh, load_params)
+            if config.lora.is_on:
+                unchanged = frozen(state.params, config)
+                Checkpointer.save_frozen(config.workdir, unchanged, presets.to_json(self.asked))
             return Start(0, state, ResumeState())
         source = f"{self.checkpointer.directory}/{step}"
         logger.info("restoring %s", source)
@@ -362,14 +375,15 @@ class Run:
         resume_state: ResumeState,
         metrics: dict[str, float] | None,
     ) -> None:
-        """Starts to save what the run resumes from as the checkpoint of `step`.
+        """Starts to save what the run resumes from as the checkpoint of `step`, with LoRA without frozen parameters.
 
         `data_state` is this host's; `metrics` are those of its evaluation, if it had one.
         """
         streams = [stream for host in gather(data_state) for stream in host]
+        of_step = trained(state.params, self.config) if self.config.lora.is_on else state.params
         self.checkpointer.save(
             step,
-            state.params,
+            of_step,
             (state.step, state.opt_state),
             {
                 "shards": self._shards(),
