@@ -21,7 +21,7 @@ from codepmp_jax.files import storage
 from codepmp_jax.training import optimizer as optimizers
 
 # What a branch begins with is RUN's; its own values say where that came from.
-_ORIGIN = ("init", "model.init_from", "model.base")
+_ORIGIN = ("model.init_from", "model.base", "init")
 
 
 class Branch:
