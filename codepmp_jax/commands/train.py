@@ -1,4 +1,4 @@
-"""Trains a preference model: the same program on a TPU pod, a GPU and a laptop.
+"""Trains a preference model, or a language model of documents: the same program on a TPU pod, a GPU and a laptop.
 
     codepmp train --config pmp_7b --workdir DIR --data.input PAIRS
     codepmp train --decay-from RUN@STEP --workdir DIR
@@ -19,7 +19,7 @@ from codepmp_jax.config import TrainConfig, presets
 from codepmp_jax.config.training import run_and_step
 from codepmp_jax.devices import chips
 
-COMMAND = (TrainConfig, "Trains a preference model (PMP or RM finetuning).")
+COMMAND = (TrainConfig, "Trains a preference model (PMP or RM finetuning), or a language model.")
 
 # Settings that a decay branch does not take from the run that it starts from.
 _OWN = ("workdir", "decay_from", "num_steps", "allow_config_change")
@@ -70,11 +70,12 @@ def main() -> None:
     from codepmp_jax.cli import streams
     from codepmp_jax.conversion import load
     from codepmp_jax.devices import hosts
-    from codepmp_jax.files import notes
+    from codepmp_jax.files import notes, storage
     from codepmp_jax.training import telemetry
     from codepmp_jax.training.loop import train
 
-    hosts.join(config.watchdog.heartbeat_seconds)
+    hosts.join(config.watchdog.join_seconds, config.watchdog.heartbeat_seconds)
+    hosts.require_accelerator()
     # A program for one CPU need not run on another that shares the workdir.
     if (
         config.compilation_cache
@@ -82,6 +83,9 @@ def main() -> None:
         and jax.default_backend() != "cpu"
     ):
         jax.config.update("jax_compilation_cache_dir", f"{config.workdir}/compilation_cache")
+        if storage.is_bucket(config.workdir):
+            # On GPUs XLA's own caches go below that folder, and XLA knows no buckets.
+            jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
     telemetry.setup_logging()
     name = "notes.txt" if telemetry.is_main_process() else f"notes.host{jax.process_index()}.txt"
     streams.keep_notes(lambda line: notes.add(config.workdir, line, name))
@@ -91,9 +95,13 @@ def main() -> None:
     last = train(config, load.params_loader(config))
     if telemetry.is_main_process():
         shown = {
-            name: last[name] for name in ("loss", "eval_accuracy") if last.get(name) is not None
+            name: last[name]
+            for name in ("loss", "eval_accuracy", "eval_lm_perplexity")
+            if last.get(name) is not None
         }
         figures = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
         if "eval_accuracy" in shown and "heldout_pairs" in last:
             figures += f" ({last['heldout_pairs']} of {last['heldout_records']} held-out pairs)"
+        if "eval_lm_perplexity" in shown and "heldout_pieces" in last:
+            figures += f" ({last['heldout_pieces']} pieces of {last['heldout_records']} held-out documents)"
         print(f"{config.workdir}: {figures or 'was already at its last step'}")

@@ -27,7 +27,9 @@ from codepmp_jax.config.evaluation import (
     ResamplingConfig,
     VotesConfig,
 )
+from codepmp_jax.config.experiment import ClusterConfig, ExperimentConfig
 from codepmp_jax.config.interchange import ExportConfig, ImportConfig
+from codepmp_jax.config.lm import LmConfig
 from codepmp_jax.config.mesh import MeshConfig
 from codepmp_jax.config.model import ModelConfig, RopeScalingConfig
 from codepmp_jax.config.operation import (
@@ -39,6 +41,10 @@ from codepmp_jax.config.operation import (
 )
 from codepmp_jax.config.pmp import PmpConfig
 from codepmp_jax.config.quickstart import QuickstartConfig
+from codepmp_jax.config.rm_data import (
+    ParaphrasesConfig,
+    RmDataConfig,
+)
 from codepmp_jax.config.scoring import ScoreConfig, ScorerConfig, TextsConfig
 from codepmp_jax.config.synthesis import (
     CandidatesConfig,
@@ -63,6 +69,7 @@ __all__ = [
     "BestOfNConfig",
     "CandidatesConfig",
     "CheckpointConfig",
+    "ClusterConfig",
     "CompileCheckConfig",
     "Config",
     "ConvertConfig",
@@ -71,12 +78,14 @@ __all__ = [
     "DecontaminationConfig",
     "DedupConfig",
     "DescriptionConfig",
+    "ExperimentConfig",
     "ExportConfig",
     "FilterConfig",
     "FromHfConfig",
     "GateConfig",
     "ImportConfig",
     "JudgeConfig",
+    "LmConfig",
     "LossConfig",
     "MeshConfig",
     "ModelConfig",
@@ -84,6 +93,7 @@ __all__ = [
     "NgramConfig",
     "OpenAIConfig",
     "OptimizerConfig",
+    "ParaphrasesConfig",
     "PmpConfig",
     "ProblemsConfig",
     "ProfileConfig",
@@ -93,6 +103,7 @@ __all__ = [
     "RayConfig",
     "ReportConfig",
     "ResamplingConfig",
+    "RmDataConfig",
     "RopeScalingConfig",
     "SamplingConfig",
     "ScoreConfig",

@@ -134,8 +134,8 @@ class TrainConfig(Config):
     watchdog: WatchdogConfig = WatchdogConfig()
     profile: ProfileConfig = ProfileConfig()
     global_batch_rows: PositiveInt = 1024
-    """Rows per optimizer step, over all devices. In the layout `padded` a row is a pair; in the others it holds as
-    many pairs as fit."""
+    """Rows per optimizer step, over all devices. In the layout `padded` a row is a pair or document; in the others it
+    holds as many as fit."""
     accumulation_steps: PositiveInt = 1
     """Number of parts that a step's batch is computed in, one after the other. Changes memory use, not the result.
     Must divide global_batch_rows."""
@@ -145,20 +145,20 @@ class TrainConfig(Config):
     """Number of optimizer steps; by default as many as num_epochs take. A decay branch takes STEP and
     optimizer.decay_steps."""
     num_epochs: PositiveFloat = 1.0
-    """Passes over the train split (only if num_steps is not given). The number of pairs per step is estimated from the
-    first steps."""
+    """Passes over the train split (only if num_steps is not given). The number of pairs or documents per step is
+    estimated from the first steps."""
     log_every_steps: PositiveInt = 10
     """Steps between log lines; metrics.jsonl has every step."""
     eval_every_steps: PositiveInt = 500
     """Steps between evaluations. The last step is always evaluated."""
     eval_pairs: Annotated[NonNegativeInt, Remedy("0 turns the evaluation off")] = 1024
-    """Number of held-out pairs to evaluate on during training; 0 turns the evaluation off."""
+    """Number of held-out pairs, or documents, to evaluate on during training; 0 turns the evaluation off."""
     eval_sample: Literal["random", "first"] = "random"
-    """Which pairs these are where the held-out split has more. `random`: a sample, the same in every run whatever its
+    """Which ones these are where the held-out split has more. `random`: a sample, the same in every run whatever its
     seed. `first`: the first of the split, which may all be of one subset."""
     on_bad_step: Literal["stop", "skip"] = "stop"
     """What to do on a loss or gradient that is not finite: stop the run, or skip the update of parameters and
-    optimizer. The ids of the step's pairs are written to WORKDIR/bad_steps either way."""
+    optimizer. The ids of the step's pairs or documents are written to WORKDIR/bad_steps either way."""
     max_bad_steps: PositiveInt = 10
     """Number of skipped steps after which the run stops (on_bad_step skip only)."""
     spike_deviations: PositiveFloat = 8.0

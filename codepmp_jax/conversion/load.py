@@ -281,9 +281,25 @@ def load_folder(
     return nested(arrays)
 
 
+def has_trained_score(source: str | None) -> bool:
+    """Whether the score head of a run or folder was trained, by it or by one that it started from.
+
+    Where one of them is not there any more, it is taken for trained.
+    """
+    if source is None:
+        return False
+    if is_run(source):
+        saved = presets.from_json(TrainConfig, Checkpointer(source).restore_config(), source)
+        return saved.loss.trains_rewards or has_trained_score(saved.model.init_from)
+    if pathlib.Path(source).is_dir():
+        return _SCORE in Tensors(pathlib.Path(source))
+    logger.warning("%s is not there any more: its score head is taken for trained", source)
+    return True
+
+
 def _restore(run: str, config: ModelConfig, abstract: Params, seed: int, new_score: bool) -> Params:
-    """The newest parameters of a run, without the heads of `abstract` that its model lacks; with `new_score`, with a
-    score head from N(0, score_init_std^2)."""
+    """The newest parameters of a run, without the heads of `abstract` that its model lacks; with `new_score`, or where
+    nothing trained the run's own, with a score head from N(0, score_init_std^2)."""
     checkpointer = Checkpointer(run)
     saved = presets.from_json(TrainConfig, checkpointer.restore_config(), run)
     heads = {
@@ -295,6 +311,7 @@ def _restore(run: str, config: ModelConfig, abstract: Params, seed: int, new_sco
         {name: tree for name, tree in abstract.items() if name != "heads"}
         | ({"heads": heads} if heads else {})
     )
+    new_score = new_score or not has_trained_score(run)
     if new_score:
         target = leaf(abstract, "score/kernel")
         head = _new_score(config, target.shape, seed)

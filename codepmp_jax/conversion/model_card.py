@@ -20,6 +20,7 @@ _SHOWN = (
     "accuracy",
     "eval_pair_loss",
     "eval_lm_loss",
+    "eval_lm_perplexity",
     "eval_accuracy",
 )
 _BEST = "eval_accuracy"
@@ -90,6 +91,19 @@ with torch.inference_mode():
 The reward is the score head on the last token's hidden state, without an activation; only differences of
 rewards of the same prompt mean something. `AutoModelForCausalLM` opens the same folder as a language model.
 """
+_COMPLETE = """\
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+folder = "PATH_OR_NAME"
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForCausalLM.from_pretrained(folder).eval()
+batch = tokenizer("def add(a, b):", return_tensors="pt")
+print(tokenizer.decode(model.generate(**batch, max_new_tokens=64)[0]))
+```
+
+The model gives no rewards. `codepmp train --model.init-from PATH` starts preference model pretraining from it.
+"""
 _GENERATE = """\
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -108,7 +122,9 @@ print(tokenizer.decode(model.generate(**batch)[0]))
 
 def _texts(config: TrainConfig, form: str) -> str:
     data = config.data
-    if form == "conversation":
+    if form == "document":
+        text = "A text is a document as it is, without a prompt or a chat template."
+    elif form == "conversation":
         text = "A text is a conversation as the tokenizer's chat template writes it."
     else:
         text = (
@@ -123,7 +139,7 @@ def _texts(config: TrainConfig, form: str) -> str:
 def write(
     convert: ConvertConfig, config: TrainConfig, step: int, form: str, with_score: bool
 ) -> str:
-    """The card of a run's checkpoint; `form` is `text` or `conversation`, what its texts are."""
+    """The card of a run's checkpoint; `form` is `text`, `conversation` or `document`, what its texts are."""
     base = base_model(config.model.init_from)
     header = ModelCardData(
         library_name="transformers",
@@ -144,15 +160,15 @@ def write(
 
 # {pathlib.Path(convert.run).resolve().name}, step {step}
 
-A {model.family} {kind} in {convert.dtype}, trained {started} with codepmp_jax: preference model pretraining
-([CodePMP](https://arxiv.org/abs/2410.02229)), {config.loss.summary}.
+A {model.family} {kind} in {convert.dtype}, trained {started} with codepmp_jax: {config.loss.method},
+{config.loss.summary}.
 
 ## Texts
 
 {_texts(config, form)}
 ## Use
 
-{_SCORE if with_score else _GENERATE}
+{_SCORE if with_score else _COMPLETE if form == "document" else _GENERATE}
 ## Metrics
 
 {_metrics(_rows(convert.run, step))}

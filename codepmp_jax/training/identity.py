@@ -14,7 +14,15 @@ from typing import Any
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import TrainConfig, presets
 
-_OF_THE_RUN = ("init", "model.", "data.", "loss.objective", "seed", "global_batch_rows")
+_OF_THE_RUN = (
+    "init",
+    "model.",
+    "data.",
+    "loss.objective",
+    "loss.pair_texts",
+    "seed",
+    "global_batch_rows",
+)
 # Settings below these that change how a run computes or where it finds its content, but not what it is.
 _MAY_CHANGE_ON_RESUME = (
     "model.init_from",
@@ -121,7 +129,7 @@ def check_same_content(
 def describe_changes(
     config: TrainConfig, saved: TrainConfig, heldout: Any, saved_heldout: Any
 ) -> list[str]:
-    """A line for each setting that differs from the saved one, and for other held-out pairs.
+    """A line for each setting that differs from the saved one, and for other held-out records.
 
     `heldout` is the sha256 of the held-out shards; `saved_heldout` too, or None where that is not known.
     """

@@ -16,15 +16,15 @@ from codepmp_jax.checkpoint.checkpointer import Checkpointer, gather
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import TrainConfig, presets
 from codepmp_jax.data.batch import Batch
-from codepmp_jax.data.loader import PairLoader
+from codepmp_jax.data.loader import Loader
 from codepmp_jax.data.one_pass import require_accepted
+from codepmp_jax.data.subset import Subset
 from codepmp_jax.devices import chips, sharding
 from codepmp_jax.files import notes, storage
 from codepmp_jax.files.json_files import write_json
 from codepmp_jax.files.staging import Cache
 from codepmp_jax.models.preference import Params
-from codepmp_jax.records.schema import PreferencePair
-from codepmp_jax.records.shards import ShardedDataset
+from codepmp_jax.records.shards import ShardedDataset, find_record_type
 from codepmp_jax.text.tokenization import Tokenizer
 from codepmp_jax.training import branch as branches
 from codepmp_jax.training import objectives
@@ -69,7 +69,7 @@ class Run:
     def __init__(self, config: TrainConfig):
         """Raises UserError, before any device work, where config, data and devices do not fit."""
         self.hosts = jax.process_count()
-        self.chip = chips.chip_of(jax.devices()[0].device_kind)
+        self.chip = chips.chip_of_device(jax.devices()[0])
         config, saved, self.branch = branches.begin(config)
         self.asked = objectives.with_heads(config)
         """The settings as they were given, which are saved: another start may be on another chip."""
@@ -87,7 +87,7 @@ class Run:
             assert saved is not None
             self._set_length(saved)
         config = self.config
-        self.num_steps = total_steps(config, len(self.train_pairs), self.batches)
+        self.num_steps = total_steps(config, len(self.chosen_records), self.batches)
         optimizers.require_room(config.optimizer, self.num_steps)
         self.optimizer = optimizers.build(config.optimizer, self.num_steps)
         self.mesh = sharding.make_mesh(self.mesh_sizes)
@@ -105,7 +105,7 @@ class Run:
             branch = self.branch
             # Before the steps of RUN are counted, which may need its data.
             self._checked = self._check_same(branch.checkpointer, branch.step, branch.source)
-            total = total_steps(saved, len(self.train_pairs), self.batches)
+            total = total_steps(saved, len(self.chosen_records), self.batches)
             warmup = branches.warmup_of(self.config, saved, total)
         self.config = branches.with_length(self.config, saved, warmup)
         self.asked = branches.with_length(self.asked, saved, warmup)
@@ -125,7 +125,7 @@ class Run:
             self.mesh_sizes[0] * self.mesh_sizes[1] % self.hosts == 0,
             "mesh.data * mesh.fsdp",
             self.mesh_sizes[0] * self.mesh_sizes[1],
-            f"must be divisible by the number of hosts ({self.hosts}), each of which reads its own pairs",
+            f"must be divisible by the number of hosts ({self.hosts}), each of which reads its own rows",
             "lower mesh.tensor",
         )
         self.tokenizer = self._load_tokenizer()
@@ -143,16 +143,21 @@ class Run:
             else f"it is {source}'s, so use the tokenizer that belongs to that model, or first enlarge the model with "
             f"transformers' resize_token_embeddings({size})",
         )
-        self.train_pairs = self._open("train")
+        self.train_records = self._open("train")
+        number, seed = config.data.max_pairs, config.data.subset_seed
+        self.chosen_records = (
+            self.train_records if number is None else Subset(self.train_records, number, seed)
+        )
+        """Those that are trained on."""
         heldout = self._open("heldout") if config.eval_pairs else None
         self._heldout_shards = [shard.sha256 for shard in heldout.shards] if heldout else []
         layout = self.objective.layout()
         self.heldout = Heldout(heldout or [], self.tokenizer, layout, config)
         if config.data.refused_policy == "stop":
             index = jax.process_index()
-            require_accepted(self.train_pairs, self.tokenizer, layout, index, self.hosts)
-        self.batches = PairLoader(
-            self.train_pairs,
+            require_accepted(self.chosen_records, self.tokenizer, layout, index, self.hosts)
+        self.batches = Loader(
+            self.chosen_records,
             self.tokenizer,
             config.data,
             batch_rows=config.global_batch_rows,
@@ -163,7 +168,7 @@ class Run:
         )
         return facts_of(
             config,
-            train_shards=[shard.sha256 for shard in self.train_pairs.shards],
+            train_shards=self._shards(),
             heldout_shards=self._heldout_shards,
             tokenizer=self._tokenizer_parts,
         )
@@ -210,13 +215,13 @@ class Run:
 
     def _shards(self) -> list[str]:
         """Checksums of the training shards, which do not depend on their path."""
-        return [shard.sha256 for shard in self.train_pairs.shards]
+        return [shard.sha256 for shard in self.train_records.shards]
 
     def _open(self, split: str) -> ShardedDataset:
         data = self.config.data
         return ShardedDataset(
             data.input,
-            PreferencePair,
+            find_record_type(data.input, self.objective.kind.record_types),
             split,
             data.verify_shards,
             cache=Cache(data.cache, data.cache_bytes),
@@ -383,8 +388,8 @@ class Run:
         eval_step: Callable[[Params, Batch], Sums],
         is_cut: Callable[[], bool],
     ) -> dict[str, float] | None:
-        """Means of eval_step's metrics over the held-out pairs, named `eval_...`, but for those over labels where there
-        are none; and Heldout.columns.
+        """Means of eval_step's metrics over the held-out items, but for those over labels where there are none, and the
+        objective's figures of them, all named `eval_...`; and Heldout.columns.
 
         None where `is_cut`, asked after each batch, says to stop. Raises UserError where a mean is not finite.
         """
@@ -402,12 +407,13 @@ class Run:
         results = jax.device_get(results)
         counts = self.heldout.counts
         means = {
-            f"eval_{name}": float(sum(result[unit][name] for result in results)) / counts[unit]
+            name: float(sum(result[unit][name] for result in results)) / counts[unit]
             for unit, names in results[0].items()
             for name in names
             if counts[unit]
         }
-        means = dict(sorted(means.items()))
+        means |= self.objective.figures(means)
+        means = {f"eval_{name}": value for name, value in sorted(means.items())}
         for name, value in means.items():
             require(
                 math.isfinite(value),

@@ -28,11 +28,14 @@ COMPANIONS = {
     "model.attention_soft_cap": {"family": "gemma2"},
     "model.logit_soft_cap": {"family": "gemma2"},
     "model.query_scale": {"family": "gemma2"},
+    "rewards": {"source": "candidates"},
 }
 # Values that follow and break each rule that is no bound.
 _PATHS = (["run", "/pairs"], ["s3://bucket/pairs"])
 RULES = {
-    **dict.fromkeys(("input", "output", "pairs", "scores", "candidates", "run"), _PATHS),
+    **dict.fromkeys(
+        ("input", "output", "pairs", "scores", "candidates", "run", "runs", "rewards"), _PATHS
+    ),
     "texts.template": ([None, "{prompt}{response}"], ["{prompt}", "{response}{prompt}"]),
     "decay_from": (
         [None, "runs/a@5", "gs://bucket/run@x@100", "/a b/@0"],
@@ -159,7 +162,9 @@ def test_the_edge_of_a_bound_is_accepted_and_the_value_beyond_is_not(kind, path,
 def test_other_rules_of_one_setting_hold(kind, path, name):
     followed, broken = RULES[path]
     for value in followed:
-        companions = {"fsdp": 1} if kind is config.MeshConfig and name != "fsdp" else {}
+        companions = COMPANIONS.get(path, {})
+        if kind is config.MeshConfig and name != "fsdp":
+            companions = {"fsdp": 1}
         assert getattr(kind(**companions, **{name: value}), name) == value
     for value in broken:
         assert_refused(kind, path, name, value)

@@ -27,13 +27,15 @@ from transformers import (
     AutoModelForSequenceClassification,
 )
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.commands import convert, evaluate, train
 from codepmp_jax.config import ModelConfig, TrainConfig, presets
 from codepmp_jax.conversion import load
 from codepmp_jax.conversion.verify_tokens import verify_tokens
 from codepmp_jax.devices import chips
-from codepmp_jax.evaluation.scores import read_meta, read_scores
+from codepmp_jax.evaluation.scores import read_meta
 from codepmp_jax.records.schema import Candidate, PreferencePair, Problem
+from codepmp_jax.records.scores import read_scores
 from codepmp_jax.records.shards import write_manifest, write_split
 from codepmp_jax.text.tokenization import Tokenizer
 from codepmp_jax.training import telemetry
@@ -198,7 +200,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         raise OSError("there is no network here")
 
     with monkeypatch.context() as patch:
-        patch.setattr(chips, "chip_of", lambda _: OTHER_CHIP)
+        patch.setattr(chips, "chip_of_device", lambda _: OTHER_CHIP)
         patch.setattr(socket.socket, "connect", refuse)
         patch.setattr(socket, "getaddrinfo", refuse)
         yield
@@ -265,6 +267,15 @@ def test_a_preset_goes_through_all_stages(
         form = "conversation" if is_conversation else "text"
         own = Tokenizer.load(str(workdir / "tokenizer"))
         assert verify_tokens(folder, own, config, form).texts.num_rows
+        if not config.loss.trains_rewards:
+            for arguments in (("--model", folder), ("--backend", "jax", "--model", workdir)):
+                output = tmp_path / "none.jsonl"
+                with pytest.raises(UserError, match=r"score|reward"):
+                    run_command(
+                        evaluate.main,
+                        *("score", *arguments, "--input", candidates, "--output", output),
+                    )
+            return
         inputs = {"pairs": tmp_path / "pairs", "candidates": candidates}
         scores = {kind: {} for kind in inputs}
         for kind, source in inputs.items():
