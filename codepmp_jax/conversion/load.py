@@ -139,7 +139,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
     if is_run(source):
         saved = presets.from_json(TrainConfig, Checkpointer(source).restore_config(), source)
         if config.init == "pmp":
-            _require_score(source, saved.loss.trains_rewards, "was not trained for rewards")
+            _require_score(source, has_trained_score(source), "was not trained for rewards")
         model = _like(saved.model, config.model)
         tokenizer = f"{source.rstrip('/')}/tokenizer"
     else:
