@@ -72,7 +72,8 @@ checks: install
 	$(BIN)/pyright
 	site=$$(mktemp -d) && trap 'rm -rf "$$site"' EXIT && $(BIN)/mkdocs build --strict --site-dir "$$site"
 
-# Environments are made while the checks run.
+# Environments are made while the checks run. A crashed worker ends the tests: pytest-xdist hangs where it starts
+# another one for files.
 test:
 	$(MAKE) -j 2 checks $(VLLM_STAMP) $(SEQIO_STAMP) $(REWARDBENCH_STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0

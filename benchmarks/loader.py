@@ -25,7 +25,7 @@ from page import Page
 
 from codepmp_jax.config import DataConfig, TokenizerConfig, presets
 from codepmp_jax.corpus.tokenizer import train_tokenizer
-from codepmp_jax.data.loader import PairLoader
+from codepmp_jax.data.loader import Loader
 from codepmp_jax.devices.chips import CHIPS
 from codepmp_jax.models.flops import train_flops
 from codepmp_jax.records.schema import PreferencePair, Record, SourceFile, content_id
@@ -94,7 +94,7 @@ def measure(
 ) -> dict[str, Any]:
     """Useful tokens and pairs a second, and what each pair takes, over at least so many seconds."""
     source = ShardedDataset(pairs, PreferencePair, "train")
-    with contextlib.closing(PairLoader(source, tokenizer, config, batch_rows=BATCH_ROWS)) as loader:
+    with contextlib.closing(Loader(source, tokenizer, config, batch_rows=BATCH_ROWS)) as loader:
         # Until workers have started, and what they made ahead meanwhile is used up.
         started = time.perf_counter()
         while time.perf_counter() - started < seconds / 3:

@@ -109,7 +109,9 @@ def few_pairs(setup: Setup) -> list[TokenizedPair]:
 
 def useful(pairs: Sequence[TokenizedPair]) -> dict[str, int]:
     """USEFUL of these pairs."""
-    *_, last = pack(iter(pairs), layout_of(DataConfig(max_length=MAX_LENGTH)), 0, new_state())
+    *_, last = pack(
+        ([pair] for pair in pairs), layout_of(DataConfig(max_length=MAX_LENGTH)), 0, new_state()
+    )
     return {name: last.state[name] for name in USEFUL}
 
 
@@ -150,7 +152,7 @@ def ours(setup: Setup, layout: Literal["padded", "packed", "shared"]) -> Contest
 
     row_layout = layout_of(DataConfig(layout=layout, max_length=MAX_LENGTH))
     pairs = draw_pairs(setup)
-    rows = list(pack(iter(pairs), row_layout, 0, new_state()))
+    rows = list(pack(([pair] for pair in pairs), row_layout, 0, new_state()))
     step_rows = len(rows) // setup.num_turns
     device, num_devices = jax.devices()[0], jax.device_count()
     # Of all devices, that is on a CPU of all cores.
@@ -188,7 +190,10 @@ def ours(setup: Setup, layout: Literal["padded", "packed", "shared"]) -> Contest
         jax.block_until_ready(state)
         return {name: float(metrics[name]) for name in ("pair_loss", "lm_loss", "grad_norm")}
 
-    few = [packed.row for packed in pack(iter(few_pairs(setup)), row_layout, 0, new_state())]
+    few = [
+        packed.row
+        for packed in pack(([pair] for pair in few_pairs(setup)), row_layout, 0, new_state())
+    ]
     assert len(few) <= step_rows, "raise --step-pairs"
     turns, before = [], dict.fromkeys(USEFUL, 0)
     for turn in range(setup.num_turns):

@@ -24,6 +24,7 @@ from typing import Any, Literal
 from codepmp_jax.cli import exit_codes
 from codepmp_jax.commands.main import STAGES, settings_and_help
 from codepmp_jax.config import presets
+from codepmp_jax.config.objective import ObjectiveConfig
 from codepmp_jax.records import schema
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -58,13 +59,17 @@ PAGES = {
         "train-tokenizer",
     ),
     "synthesize": _page("synthesize", "`SourceFile` shards to `PreferencePair` shards."),
+    "rm-data": _page(
+        "rm-data",
+        "Preference data of others, and judged candidates, to pair shards for RM finetuning.",
+    ),
     "pairs": _page(
         "import-pairs, export-pairs",
         "Pair shards from and to JSONL and Parquet files.",
         "import-pairs",
         "export-pairs",
     ),
-    "train": _page("train", "PMP pretraining and RM finetuning."),
+    "train": _page("train", "PMP pretraining, RM finetuning, and language modelling of documents."),
     "compile-check": _page(
         "compile-check",
         "Compiles the training step for a TPU slice, without a TPU.",
@@ -90,6 +95,9 @@ PAGES = {
         "evaluate accuracy",
         "evaluate best-of-n",
         "evaluate report",
+    ),
+    "experiment": _page(
+        "experiment", "A grid of training runs with their evaluations, as tables, plots and a page."
     ),
     "operation": _page(
         "supervise, queued-resources, xpk",
@@ -321,7 +329,21 @@ def settings_page(page: Page) -> str:
                 doc = " ".join(filter(None, (group.doc, _summary(group.config_type))))
                 parts.append(f"### {heading}\n\n{doc}\n\n{shared}")
             parts.append(group_table(group, id_prefix))
+            parts += _other_objectives(group)
     return "\n".join(parts)
+
+
+def _other_objectives(group: Group) -> Iterator[str]:
+    """The tables of the objectives that may stand in the place of the group's, which a preset chooses."""
+    if not issubclass(group.config_type, ObjectiveConfig):
+        return
+    for name, kind in ObjectiveConfig.KINDS.items():
+        if kind is not group.config_type and kind.__module__.startswith("codepmp_jax."):
+            (prefix,) = group.members
+            other = Group(kind, {prefix: kind()})
+            heading = f"{prefix.rstrip('.')}, objective {name}"
+            yield f"### {heading}\n\n{_summary(kind)}\n\n"
+            yield group_table(other, f"{name}.")
 
 
 def _own_table(config_type: type[Any], inherited: set[str]) -> str:
@@ -373,6 +395,9 @@ def _changed(config: Any, default: Any, prefix: str = "") -> Iterator[tuple[str,
     """(dotted path, value) of every setting that is not the default."""
     for field in dataclasses.fields(config):
         value, usual = getattr(config, field.name), getattr(default, field.name)
+        if isinstance(value, ObjectiveConfig) and type(value) is not type(usual):
+            yield f"{prefix}{field.name}.objective", value.objective
+            usual = type(value)()
         if dataclasses.is_dataclass(value):
             yield from _changed(value, usual, f"{prefix}{field.name}.")
         elif value != usual:

@@ -103,14 +103,14 @@ def _answers(url: str) -> bool:
         return False
 
 
-Fault = Literal["none", "error", "reset", "slow", "lost"]
+Fault = Literal["none", "error", "reset", "slow", "lost", "no metadata"]
 
 
 class Proxy:
     """Passes requests on to a server, or does what `fault` says instead.
 
     It knows the condition ifGenerationMatch where the server ignores it: to compose and to delete. `error`: 503; `reset`: the connection ends; `slow`: the answer comes late; `lost`: the request is done, and
-    the connection ends before its answer.
+    the connection ends before its answer; `no metadata`: those of the bucket are forbidden, as with roles/storage.objectAdmin alone.
     """
 
     fault: Fault = "none"
@@ -143,6 +143,11 @@ class Proxy:
                     return
                 if fault == "slow":
                     time.sleep(1)
+                if fault == "no metadata" and self._asks_for_bucket():
+                    said = {"error": {"code": 403, "message": "lacks storage.buckets.get"}}
+                    kind = [("Content-Type", "application/json")]
+                    self._answer(403, kind, json.dumps(said).encode())
+                    return
                 if not self._is_met():
                     self._answer(412, [("Content-Type", "text/plain")], b"condition not met")
                     return
@@ -164,6 +169,10 @@ class Proxy:
                     upstream.close()
 
             do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do
+
+            def _asks_for_bucket(self) -> bool:
+                path = urllib.parse.urlsplit(self.path).path.rstrip("/")
+                return self.command == "GET" and path.endswith("/b/code")
 
             def _is_met(self) -> bool:
                 url = urllib.parse.urlsplit(self.path)

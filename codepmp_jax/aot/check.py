@@ -125,9 +125,11 @@ def _figures(
     assert chip.peak_flops is not None
     seconds = sum(profile.seconds.values())
     useful = rows_per_device * objectives.useful_flops(
-        config, tokens=row.tokens, keys=row.keys, labels=row.labels, pairs=row.pairs
+        config, tokens=row.tokens, keys=row.keys, labels=row.labels, items=row.items
     )
     computed = profile.flops + profile.kernel_flops
+    rows_per_second = rows_per_device / seconds * chip.devices_per_chip
+    is_of_pairs = objectives.build(config).kind.unit == "pairs"
     accumulation_loops = 1 if config.accumulation_steps > 1 else 0
     by_kind: dict[tuple[str, bool], list[float]] = collections.defaultdict(lambda: [0, 0.0, 0.0])
     sync_layer_gathers = 0
@@ -148,7 +150,8 @@ def _figures(
         "sync_layer_gathers": sync_layer_gathers,
         "collective_gib": sum(gib for (kind, _), (_, gib, _) in by_kind.items() if kind != "host"),
         "collective_ms": sum(ms for _, _, ms in by_kind.values()),
-        "pairs_per_second_per_chip": rows_per_device * row.pairs / seconds * chip.devices_per_chip,
+        "pairs_per_second_per_chip": rows_per_second * row.items if is_of_pairs else None,
+        "tokens_per_second_per_chip": rows_per_second * row.tokens,
         "computed_tflop": computed / 1e12,
         "useful_tflop": useful / 1e12,
         "peak_tflops": chip.peak_flops / 1e12,

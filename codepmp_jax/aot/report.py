@@ -46,6 +46,9 @@ class Report:
     collective_ms: float | None = None
     """That this takes at the network's full rate; phases_ms["waiting"] is what of it nothing hides."""
     pairs_per_second_per_chip: float | None = None
+    """None of a run that trains on no pairs."""
+    tokens_per_second_per_chip: float | None = None
+    """Without padding, and without repeated prefixes."""
     computed_tflop: float | None = None
     """Of a device in a step: matmuls and attention."""
     useful_tflop: float | None = None
@@ -56,7 +59,7 @@ class Report:
     """By kind and by whether they overlap with computation: count per step, GiB, ms."""
     kernel_calls: dict[str, int] = dataclasses.field(default_factory=dict)
     row: dict[str, float] = dataclasses.field(default_factory=dict)
-    """Means over rows of pairs of realistic lengths."""
+    """Means over rows of pairs or documents of realistic lengths."""
     compiler_says: str = ""
     advice: list[str] = dataclasses.field(default_factory=list)
 
@@ -84,6 +87,9 @@ class Report:
                 *zip(["try", *[""] * len(self.advice)], self.advice, strict=False),
             ]
         assert self.step_ms is not None
+        rate = f"{self.tokens_per_second_per_chip:.0f} tokens"
+        if self.pairs_per_second_per_chip is not None:
+            rate = f"{self.pairs_per_second_per_chip:.2f} pairs"
         phases = sorted(self.phases_ms.items(), key=lambda item: -item[1])
         return [
             *lines,
@@ -97,7 +103,7 @@ class Report:
                 "useful",
                 f"{self.useful_flop_fraction:.1%} of the {self.computed_tflop:.0f} TFLOP computed: "
                 f"MFU {self.mfu_ceiling_useful:.1%} at most, "
-                f"{self.pairs_per_second_per_chip:.2f} pairs a second and chip",
+                f"{rate} a second and chip",
             ),
             (
                 "collectives",

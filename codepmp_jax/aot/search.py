@@ -79,7 +79,7 @@ def points(config: CompileCheckConfig, chip: Chip, num_devices: int) -> list[Poi
     assert chip.ici_bandwidth is not None
     row = measure(objectives.build(config).layout(), chip.attention_block)
     flops = objectives.useful_flops(
-        config, tokens=row.tokens, keys=row.keys, labels=row.labels, pairs=row.pairs
+        config, tokens=row.tokens, keys=row.keys, labels=row.labels, items=row.items
     )
     params = train_flops(config.model, tokens=1.0, keys=0.0, labels=1.0, pairs=0.0) / 6
     rows = config.global_batch_rows * config.mesh.tensor / num_devices
@@ -189,12 +189,28 @@ def check_alone(config: TrainConfig, topology_name: str, num_slices: int) -> Rep
         return pool.submit(check, config, topology_name, num_slices).result()
 
 
+def _or_dash(figure: float | None, form: str) -> str:
+    return "-" if figure is None else format(figure, form)
+
+
 def _rows(fitting: list[tuple[Report, Point]]) -> Iterator[tuple[str, ...]]:
-    yield "MFU", "pairs/s", "step ms", "HBM left", "sync", "remat", "parts", "fsdp", "options"
+    yield (
+        "MFU",
+        "pairs/s",
+        "tokens/s",
+        "step ms",
+        "HBM left",
+        "sync",
+        "remat",
+        "parts",
+        "fsdp",
+        "options",
+    )
     for report, point in fitting:
         yield (
             f"{report.mfu_ceiling_useful:.1%}",
-            f"{report.pairs_per_second_per_chip:.2f}",
+            _or_dash(report.pairs_per_second_per_chip, ".2f"),
+            _or_dash(report.tokens_per_second_per_chip, ".0f"),
             f"{report.step_ms:.1f}",
             f"{report.headroom:.1%}",
             str(report.sync_layer_gathers),

@@ -1,4 +1,4 @@
-"""What a row of the batch holds when pairs have realistic lengths."""
+"""What a row of the batch holds when pairs or documents have realistic lengths."""
 
 from __future__ import annotations
 
@@ -11,22 +11,26 @@ import numpy as np
 
 from codepmp_jax.config import DataConfig
 from codepmp_jax.data.batch import concatenate
+from codepmp_jax.data.documents import Documents
+from codepmp_jax.data.item_kind import Part
 from codepmp_jax.data.layouts import Layout
 from codepmp_jax.data.packing import new_state, pack
 from codepmp_jax.data.tokenized_pair import TokenizedPair
 from codepmp_jax.models.segments import Segments, needed_blocks, pad_rows
 from codepmp_jax.models.splash import LANES
-from codepmp_jax.text.lengths import draw_lengths
+from codepmp_jax.records.schema import SourceFile
+from codepmp_jax.text.lengths import draw_document_lengths, draw_lengths
+from codepmp_jax.text.tokenization import EncodedText
 
-# Pairs that the means are over.
-NUM_PAIRS = 2048
+# Pairs or documents that the means are over.
+NUM_RECORDS = 2048
 
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
     """Means of a row, as in train_flops: what both texts begin with counts once."""
 
-    pairs: float
+    items: float
     tokens: float
     keys: float
     labels: float
@@ -36,7 +40,19 @@ class Workload:
     """That attention computes, in whole blocks."""
 
 
-def synthetic_pairs(config: DataConfig, num_pairs: int = NUM_PAIRS) -> Iterator[TokenizedPair]:
+def synthetic_records(layout: Layout) -> Iterator[list[Part]]:
+    """What records of drawn lengths give, of the layout's kind."""
+    if not isinstance(layout.kind, Documents):
+        for pair in synthetic_pairs(layout.config):
+            yield [pair]
+        return
+    document = SourceFile(*[""] * 8, line=1)
+    for length in draw_document_lengths(NUM_RECORDS):
+        text = EncodedText(np.zeros(length, np.int32), 0)
+        yield layout.kind.fit(document, [text], layout)
+
+
+def synthetic_pairs(config: DataConfig, num_pairs: int = NUM_RECORDS) -> Iterator[TokenizedPair]:
     """Pairs of drawn lengths, whose two texts have the prompt in common and nothing else."""
     for i, (prompt, chosen, rejected) in enumerate(
         zip(*draw_lengths(num_pairs, config.max_length), strict=True)
@@ -59,7 +75,8 @@ def measure(layout: Layout, block: int) -> Workload:
     # As attend_splash does.
     block = min(block, length)
     block += -block % LANES
-    rows = list(pack(synthetic_pairs(layout.config), layout, 0, new_state()))
+    unit = layout.kind.unit
+    rows = list(pack(synthetic_records(layout), layout, 0, new_state(unit)))
     counts = rows[-1].state
     batch = concatenate([row.row for row in rows])
     ids, branches = (
@@ -69,7 +86,7 @@ def measure(layout: Layout, block: int) -> Workload:
     segments = Segments(ids, branches if layout.has_branches else None)
     blocks = needed_blocks(segments, block)
     return Workload(
-        pairs=counts["pairs"] / len(rows),
+        items=counts[unit] / len(rows),
         tokens=counts["useful_tokens"] / len(rows),
         keys=counts["useful_keys"] / len(rows),
         labels=counts["labels"] / len(rows),

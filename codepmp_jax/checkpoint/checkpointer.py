@@ -65,6 +65,15 @@ class Restored(NamedTuple):
     config: dict[str, Any]
 
 
+class _Manager(ocp.CheckpointManager):
+    """Orbax's, without its own look at preemption."""
+
+    def reached_preemption(self, step: int) -> bool:
+        """False: the run saves when it has noticed one. Orbax would ask the same service with the number of the step,
+        which then passes over the run's own calls, and no notice is heard again."""
+        return False
+
+
 class Checkpointer:
     """Saves in the background; a checkpoint appears under its step only when it is whole."""
 
@@ -73,7 +82,8 @@ class Checkpointer:
 
         To save, it holds WORKDIR/.lock, so that one run at a time works there, and removes what a save that
         was cut off left behind, telling so. Raises UserError where another run holds the lock, where the workdir cannot
-        be written or its path is one that Orbax takes for a pattern, and where there is nothing to restore.
+        be written, its path is one that Orbax takes for a pattern or its bucket's metadata may not be read, and where there
+        is nothing to restore.
         """
         require(
             str(workdir).strip() != "", "workdir", workdir, "must not be empty", "give a folder"
@@ -86,6 +96,8 @@ class Checkpointer:
             f"must hold none of {' '.join(sorted(_MEANT_OTHERWISE))}, in which Orbax sees a pattern and not a name",
             "give another path, e.g. one with ( ) or =",
         )
+        if storage.is_bucket(self.directory):
+            storage.require_metadata(self.directory)
         self._config = config
         self._lock = None
         if config is None:
@@ -101,7 +113,7 @@ class Checkpointer:
             # Also where what this belongs to failed to open.
             self._release = weakref.finalize(self, self._lock.release)
         with storage.storage_errors(self.directory, "written" if config else "read"):
-            self._manager = ocp.CheckpointManager(
+            self._manager = _Manager(
                 self.directory,
                 options=self._options(),
                 item_names=("params", "optimizer", "data", "config"),

@@ -14,7 +14,7 @@ from codepmp_jax.config import presets
 STAGES = {
     "All stages at a small size": ("quickstart",),
     "Corpus": ("corpus", "train-tokenizer"),
-    "Preference pairs": ("synthesize", "import-pairs", "export-pairs"),
+    "Preference pairs": ("synthesize", "rm-data", "import-pairs", "export-pairs"),
     "Training": ("compile-check", "train"),
     "Conversion": ("convert to-hf", "convert to-peft", "convert from-hf"),
     "Evaluation": (
@@ -26,6 +26,7 @@ STAGES = {
         "evaluate best-of-n",
         "evaluate report",
     ),
+    "Experiments": ("experiment",),
     "Training on pods": ("supervise", "queued-resources", "xpk"),
 }
 

@@ -27,7 +27,9 @@ from codepmp_jax.config.evaluation import (
     ResamplingConfig,
     VotesConfig,
 )
+from codepmp_jax.config.experiment import ClusterConfig, ExperimentConfig
 from codepmp_jax.config.interchange import ExportConfig, ImportConfig
+from codepmp_jax.config.lm import LmConfig
 from codepmp_jax.config.lora import LoraConfig
 from codepmp_jax.config.mesh import MeshConfig
 from codepmp_jax.config.model import ModelConfig, RopeScalingConfig
@@ -40,6 +42,10 @@ from codepmp_jax.config.operation import (
 )
 from codepmp_jax.config.pmp import PmpConfig
 from codepmp_jax.config.quickstart import QuickstartConfig
+from codepmp_jax.config.rm_data import (
+    ParaphrasesConfig,
+    RmDataConfig,
+)
 from codepmp_jax.config.scoring import ScoreConfig, ScorerConfig, TextsConfig
 from codepmp_jax.config.synthesis import (
     CandidatesConfig,
@@ -65,6 +71,7 @@ __all__ = [
     "BestOfNConfig",
     "CandidatesConfig",
     "CheckpointConfig",
+    "ClusterConfig",
     "CompileCheckConfig",
     "Config",
     "ConvertConfig",
@@ -73,12 +80,14 @@ __all__ = [
     "DecontaminationConfig",
     "DedupConfig",
     "DescriptionConfig",
+    "ExperimentConfig",
     "ExportConfig",
     "FilterConfig",
     "FromHfConfig",
     "GateConfig",
     "ImportConfig",
     "JudgeConfig",
+    "LmConfig",
     "LoraConfig",
     "LossConfig",
     "MeshConfig",
@@ -87,6 +96,7 @@ __all__ = [
     "NgramConfig",
     "OpenAIConfig",
     "OptimizerConfig",
+    "ParaphrasesConfig",
     "PmpConfig",
     "ProblemsConfig",
     "ProfileConfig",
@@ -96,6 +106,7 @@ __all__ = [
     "RayConfig",
     "ReportConfig",
     "ResamplingConfig",
+    "RmDataConfig",
     "RopeScalingConfig",
     "SamplingConfig",
     "ScoreConfig",

@@ -22,12 +22,13 @@ class ConvertConfig(Config):
     """Dtype of the written tensors."""
     heads: Literal["auto", "both", "lm"] = "auto"
     """Heads to write. `both`: a reward model that keeps its LM head. `lm`: a causal LM without the score head,
-    for engines that generate text. `auto`: `lm` for a run without pair loss (loss.rm_coef 0), otherwise
-    `both`."""
+    for engines that generate text. `auto`: `lm` for a run that trained no rewards (objective lm, or loss.rm_coef 0),
+    otherwise `both`."""
     chat_template: Literal["auto", "text", "conversation"] = "auto"
     """What apply_chat_template writes. `text`: rows of data.template, as pairs of strings are trained on.
     `conversation`: the tokenizer's own template, as conversations are trained on. `auto`: as the run was trained, by
-    its texts.json, or of a run without one by a sample of data.input, or `text` if that folder is not there."""
+    its texts.json, or of a run without one by a sample of data.input, or `text` if that folder is not there; of a run on
+    documents the tokenizer's own, if it has one."""
     verify: bool = False
     """Load the written folder as its users do, and compare the tokens of AutoTokenizer and its chat template with
     those of training, and rewards and logits in PyTorch with JAX, for texts of several lengths, several batch sizes,

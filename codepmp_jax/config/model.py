@@ -119,6 +119,9 @@ class ModelConfig(Config, section="model"):
     init_from: str | None = None
     """Hugging Face folder, hub name or training run to start from, with its tokenizer unless data.tokenizer names one;
     by default random initialization. Not read again where the workdir has a checkpoint that began with it."""
+    base: str | None = None
+    """The base model of a finetuning preset, which `--init base` starts from in place of init_from: a Hugging Face
+    folder, hub name or training run."""
     init_std: PositiveFloat = 0.02
     """Standard deviation of randomly initialized matrices."""
     score_init_std: Annotated[NonNegativeFloat, Remedy("0 starts every reward at 0")] = 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from codepmp_jax.cli.errors import require
 from codepmp_jax.config.base import Config
 from codepmp_jax.config.data import DataConfig
 
@@ -43,12 +44,24 @@ class ObjectiveConfig(Config, section="loss"):
         raise NotImplementedError
 
     @property
+    def method(self) -> str:
+        """What the training is called, in a model card."""
+        raise NotImplementedError
+
+    @property
     def summary(self) -> str:
         """What a run trained for, in a few words of a model card."""
         raise NotImplementedError
 
     def require_batch(self, data: DataConfig, global_batch_rows: int) -> None:
-        """Raises UserError where the objective cannot be computed on such batches."""
+        """Raises UserError where the objective cannot be computed on such batches. By default, of pairs."""
+        require(
+            data.length_policy != "split",
+            "data.length_policy",
+            data.length_policy,
+            f"must be drop or truncate with the objective {self.objective}: only documents can be divided",
+            "set it to drop or truncate, or train with the objective lm",
+        )
 
 
 def tag_of(name: str) -> str:

@@ -24,7 +24,9 @@ class WatchdogConfig(Config, section="watchdog"):
     seconds: Annotated[NonNegativeFloat, Remedy("0 turns the watchdog off")] = 1800.0
     """Seconds without progress after which the run dumps the stacks of all threads and exits with status 70; 0
     for never. Must exceed the time that compiling, restoring or saving takes."""
-    heartbeat_seconds: PositiveInt = 60
+    join_seconds: PositiveInt = 1800
+    """Seconds that a host waits at its start for the other hosts, which may still be set up."""
+    heartbeat_seconds: PositiveInt = 100
     """Seconds without a heartbeat after which a host counts as lost and the other hosts stop."""
 
 

@@ -51,12 +51,18 @@ class PmpConfig(ObjectiveConfig):
         return self.rm_coef > 0
 
     @property
+    def method(self) -> str:
+        """As in ObjectiveConfig."""
+        return "preference model pretraining ([CodePMP](https://arxiv.org/abs/2410.02229))"
+
+    @property
     def summary(self) -> str:
         """As in ObjectiveConfig."""
         return f"pair loss x {self.rm_coef:g} + LM loss x {self.lm_coef:g}"
 
     def require_batch(self, data: DataConfig, global_batch_rows: int) -> None:
         """The paper's micro batches are of padded rows, and divide the batch."""
+        super().require_batch(data, global_batch_rows)
         if self.lm_reduction != "micro_batch_mean":
             return
         require(

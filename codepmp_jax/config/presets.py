@@ -119,6 +119,7 @@ def parse(
     prog: str | None = None,
     default: ConfigT | None = None,
     notes: Sequence[str] = (),
+    rebase: Callable[[ConfigT, Mapping[str, str]], ConfigT] | None = None,
 ) -> ConfigT:
     """The config of a command line: preset, then overrides.
 
@@ -126,7 +127,8 @@ def parse(
     rows of `--data.layout padded` have no row_length, even if the preset's have.
     `--print-config` prints the resolved config and exits. A typo or a wrong value prints one error and
     exits with status 2. `default` stands in for the preset where no `--config` is given; `notes` are lines
-    that `--print-config` adds.
+    that `--print-config` adds. `rebase`, given the preset and the options' values by dotted path, returns what takes
+    the preset's place.
     """
     flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     flags.add_argument("--config")
@@ -146,10 +148,13 @@ def parse(
                 f"--config {known.config}: is a {type(preset).__name__}, but this script takes a "
                 f"{config_type.__name__}. Remedy: give a preset of that type."
             )
+    given = _given(rest)
+    if rebase is not None:
+        preset = rebase(preset, given)
     config = tyro.cli(
         config_type,
         prog=prog,
-        default=_following(preset, _given(rest)),
+        default=_following(preset, given),
         args=rest,
         description=f"{description}\n\n--config NAME|PATH starts from a preset in configs/ (or a file);\n"
         "--print-config shows every setting and exits.",

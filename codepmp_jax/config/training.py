@@ -14,6 +14,7 @@ from codepmp_jax.config.base import (
     Fraction,
     NonNegativeFloat,
     NonNegativeInt,
+    OnlyWith,
     PositiveFloat,
     PositiveInt,
     Remedy,
@@ -38,6 +39,15 @@ CompilerOption = Annotated[
     Remedy("e.g. xla_enable_async_all_gather=true"),
 ]
 
+RunAndStep = Annotated[
+    str,
+    Rule(
+        lambda text: re.fullmatch(r"(gs://|(?!.*://)).+@[0-9]+", text) is not None,
+        "must be RUN@STEP: a training run (a path or gs://) and the step of one of its checkpoints",
+    ),
+    Remedy("e.g. runs/pmp_7b_wsd@1000"),
+]
+
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig(Config, section="optimizer"):
@@ -50,8 +60,13 @@ class OptimizerConfig(Config, section="optimizer"):
     decay_fraction."""
     warmup_fraction: Fraction = 0.03
     """Share of the steps that warm up linearly from 0."""
+    warmup_steps: NonNegativeInt | None = None
+    """Number of steps that warm up, whatever the length of the run; by default by warmup_fraction."""
     decay_fraction: Fraction = 0.1
     """Share of the steps that decay (wsd only)."""
+    decay_steps: Annotated[PositiveInt, OnlyWith("schedule", ("wsd",))] | None = None
+    """Number of steps that decay, whatever the length of the run (wsd only); by default by decay_fraction. In a decay
+    branch (decay_from) it is the length of the branch."""
     weight_decay: Annotated[NonNegativeFloat, Remedy("0 turns it off")] = 0.1
     """Decoupled weight decay, multiplied by the learning rate at each step; 0 turns it off."""
     weight_decay_mask: Literal["matrices", "all_but_biases", "all"] = "matrices"
@@ -73,12 +88,28 @@ class OptimizerConfig(Config, section="optimizer"):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(
-            self.schedule != "wsd" or self.warmup_fraction + self.decay_fraction <= 1,
+            self.schedule == "wsd" or self.decay_steps is None,
+            "optimizer.decay_steps",
+            self.decay_steps,
+            f"must not be given with the schedule {self.schedule}, which decays from the warmup on",
+            "leave it out, or set optimizer.schedule to wsd",
+        )
+        are_fractions = self.warmup_steps is None and self.decay_steps is None
+        require(
+            self.schedule != "wsd"
+            or not are_fractions
+            or self.warmup_fraction + self.decay_fraction <= 1,
             "optimizer.decay_fraction",
             self.decay_fraction,
             f"must leave room for the warmup ({self.warmup_fraction})",
             "lower decay_fraction or warmup_fraction",
         )
+
+
+def run_and_step(decay_from: str) -> tuple[str, int]:
+    """The two parts of RUN@STEP; RUN without a slash at its end."""
+    run, _, step = decay_from.rpartition("@")
+    return run.rstrip("/") or run, int(step)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +119,13 @@ class TrainConfig(Config):
     workdir: StorePath = "runs/train"
     """Folder of the run, local or gs://. Receives config.json, tokenizer/, metrics.jsonl, tensorboard/, checkpoints/,
     goodput.json, notes.txt; with LoRA frozen/, the parameters that no step changes."""
+    init: Literal["pmp", "base"] | None = None
+    """What the run must start from. `pmp`: a reward model at model.init_from (a PMP run, or a folder converted from
+    one), whose score head is kept; a model without one is refused. `base`: the base model at model.base, with a new
+    score head. By default model.init_from, with its score head if it has one."""
+    decay_from: RunAndStep | None = None
+    """Checkpoint of a WSD run that this run starts from and decays at once, as RUN@STEP: a decay branch. On the
+    command line all other settings are then RUN's unless given there, in place of a preset's."""
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     lora: LoraConfig = LoraConfig()
@@ -98,30 +136,31 @@ class TrainConfig(Config):
     watchdog: WatchdogConfig = WatchdogConfig()
     profile: ProfileConfig = ProfileConfig()
     global_batch_rows: PositiveInt = 1024
-    """Rows per optimizer step, over all devices. In the layout `padded` a row is a pair; in the others it holds as
-    many pairs as fit."""
+    """Rows per optimizer step, over all devices. In the layout `padded` a row is a pair or document; in the others it
+    holds as many as fit."""
     accumulation_steps: PositiveInt = 1
     """Number of parts that a step's batch is computed in, one after the other. Changes memory use, not the result.
     Must divide global_batch_rows."""
     compiler_options: tuple[CompilerOption, ...] = ()
     """XLA options as NAME=VALUE ..., added to the chip's own (codepmp_jax/devices/chips.py) or overriding them."""
     num_steps: PositiveInt | None = None
-    """Number of optimizer steps; by default as many as num_epochs take."""
+    """Number of optimizer steps; by default as many as num_epochs take. A decay branch takes STEP and
+    optimizer.decay_steps."""
     num_epochs: PositiveFloat = 1.0
-    """Passes over the train split (only if num_steps is not given). The number of pairs per step is estimated from the
-    first steps."""
+    """Passes over the train split (only if num_steps is not given). The number of pairs or documents per step is
+    estimated from the first steps."""
     log_every_steps: PositiveInt = 10
     """Steps between log lines; metrics.jsonl has every step."""
     eval_every_steps: PositiveInt = 500
     """Steps between evaluations. The last step is always evaluated."""
     eval_pairs: Annotated[NonNegativeInt, Remedy("0 turns the evaluation off")] = 1024
-    """Number of held-out pairs to evaluate on during training; 0 turns the evaluation off."""
+    """Number of held-out pairs, or documents, to evaluate on during training; 0 turns the evaluation off."""
     eval_sample: Literal["random", "first"] = "random"
-    """Which pairs these are where the held-out split has more. `random`: a sample, the same in every run whatever its
+    """Which ones these are where the held-out split has more. `random`: a sample, the same in every run whatever its
     seed. `first`: the first of the split, which may all be of one subset."""
     on_bad_step: Literal["stop", "skip"] = "stop"
     """What to do on a loss or gradient that is not finite: stop the run, or skip the update of parameters and
-    optimizer. The ids of the step's pairs are written to WORKDIR/bad_steps either way."""
+    optimizer. The ids of the step's pairs or documents are written to WORKDIR/bad_steps either way."""
     max_bad_steps: PositiveInt = 10
     """Number of skipped steps after which the run stops (on_bad_step skip only)."""
     spike_deviations: PositiveFloat = 8.0
@@ -147,5 +186,16 @@ class TrainConfig(Config):
                 value,
                 f"must divide global_batch_rows ({self.global_batch_rows})",
                 "pick a divisor",
+            )
+        for init, path, source in (
+            ("pmp", "model.init_from", self.model.init_from),
+            ("base", "model.base", self.model.base),
+        ):
+            require(
+                self.init != init or source is not None,
+                path,
+                source,
+                f"must be given with init {init}",
+                f"add --{path.replace('_', '-')} with a folder, a hub name or a training run",
             )
         self.loss.require_batch(self.data, self.global_batch_rows)

@@ -112,8 +112,10 @@ def _shown(tensors: list[Tensor]) -> Iterator[Tensor]:
         yield tensor._replace(blocks=counted(tensor.blocks))
 
 
-def form_of_run(convert: ConvertConfig, config: TrainConfig) -> Literal["text", "conversation"]:
-    """What the folder's chat template is to write (see ConvertConfig.chat_template).
+def form_of_run(
+    convert: ConvertConfig, config: TrainConfig
+) -> Literal["text", "conversation", "document"]:
+    """What the folder's chat template is to write (see ConvertConfig.chat_template); `document`: nothing of training.
 
     Raises UserError if it is `auto` and the run was trained on both.
     """
@@ -191,6 +193,8 @@ def _to_hf(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     with_score = convert.heads == "both" or (convert.heads == "auto" and config.loss.trains_rewards)
+    if with_score and not config.loss.trains_rewards:
+        logger.warning("%s: trained no rewards (%s)", convert.run, config.loss.summary)
     if config.model.heads:
         logger.warning(
             "%s: heads left out, as Hugging Face has no place for them: %s",

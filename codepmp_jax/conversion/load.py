@@ -1,4 +1,8 @@
-"""`--model.init-from`: loads parameters from a Hugging Face folder, a hub name or a training run."""
+"""What a run starts from: loads parameters from a Hugging Face folder, a hub name or a training run.
+
+It is model.init_from, or with `--init base` model.base, which then takes its place. `--init pmp` refuses a model without
+a score head; `--init base` gives it a new one.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from huggingface_hub import snapshot_download
 from jax.sharding import NamedSharding, PartitionSpec
@@ -38,9 +43,12 @@ _KEPT = (
     "attention",
     "attention_block",
     "init_from",
+    "base",
     "init_std",
     "score_init_std",
 )
+
+_SCORE = "score.weight"
 
 Read = Callable[[Index], np.ndarray]
 """Reads the part of a parameter at an index (start and stop of every dim), in float32."""
@@ -116,6 +124,12 @@ def resolve(config: TrainConfig) -> TrainConfig:
     those of another run may be of another chip. Where the workdir has a checkpoint that began with the same source,
     the checkpoint says it all, and neither the source nor the hub is asked.
     """
+    if config.decay_from is not None:
+        # It starts from a checkpoint, whose settings it has.
+        return config
+    if config.init == "base":
+        model = dataclasses.replace(config.model, init_from=config.model.base)
+        config = dataclasses.replace(config, model=model)
     source = config.model.init_from
     if source is None:
         return config
@@ -124,10 +138,14 @@ def resolve(config: TrainConfig) -> TrainConfig:
         return resumed
     if is_run(source):
         saved = presets.from_json(TrainConfig, Checkpointer(source).restore_config(), source)
+        if config.init == "pmp":
+            _require_score(source, saved.loss.trains_rewards, "was not trained for rewards")
         model = _like(saved.model, config.model)
         tokenizer = f"{source.rstrip('/')}/tokenizer"
     else:
-        folder = find_folder(source)
+        folder = find_folder(source, "model.base" if config.init == "base" else "model.init_from")
+        if config.init == "pmp":
+            _require_score(source, _SCORE in Tensors(folder), "has no score head")
         hf = read_hf_config(folder)
         model = model_config(hf, config.model, str(folder / "config.json"))
         model = dataclasses.replace(model, init_from=str(folder))
@@ -148,6 +166,16 @@ def resolve(config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(config, model=model)
 
 
+def _require_score(source: str, has_one: bool, otherwise: str) -> None:
+    require(
+        has_one,
+        "model.init_from",
+        source,
+        f"must be a reward model with init pmp, but {otherwise}",
+        "name a PMP run, or a folder converted from one; or give --init base",
+    )
+
+
 def _read_stacked(tensors: Tensors, weight: Weight, shape: tuple[int, ...], index: Index) -> Any:
     """A part of the parameter that stacks a weight of all layers."""
     layers, *part = index
@@ -164,12 +192,20 @@ def _read_single(tensors: Tensors, weight: Weight, shape: tuple[int, ...], index
     return weights.read_part(weight, read, index, shape)
 
 
-def open_folder(config: ModelConfig, shapes: Params, seed: int) -> dict[str, Read]:
+def _new_score(config: ModelConfig, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """A score head from N(0, score_init_std^2)."""
+    head = np.random.default_rng(seed).standard_normal(shape, np.float32)
+    return np.float32(config.score_init_std) * head
+
+
+def open_folder(
+    config: ModelConfig, shapes: Params, seed: int, new_score: bool = False
+) -> dict[str, Read]:
     """How to read each parameter of a model from the Hugging Face folder config.init_from, by path.
 
     If the folder lacks an LM head, it starts as the embedding's transpose (which is the base model's, if tied;
-    arXiv 2410.02229); if it lacks a score head, that is drawn from N(0, score_init_std^2). Both are logged, as are
-    tensors that the model does not use. Raises UserError if another tensor is missing or its shape contradicts
+    arXiv 2410.02229); if it lacks a score head, or with `new_score`, that is drawn from N(0, score_init_std^2). Both
+    are logged, as are tensors that the model does not use. Raises UserError if another tensor is missing or its shape contradicts
     config.json, before any is read.
     """
     folder = pathlib.Path(str(config.init_from))
@@ -193,11 +229,11 @@ def open_folder(config: ModelConfig, shapes: Params, seed: int) -> dict[str, Rea
             name = "model.embed_tokens.weight"
             tensors.check(name, shape[::-1])
             reads[weight.path] = lambda index, name=name: tensors.read(name, index[::-1]).T
-        elif weight.path == "score/kernel" and weight.name not in tensors:
-            std = config.score_init_std
-            logger.info("%s has no score head: it starts from N(0, %g^2)", folder, std)
-            head = std * np.random.default_rng(seed).standard_normal(shape, np.float32)
-            reads[weight.path] = head.__getitem__
+        elif weight.path == "score/kernel" and (new_score or weight.name not in tensors):
+            has = "'s score head is not taken" if weight.name in tensors else " has no score head"
+            logger.info("%s%s: it starts from N(0, %g^2)", folder, has, config.score_init_std)
+            used.add(weight.name)
+            reads[weight.path] = _new_score(config, shape, seed).__getitem__
         elif weight.is_stacked:
             names = [weight.name.format(layer=layer) for layer in range(shape[0])]
             for name in names:
@@ -208,6 +244,8 @@ def open_folder(config: ModelConfig, shapes: Params, seed: int) -> dict[str, Rea
             tensors.check(weight.name, weights.hf_shape(weight, shape))
             used.add(weight.name)
             reads[weight.path] = functools.partial(_read_single, tensors, weight, shape)
+            if weight.name == _SCORE:
+                logger.info("the score head is that of %s", folder)
     unused = sorted(set(tensors) - used)
     if unused:
         logger.warning(
@@ -219,12 +257,14 @@ def open_folder(config: ModelConfig, shapes: Params, seed: int) -> dict[str, Rea
     return reads
 
 
-def load_folder(config: ModelConfig, abstract: Params, seed: int) -> Params:
+def load_folder(
+    config: ModelConfig, abstract: Params, seed: int, new_score: bool = False
+) -> Params:
     """Parameters from the Hugging Face folder config.init_from, placed as `abstract` says.
 
     A host reads only the parts that its devices hold (see open_folder).
     """
-    reads = open_folder(config, abstract, seed)
+    reads = open_folder(config, abstract, seed, new_score)
     folder = pathlib.Path(str(config.init_from))
     arrays = {}
     for path, read in progress(reads.items(), desc=f"load {folder.name}", unit="weight"):
@@ -243,8 +283,25 @@ def load_folder(config: ModelConfig, abstract: Params, seed: int) -> Params:
     return nested(arrays)
 
 
-def _restore(run: str, abstract: Params) -> Params:
-    """The newest parameters of a run, without the heads of `abstract` that its model lacks; adapters are merged."""
+def has_trained_score(source: str | None) -> bool:
+    """Whether the score head of a run or folder was trained, by it or by one that it started from.
+
+    Where one of them is not there any more, it is taken for trained.
+    """
+    if source is None:
+        return False
+    if is_run(source):
+        saved = presets.from_json(TrainConfig, Checkpointer(source).restore_config(), source)
+        return saved.loss.trains_rewards or has_trained_score(saved.model.init_from)
+    if pathlib.Path(source).is_dir():
+        return _SCORE in Tensors(pathlib.Path(source))
+    logger.warning("%s is not there any more: its score head is taken for trained", source)
+    return True
+
+
+def _restore(run: str, config: ModelConfig, abstract: Params, seed: int, new_score: bool) -> Params:
+    """The newest parameters of a run, adapters merged, without the heads of `abstract` that its model lacks; with
+    `new_score`, or where nothing trained the run's own, with a score head from N(0, score_init_std^2)."""
     checkpointer = Checkpointer(run)
     saved = presets.from_json(TrainConfig, checkpointer.restore_config(), run)
     heads = {
@@ -252,15 +309,33 @@ def _restore(run: str, abstract: Params) -> Params:
         for name, head in abstract.get("heads", {}).items()
         if name in dict(saved.model.heads)
     }
-    wanted = {name: tree for name, tree in abstract.items() if name != "heads"} | (
-        {"heads": heads} if heads else {}
+    params = _merged(
+        checkpointer,
+        saved,
+        {name: tree for name, tree in abstract.items() if name != "heads"}
+        | ({"heads": heads} if heads else {}),
     )
+    new_score = new_score or not has_trained_score(run)
+    if new_score:
+        target = leaf(abstract, "score/kernel")
+        head = _new_score(config, target.shape, seed)
+        placed = jax.make_array_from_callback(target.shape, target.sharding, head.__getitem__)
+        params["score"] = {"kernel": placed}
+    std = config.score_init_std
+    score = f"is new, from N(0, {std:g}^2)" if new_score else "is that of the run"
+    logger.info(
+        "starting from step %s of %s; the score head %s", checkpointer.latest_step(), run, score
+    )
+    return params
+
+
+def _merged(checkpointer: Checkpointer, saved: TrainConfig, abstract: Params) -> Params:
+    """The newest parameters of a run onto abstract ones without adapters: those that it has are merged."""
     if not saved.lora.is_on:
-        return checkpointer.restore_params(wanted)
-    logger.info("%s: its adapters are merged into its model", run)
+        return checkpointer.restore_params(abstract)
     # In float32, in which they are merged.
     exact = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, np.float32, sharding=leaf.sharding), wanted
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, np.float32, sharding=leaf.sharding), abstract
     )
     adapters = jax.tree.map(
         lambda shape: jax.ShapeDtypeStruct(
@@ -271,11 +346,12 @@ def _restore(run: str, abstract: Params) -> Params:
 
     def merge(params: Params) -> Params:
         return jax.tree.map(
-            lambda leaf, target: leaf.astype(target.dtype), merged(params, saved.lora), wanted
+            lambda leaf, target: leaf.astype(target.dtype), merged(params, saved.lora), abstract
         )
 
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, wanted)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     restored = checkpointer.restore_params(with_changed(exact, adapters))
+    logger.info("merging the adapters: %s", saved.lora.summary)
     return jax.jit(merge, out_shardings=shardings)(restored)
 
 
@@ -287,10 +363,23 @@ def _replicated(sharding: jax.sharding.Sharding) -> jax.sharding.Sharding:
 
 
 def params_loader(config: TrainConfig) -> Callable[[Params], Params] | None:
-    """Loads a new run's parameters from model.init_from of a resolved config; None if they are random."""
-    source = config.model.init_from
+    """Loads a new run's parameters from model.init_from of a resolved config; None if they are random.
+
+    What it returns raises UserError where the score head, which `--init pmp` keeps, is zero: it was never trained.
+    """
+    model, seed, new_score = config.model, config.seed, config.init == "base"
+    source = model.init_from
     if source is None:
         return None
-    if is_run(source):
-        return lambda abstract: _restore(source, abstract)
-    return lambda abstract: load_folder(config.model, abstract, config.seed)
+
+    def load(abstract: Params) -> Params:
+        if is_run(source):
+            params = _restore(source, model, abstract, seed, new_score)
+        else:
+            params = load_folder(model, abstract, seed, new_score)
+        if config.init == "pmp":
+            is_trained = bool(jax.jit(jnp.any)(params["score"]["kernel"]))
+            _require_score(source, is_trained, "its score head is zero")
+        return params
+
+    return load

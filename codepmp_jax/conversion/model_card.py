@@ -20,6 +20,7 @@ _SHOWN = (
     "accuracy",
     "eval_pair_loss",
     "eval_lm_loss",
+    "eval_lm_perplexity",
     "eval_accuracy",
 )
 _BEST = "eval_accuracy"
@@ -129,6 +130,19 @@ batch = tokenizer.apply_chat_template(
 print(tokenizer.decode(model.generate(**batch)[0]))
 ```
 """
+_COMPLETE = """\
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+folder = "PATH_OR_NAME"
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForCausalLM.from_pretrained(folder).eval()
+batch = tokenizer("def add(a, b):", return_tensors="pt")
+print(tokenizer.decode(model.generate(**batch, max_new_tokens=64)[0]))
+```
+
+The model gives no rewards. `codepmp train --model.init-from PATH` starts preference model pretraining from it.
+"""
 _GENERATE = """\
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -147,7 +161,9 @@ print(tokenizer.decode(model.generate(**batch)[0]))
 
 def _texts(config: TrainConfig, form: str) -> str:
     data = config.data
-    if form == "conversation":
+    if form == "document":
+        text = "A text is a document as it is, without a prompt or a chat template."
+    elif form == "conversation":
         text = "A text is a conversation as the tokenizer's chat template writes it."
     else:
         text = (
@@ -179,8 +195,8 @@ def write(
     with_score: bool,
     adapts: str | None = None,
 ) -> str:
-    """The card of a run's checkpoint; `form` is `text` or `conversation`, what its texts are. `adapts` is the model
-    under an adapter, None of a whole model."""
+    """The card of a run's checkpoint; `form` is `text`, `conversation` or `document`, what its texts are. `adapts` is the
+    model under an adapter, None of a whole model."""
     base = base_model(config.model.init_from)
     header = ModelCardData(
         library_name="transformers" if adapts is None else "peft",
@@ -189,7 +205,7 @@ def write(
         base_model=base,
     )
     kind = "reward model with its LM head" if with_score else "language model"
-    use = _SCORE if with_score else _GENERATE
+    use = _SCORE if with_score else _COMPLETE if form == "document" else _GENERATE
     if adapts is not None:
         kind = "adapter (PEFT) of a reward model" if with_score else "adapter (PEFT)"
         use = _SCORE_BY_PEFT if with_score else _GENERATE_BY_PEFT
@@ -205,8 +221,8 @@ def write(
 
 # {pathlib.Path(convert.run).resolve().name}, step {step}
 
-A {model.family} {kind} in {convert.dtype}, trained {started} with codepmp_jax: preference model pretraining
-([CodePMP](https://arxiv.org/abs/2410.02229)), {config.loss.summary}.{_lora(config, adapts)}
+A {model.family} {kind} in {convert.dtype}, trained {started} with codepmp_jax: {config.loss.method},
+{config.loss.summary}.{_lora(config, adapts)}
 
 ## Texts
 

@@ -75,6 +75,8 @@ def _from_hf(convert: FromHfConfig, output: pathlib.Path, partial: pathlib.Path)
         tie_embeddings=convert.tie_embeddings,
         score_init_std=convert.score_init_std,
     )
+    # What the run that the folder was converted from began as is past.
+    config = dataclasses.replace(config, init=None, decay_from=None)
     config = resolve(dataclasses.replace(config, model=model))
     data = dataclasses.replace(config.data, tokenizer=str(output / "tokenizer"))
     # The folder of a LoRA run holds the merged model.

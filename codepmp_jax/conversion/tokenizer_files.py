@@ -82,7 +82,8 @@ def _kept_settings(tokenizer: Tokenizer) -> dict[str, Any]:
 def write(folder: pathlib.Path, tokenizer: Tokenizer, config: TrainConfig, form: str) -> None:
     """Writes the tokenizer's files.
 
-    `form` is `text` if the chat template is made from data.template, `conversation` if it is the tokenizer's own.
+    `form` is `text` if the chat template is made from data.template, `conversation` if it is the tokenizer's own with
+    what training adds, `document` if it is the tokenizer's own, with which the model was not trained.
     """
     added = _added(tokenizer)
     # One that is a token, but no special one, would become special; the ids of these are needed all the same.
@@ -98,6 +99,8 @@ def write(folder: pathlib.Path, tokenizer: Tokenizer, config: TrainConfig, form:
                 "the tokens of the chat template are not those of training with this tokenizer: score the text of "
                 "a row with tokenizer(text)"
             )
+    elif form == "document":
+        template = tokenizer.chat_template
     else:
         template = of_conversations(tokenizer, config.data, known)
     dataclasses.replace(

@@ -89,7 +89,8 @@ def make_rows(tokenizer: Tokenizer, data: DataConfig) -> list[Int[np.ndarray, " 
     texts = [Text(sample, 0) for sample in SAMPLES]
     rows = [
         encoded.tokens[: data.max_length]
-        for encoded in tokenizer.encode(texts, append_eos=data.append_eos)
+        # Where EOS must not be the pad token, training has refused it.
+        for encoded in tokenizer.encode(texts, append_eos=data.append_eos, eos_may_be_pad=True)
     ]
     if tokenizer.eos_id is not None:
         end = np.array([tokenizer.eos_id], np.int32)

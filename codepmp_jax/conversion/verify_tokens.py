@@ -1,7 +1,7 @@
 """Checks that a converted folder gives its users the tokens of training.
 
 Users read the folder with AutoTokenizer: a text by `tokenizer(text)`, messages by `apply_chat_template`. Compared are
-texts that are hard to encode, and pairs of the run's own data where they are there.
+texts that are hard to encode, and pairs or documents of the run's own data where they are there.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from transformers import AutoTokenizer
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.conversion.chat_template import PROBES
-from codepmp_jax.records.schema import PreferencePair
+from codepmp_jax.records.schema import PreferencePair, SourceFile
 from codepmp_jax.text import forms
 from codepmp_jax.text.forms import Refused, TextForm
 from codepmp_jax.text.tokenization import Text, Tokenizer
 
-# Pairs of the run's data that are compared, spread over it.
-_NUM_PAIRS = 200
+# Records of the run's data that are compared, spread over it.
+_NUM_RECORDS = 200
 _TEXTS = (
     "x",
     " leading and  double  spaces \n\n\tand the end ",
@@ -79,8 +79,8 @@ def verify_tokens(
 ) -> TokenCheck:
     """Compares the tokens that AutoTokenizer gives of a folder with those of the run's `tokenizer`.
 
-    `form` is `text` or `conversation`, what the folder's chat template writes. Raises UserError with the number of
-    rows that differ, and the first of them.
+    `form` is `text` or `conversation`, what the folder's chat template writes, or `document`, of which it writes none.
+    Raises UserError with the number of rows that differ, and the first of them.
     """
     theirs: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     written = TextForm(
@@ -91,7 +91,14 @@ def verify_tokens(
     )
     texts, messages = Counts(), Counts()
     plain = [Text(text, 0) for text in _TEXTS]
-    for pair in itertools.chain(_probes(), forms.find_pairs(config.data.input, _NUM_PAIRS)):
+    pairs: Iterator[PreferencePair] = iter(())
+    if form == "document":
+        documents = forms.find_records(config.data.input, _NUM_RECORDS, SourceFile)
+        plain += [Text(document.content, 0) for document in documents]
+    else:
+        found = forms.find_records(config.data.input, _NUM_RECORDS)
+        pairs = itertools.chain(_probes(), found)
+    for pair in pairs:
         if form == "conversation" and tokenizer.chat_template is None:
             break
         try:
@@ -99,7 +106,9 @@ def verify_tokens(
         except Refused:
             # Neither is it trained on.
             continue
-        encoded = tokenizer.encode(rows, append_eos=config.data.append_eos)
+        encoded = tokenizer.encode(
+            rows, append_eos=config.data.append_eos, eos_may_be_pad=not config.loss.trains_rewards
+        )
         for row, tokens, conversation in zip(rows, encoded, _conversations(pair), strict=True):
             messages.add(row.text, tokens.tokens.tolist(), _of_messages(theirs, conversation))
         plain += [row for row in rows if row.add_special_tokens]
@@ -142,5 +151,5 @@ def _conversations(pair: PreferencePair) -> Iterator[list[Any]]:
 
 
 def form_of_folder(folder: pathlib.Path) -> str:
-    """`text` or `conversation`: what conversion says of a folder that it wrote."""
+    """`text`, `conversation` or `document`: what conversion says of a folder that it wrote."""
     return json.loads((folder / forms.MADE_BY).read_text(encoding="utf-8"))["chat_template"]

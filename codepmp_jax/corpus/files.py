@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import tokenize
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from codepmp_jax.corpus import charsets, notebooks
 from codepmp_jax.text.languages import NOTEBOOK
@@ -63,7 +63,7 @@ def kind_of(mode: int) -> str:
     return "" if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "not a file")
 
 
-def open_local(path: str | os.PathLike[str]) -> BinaryIO:
+def open_local(path: str | os.PathLike[str]) -> io.BufferedReader:
     """Opens a file of this machine without waiting. Raises OSError, too where it is a FIFO, socket or device."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     kind = kind_of(os.fstat(descriptor).st_mode)

@@ -5,7 +5,7 @@ is kept goes to a bucket on disk by its id; stage 3 sorts one bucket at a time a
 
 Memory: 16 bytes a text that the filters passed, some 60 for a moment while its hashes are sorted (28 M
 texts: 0.4 GB, 1.7 GB); what `near_duplicates.NearDuplicates` says of itself for each text kept, where
-near-duplicates are searched for; `_BUFFER_BYTES` of buckets; one shard.
+near-duplicates are searched for; what waits for `Buckets`; one shard.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import contextlib
 import json
 import math
 import pathlib
-import shutil
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -27,13 +26,13 @@ from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import CorpusConfig
 from codepmp_jax.corpus import parts
 from codepmp_jax.corpus.samples import KEPT, Samples, sample_of
+from codepmp_jax.files.buckets import Buckets
 from codepmp_jax.records import shards
 from codepmp_jax.records.schema import SourceFile
 from codepmp_jax.text import near_duplicates
 
 SPLITS = ("train", "heldout")
 REJECTS = "rejects"
-_BUFFER_BYTES = 64 << 20
 
 
 class Tally:
@@ -112,45 +111,6 @@ class Tally:
                 for name, split in self.splits.items()
             },
         }
-
-
-class Buckets:
-    """Records on disk, apart by shard. Any number of buckets, two open files at most."""
-
-    def __init__(self, directory: pathlib.Path):
-        """Starts with an empty folder."""
-        self._directory = directory
-        self._waiting: dict[str, list[bytes]] = collections.defaultdict(list)
-        self._num_bytes = 0
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir(parents=True)
-
-    def add(self, bucket: str, key: bytes, record: bytes) -> None:
-        """Puts a record into a bucket, under a key of 16 bytes."""
-        self._waiting[bucket] += [key, len(record).to_bytes(4, "little"), record]
-        self._num_bytes += len(record) + 20
-        if self._num_bytes >= _BUFFER_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        """Writes what waits in memory."""
-        for bucket, pieces in self._waiting.items():
-            with open(self._directory / bucket, "ab") as file:
-                file.writelines(pieces)
-        self._waiting.clear()
-        self._num_bytes = 0
-
-    def read(self, bucket: str) -> list[tuple[bytes, bytes]]:
-        """(key, record) of a bucket in the order of the keys."""
-        path = self._directory / bucket
-        data = path.read_bytes() if path.exists() else b""
-        rows, place = [], 0
-        while place < len(data):
-            start = place + 20
-            stop = start + int.from_bytes(data[place + 16 : start], "little")
-            rows.append((data[place : place + 16], data[start:stop]))
-            place = stop
-        return sorted(rows)
 
 
 class Merge:

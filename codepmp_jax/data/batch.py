@@ -1,4 +1,4 @@
-"""A batch of tokenized pairs: rows of static shape, whatever the layout."""
+"""A batch of tokenized items: rows of static shape, whatever the layout and the items."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from jaxtyping import Bool, Float32, Int8, Int32
 
 
 class Batch(NamedTuple):
-    """B rows of W tokens, with places for M pairs and for C labels: row_tokens, row_pairs and row_labels of the
-    layout.
+    """B rows of W tokens, with places for M items of S texts and for C labels: row_tokens, row_items, kind.num_texts
+    and row_labels of the layout.
 
-    Attention runs over sequences of L = layout.sequence_length tokens: a padded row is two of them, chosen and
-    then rejected; a packed row is one. Places count tokens from the beginning of the row.
+    An item is a pair of texts, chosen and rejected, or one text (ItemKind). Attention runs over sequences of
+    L = layout.sequence_length tokens: a padded row is S of them, a text each; a packed row is one. Places count tokens
+    from the beginning of the row.
     """
 
     tokens: Int32[Any, "B W"]
@@ -26,22 +27,23 @@ class Batch(NamedTuple):
     branches: Int8[Any, "B W"]
     """In the layout `shared`, 1 for the tokens that are only chosen's, 2 for those that are only rejected's,
     0 for what both begin with: neither branch attends to the other. In the other layouts 0."""
-    ends: Int32[Any, "B M 2"]
-    """Places of the last tokens of chosen and rejected, which rewards are read at; 0 where there is no pair."""
+    ends: Int32[Any, "B M S"]
+    """Places of the last token of each text, which rewards are read at; 0 where there is no item."""
     margin: Float32[Any, "B M"]
-    pair_mask: Bool[Any, "B M"]
-    """Whether there is a pair."""
+    """Of the pairs; 0 for other items."""
+    item_mask: Bool[Any, "B M"]
+    """Whether there is an item."""
     label_places: Int32[Any, "B C"]
     """Places of the tokens before the labels; 0 where there is no label."""
     labels: Int32[Any, "B C"]
-    """The tokens to predict: those of the responses, of the sides that the layout has labels of, that have a
+    """The tokens to predict: of pairs those of the responses, of the sides that the layout has labels of, that have a
     token before them."""
     label_texts: Int32[Any, "B C"]
-    """The label's text in its row: 2 * pair for chosen, 2 * pair + 1 for rejected; 0 where there is no label."""
+    """The label's text in its row: S * item + the text's index (0 chosen, 1 rejected); 0 where there is no label."""
     label_mask: Bool[Any, "B C"]
     """Whether there is a label."""
     companions: dict[str, Any]
-    """Arrays of the objective's companions, by name: (B, M, ...) or (B, C, ...); 0 where there is no pair or
+    """Arrays of the objective's companions, by name: (B, M, ...) or (B, C, ...); 0 where there is no item or
     label."""
 
 

@@ -1,4 +1,4 @@
-"""Pairs that are left out, and what kept pairs lack: the reasons, how many there are, and how a log puts it."""
+"""Records that are left out, and what kept ones lack: the reasons, how many there are, and how a log puts it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from codepmp_jax.text.tokenization import REMARKS, Remark
 
 DropReason = Literal["too_long", "identical", "empty", "refused"]
 DROP_REASONS: tuple[DropReason, ...] = get_args(DropReason)
-"""`too_long`: a text is over max_length, or the pair does not fit a row, and data.length_policy is `drop`.
-`identical`: the two texts are the same tokens, after the cut where there is one, and data.identical_policy is
-`drop`; their pair loss is ln 2 whatever the model, without gradient. `empty`: a text without a token has no
-reward. `refused`: the chat template or the tokenizer does not take the pair."""
+"""`too_long`: a text is over max_length, or the pair or document does not fit a row, and data.length_policy is `drop`.
+`identical`: the two texts of a pair are the same tokens, after the cut where there is one, and data.identical_policy is
+`drop`; their pair loss is ln 2 whatever the model, without gradient. `empty`: a text of a pair without a token has no
+reward, and a document of less than two tokens no label. `refused`: the chat template or the tokenizer does not take
+the record."""
 
 _PHRASES: dict[str, str] = {
     "too_long": "too long for data.max_length {max_length} or a row",
@@ -25,32 +26,32 @@ _PHRASES: dict[str, str] = {
     "turns_unknown": "in which the assistant's turns were not found",
 }
 _REMEDIES: dict[DropReason, str] = {
-    "too_long": "raise data.max_length ({max_length}){row}, or set data.length_policy to truncate",
+    "too_long": "raise data.max_length ({max_length}){row}, or set data.length_policy to {other}",
     "identical": "give pairs whose texts differ within data.max_length ({max_length}), or set "
     "data.identical_policy to keep",
-    "empty": "give pairs with texts",
+    "empty": "give {noun}s with texts",
     "refused": "give a tokenizer whose chat template takes these conversations",
 }
 
 
 class Dropped(NamedTuple):
-    """A pair that is left out."""
+    """A record that is left out, or one of its texts."""
 
     reason: DropReason
-    pair_id: str
+    record_id: str
     why: str = ""
-    """The chat template's or the tokenizer's own words, where they refuse the pair."""
+    """The chat template's or the tokenizer's own words, where they refuse the record."""
 
 
 def count_reasons(dropped: Sequence[Dropped]) -> dict[str, int]:
-    """How many pairs were dropped for each reason."""
-    counts = collections.Counter(pair.reason for pair in dropped)
+    """How many were dropped for each reason."""
+    counts = collections.Counter(one.reason for one in dropped)
     return {reason: counts[reason] for reason in DROP_REASONS}
 
 
 def describe(counts: Mapping[str, int], config: DataConfig) -> str:
-    """The pairs kept and dropped and the remarks on those kept, in words; `counts` are those of packing.COUNTS
-    and `records`, or a part of them."""
+    """The records dropped and the remarks on those kept, in words; `counts` are those of packing.count_names and
+    `records`, or a part of them."""
 
     def listed(names: Sequence[DropReason] | Sequence[Remark]) -> str:
         found = [f"{counts[name]} {_PHRASES[name]}" for name in names if counts.get(name)]
@@ -64,21 +65,22 @@ def describe(counts: Mapping[str, int], config: DataConfig) -> str:
     )
 
 
-def describe_refused(refused: Sequence[Dropped], most: int = 3) -> str:
-    """The words of the template or tokenizer, each with how many pairs and the first of them."""
+def describe_refused(refused: Sequence[Dropped], noun: str = "pair", most: int = 3) -> str:
+    """The words of the template or tokenizer, each with how many records (each a `noun`) and the first of them."""
     by_why: dict[str, list[str]] = {}
-    for pair in refused:
-        by_why.setdefault(pair.why, []).append(pair.pair_id)
+    for one in refused:
+        by_why.setdefault(one.why, []).append(one.record_id)
     parts = [
-        f"{why!r} ({len(ids)} pair{'s' * (len(ids) > 1)}, e.g. {ids[0]})"
+        f"{why!r} ({len(ids)} {noun}{'s' * (len(ids) > 1)}, e.g. {ids[0]})"
         for why, ids in sorted(by_why.items(), key=lambda entry: -len(entry[1]))
     ]
     more = [f"{len(parts) - most} other reasons"] if len(parts) > most else []
     return "; ".join(parts[:most] + more)
 
 
-def remedy(counts: Mapping[str, int], config: DataConfig) -> str:
-    """What to change so that fewer pairs are dropped for the most frequent reason."""
+def remedy(counts: Mapping[str, int], config: DataConfig, noun: str = "pair") -> str:
+    """What to change so that fewer records (each a `noun`) are dropped for the most frequent reason."""
     most = max(DROP_REASONS, key=lambda reason: counts.get(reason, 0))
     row = f" and data.row_length ({config.row_length})" if config.row_length else ""
-    return _REMEDIES[most].format(max_length=config.max_length, row=row)
+    other = "split" if noun == "document" else "truncate"
+    return _REMEDIES[most].format(max_length=config.max_length, row=row, noun=noun, other=other)

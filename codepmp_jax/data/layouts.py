@@ -1,4 +1,4 @@
-"""What a row of the batch is: one object a layout, with its capacities and where it puts the tokens of pairs.
+"""What a row of the batch is: one object a layout, with its capacities and where it puts the tokens of items.
 
 Which token attends to which follows from the segments and branches written here (codepmp_jax/models/segments.py).
 A layout of its own is a class with a line in `LAYOUTS`, and its name in DataConfig.layout.
@@ -7,36 +7,40 @@ A layout of its own is a class with a line in `LAYOUTS`, and its name in DataCon
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Int32
 
 from codepmp_jax.config import DataConfig
 from codepmp_jax.data.batch import Batch
-from codepmp_jax.data.tokenized_pair import Companion, Side, TokenizedPair, Unit
+from codepmp_jax.data.item_kind import ItemKind
+from codepmp_jax.data.pairs import PAIRS
+from codepmp_jax.data.tokenized_item import Companion, Side, TokenizedItem
 
-Places = Int32[np.ndarray, " L1"]
-PlacesOfRejected = Int32[np.ndarray, " L2"]
+Places = Int32[np.ndarray, " _"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Rows that hold as many pairs as fit, one text after the other; the base of all layouts."""
+    """Rows that hold as many items as fit, one text after the other; the base of all layouts."""
 
     config: DataConfig
     label_sides: tuple[Side, ...] = ("chosen",)
-    """Texts whose response tokens are labels."""
+    """Texts of a pair whose response tokens are labels."""
     companions: tuple[Companion, ...] = ()
+    kind: ItemKind = PAIRS
+    """What the items are."""
 
     has_branches: ClassVar[bool] = False
     """Whether both texts of a pair share tokens of the row."""
 
     @property
     def row_tokens(self) -> int:
-        """W: tokens of a row."""
-        return self.config.row_length or 2 * self.config.max_length
+        """W: tokens of a row; by default as many as any item has."""
+        return self.config.row_length or self.kind.num_texts * self.config.max_length
 
     @property
     def sequence_length(self) -> int:
@@ -44,162 +48,157 @@ class Layout:
         return self.row_tokens
 
     @property
-    def row_pairs(self) -> int:
-        """M: places for pairs in a row."""
+    def row_items(self) -> int:
+        """M: places for items in a row."""
         return max(1, self.row_tokens // 32)
 
     @property
     def row_labels(self) -> int:
-        """C: places for labels in a row: enough for any one pair, and for half a row, of each side."""
-        side = max(min(self.config.max_length, self.row_tokens), self.row_tokens // 2)
-        return side * len(self.label_sides)
+        """C: places for labels in a row: of each text with labels enough for any one item, and for the text's share of
+        a row, which is half for a pair."""
+        share = self.row_tokens // self.kind.num_texts
+        text = max(min(self.config.max_length, self.row_tokens), share)
+        return text * min(self.kind.num_texts, len(self.label_sides))
 
     @property
     def window(self) -> int:
-        """Pairs that wait to be packed."""
+        """Items that wait to be packed."""
         return self.config.packing_window
 
-    def num_tokens(self, pair: TokenizedPair) -> int:
-        """Tokens that the pair takes of a row."""
-        return len(pair.chosen) + len(pair.rejected)
+    def num_tokens(self, item: TokenizedItem) -> int:
+        """Tokens that the item takes of a row."""
+        return sum(map(len, item.texts))
 
-    def num_labels(self, pair: TokenizedPair) -> int:
-        """Labels that the pair takes of a row."""
-        return pair.num_labels(self.label_sides)
+    def num_labels(self, item: TokenizedItem) -> int:
+        """Labels that the item takes of a row."""
+        return item.num_labels(self.label_sides)
 
-    def fits(self, pairs: Sequence[TokenizedPair]) -> bool:
-        """Whether a row has places for so many pairs and labels."""
-        num_labels = sum(map(self.num_labels, pairs))
-        return num_labels <= self.row_labels and len(pairs) <= self.row_pairs
+    def fits(self, items: Sequence[TokenizedItem]) -> bool:
+        """Whether a row has places for so many items and labels."""
+        num_labels = sum(map(self.num_labels, items))
+        return num_labels <= self.row_labels and len(items) <= self.row_items
 
-    def places(self, pair: TokenizedPair, free: int) -> tuple[Places, PlacesOfRejected]:
-        """Places of the tokens of chosen and of rejected in a row that is free from `free` on."""
-        middle = free + len(pair.chosen)
-        return _span(free, len(pair.chosen)), _span(middle, len(pair.rejected))
+    def places(self, item: TokenizedItem, free: int) -> tuple[Places, ...]:
+        """Places of each text's tokens in a row that is free from `free` on."""
+        lengths = [len(text) for text in item.texts]
+        starts = itertools.accumulate(lengths, initial=free)
+        return tuple(_span(start, length) for start, length in zip(starts, lengths, strict=False))
 
-    def segments(self, number: int) -> tuple[int, int]:
-        """Segments of chosen and of rejected of the row's pair `number`, counted from 0."""
-        return 2 * number + 1, 2 * number + 2
+    def segments(self, number: int) -> tuple[int, ...]:
+        """Segments of the texts of the row's item `number`, counted from 0."""
+        num_texts = self.kind.num_texts
+        return tuple(range(num_texts * number + 1, num_texts * (number + 1) + 1))
 
     def empty(self, num_rows: int, pad_id: int) -> Batch:
-        """Rows of padding, without pairs."""
+        """Rows of padding, without items."""
         rows = (num_rows, self.row_tokens)
-        shapes: dict[Unit, tuple[int, int]] = {
-            "pairs": (num_rows, self.row_pairs),
-            "labels": (num_rows, self.row_labels),
-        }
-        pairs, labels = shapes["pairs"], shapes["labels"]
+        items, labels = (num_rows, self.row_items), (num_rows, self.row_labels)
         return Batch(
             tokens=np.full(rows, pad_id, np.int32),
             positions=np.zeros(rows, np.int32),
             segments=np.zeros(rows, np.int32),
             branches=np.zeros(rows, np.int8),
-            ends=np.zeros((*pairs, 2), np.int32),
-            margin=np.zeros(pairs, np.float32),
-            pair_mask=np.zeros(pairs, bool),
+            ends=np.zeros((*items, self.kind.num_texts), np.int32),
+            margin=np.zeros(items, np.float32),
+            item_mask=np.zeros(items, bool),
             label_places=np.zeros(labels, np.int32),
             labels=np.zeros(labels, np.int32),
             label_texts=np.zeros(labels, np.int32),
             label_mask=np.zeros(labels, bool),
             companions={
-                one.name: np.zeros((*shapes[one.unit], *one.shape), one.dtype)
+                one.name: np.zeros(
+                    (*(labels if one.unit == "labels" else items), *one.shape), one.dtype
+                )
                 for one in self.companions
             },
         )
 
-    def fill(self, pairs: Sequence[TokenizedPair], pad_id: int) -> Batch:
-        """The row of `pairs`, which fit."""
+    def fill(self, items: Sequence[TokenizedItem], pad_id: int) -> Batch:
+        """The row of `items`, which fit."""
         batch = self.empty(1, pad_id)
         free = num_labels = 0
-        for number, pair in enumerate(pairs):
-            places = self.places(pair, free)
-            self._write_texts(batch, number, pair, places)
-            num_labels = self._write_labels(batch, number, pair, places, num_labels)
-            free += self.num_tokens(pair)
+        for number, item in enumerate(items):
+            places = self.places(item, free)
+            self._write_texts(batch, number, item, places)
+            num_labels = self._write_labels(batch, number, item, places, num_labels)
+            free += self.num_tokens(item)
         return batch
 
     def _write_texts(
-        self,
-        batch: Batch,
-        number: int,
-        pair: TokenizedPair,
-        places: tuple[Places, PlacesOfRejected],
+        self, batch: Batch, number: int, item: TokenizedItem, places: tuple[Places, ...]
     ) -> None:
-        texts = (pair.chosen, pair.rejected)
-        for text, at, segment in zip(texts, places, self.segments(number), strict=True):
+        for text, at, segment in zip(item.texts, places, self.segments(number), strict=True):
             batch.tokens[0, at] = text
             batch.positions[0, at] = np.arange(len(text))
             batch.segments[0, at] = segment
         if self.has_branches:
             for branch, at in enumerate(places, start=1):
-                batch.branches[0, at[pair.common :]] = branch
+                batch.branches[0, at[item.common :]] = branch
         batch.ends[0, number] = [at[-1] for at in places]
-        batch.margin[0, number] = pair.margin
-        batch.pair_mask[0, number] = True
-        self._write_companions(batch, pair, "pairs", number)
+        batch.margin[0, number] = item.margin
+        batch.item_mask[0, number] = True
+        for one in self.companions:
+            if one.unit != "labels":
+                batch.companions[one.name][0, number] = item.companions[one.name]
 
     def _write_labels(
         self,
         batch: Batch,
         number: int,
-        pair: TokenizedPair,
-        places: tuple[Places, PlacesOfRejected],
+        item: TokenizedItem,
+        places: tuple[Places, ...],
         start: int,
     ) -> int:
-        """Writes the pair's labels from the label place `start` on; the first place behind them."""
+        """Writes the item's labels from the label place `start` on; the first place behind them."""
         stop = start
-        for side, text, labels in pair.labelled(self.label_sides):
+        for i, text, labels in item.labelled(self.label_sides):
             span = slice(stop, stop + len(labels))
             # In shared rows the token before rejected's first own one is the last that both have.
-            batch.label_places[0, span] = places[side][labels - 1]
+            batch.label_places[0, span] = places[i][labels - 1]
             batch.labels[0, span] = text[labels]
-            batch.label_texts[0, span] = 2 * number + side
+            batch.label_texts[0, span] = self.kind.num_texts * number + i
             batch.label_mask[0, span] = True
             stop = span.stop
-        self._write_companions(batch, pair, "labels", slice(start, stop))
-        return stop
-
-    def _write_companions(self, batch: Batch, pair: TokenizedPair, unit: Unit, at: Any) -> None:
         for one in self.companions:
-            if one.unit == unit:
-                batch.companions[one.name][0, at] = pair.companions[one.name]
+            if one.unit == "labels":
+                batch.companions[one.name][0, start:stop] = item.companions[one.name]
+        return stop
 
 
 class Padded(Layout):
-    """A pair a row, its two texts padded to max_length each, as in the paper."""
+    """An item a row, each of its texts padded to max_length, as in the paper."""
 
     @property
     def sequence_length(self) -> int:
-        """L: half a row."""
+        """L: a text's part of the row."""
         return self.config.max_length
 
     @property
-    def row_pairs(self) -> int:
-        """One pair."""
+    def row_items(self) -> int:
+        """One item."""
         return 1
 
     @property
     def window(self) -> int:
-        """No pair waits for others."""
+        """No item waits for others."""
         return 1
 
-    def places(self, pair: TokenizedPair, free: int) -> tuple[Places, PlacesOfRejected]:
-        """At the beginning, or with padding on the left at the end, of each half of the row."""
+    def places(self, item: TokenizedItem, free: int) -> tuple[Places, ...]:
+        """At the beginning, or with padding on the left at the end, of the text's part of the row."""
         length = self.config.max_length
         left = self.config.padding_side == "left"
-        chosen, rejected = (
-            _span(half + (length - len(text) if left else 0), len(text))
-            for half, text in ((0, pair.chosen), (length, pair.rejected))
+        return tuple(
+            _span(i * length + (length - len(text) if left else 0), len(text))
+            for i, text in enumerate(item.texts)
         )
-        return chosen, rejected
 
-    def segments(self, number: int) -> tuple[int, int]:
+    def segments(self, number: int) -> tuple[int, ...]:
         """Each text is alone in its sequence."""
-        return 1, 1
+        return (1,) * self.kind.num_texts
 
 
 class Packed(Layout):
-    """As many pairs as fit, one text after the other."""
+    """As many items as fit, one text after the other."""
 
 
 class Shared(Layout):
@@ -208,17 +207,18 @@ class Shared(Layout):
 
     has_branches = True
 
-    def num_tokens(self, pair: TokenizedPair) -> int:
+    def num_tokens(self, item: TokenizedItem) -> int:
         """What both texts begin with counts once."""
-        return super().num_tokens(pair) - pair.common
+        return super().num_tokens(item) - item.common
 
-    def places(self, pair: TokenizedPair, free: int) -> tuple[Places, PlacesOfRejected]:
+    def places(self, item: TokenizedItem, free: int) -> tuple[Places, ...]:
         """Rejected's first tokens are chosen's."""
-        chosen = _span(free, len(pair.chosen))
-        own = _span(free + len(pair.chosen), len(pair.rejected) - pair.common)
-        return chosen, np.concatenate([chosen[: pair.common], own])
+        first, second = item.texts
+        chosen = _span(free, len(first))
+        own = _span(free + len(first), len(second) - item.common)
+        return chosen, np.concatenate([chosen[: item.common], own])
 
-    def segments(self, number: int) -> tuple[int, int]:
+    def segments(self, number: int) -> tuple[int, ...]:
         """Both texts are of one segment; branches keep them apart."""
         return number + 1, number + 1
 
@@ -230,9 +230,10 @@ def layout_of(
     config: DataConfig,
     label_sides: tuple[Side, ...] = ("chosen",),
     companions: tuple[Companion, ...] = (),
+    kind: ItemKind = PAIRS,
 ) -> Layout:
-    """The layout that config.layout names, with labels of these sides and these companions."""
-    return LAYOUTS[config.layout](config, label_sides, companions)
+    """The layout that config.layout names, with these items, labels of these sides and these companions."""
+    return LAYOUTS[config.layout](config, label_sides, companions, kind)
 
 
 def _span(start: int, length: int) -> np.ndarray:

@@ -31,12 +31,12 @@ from codepmp_jax.data import drops
 from codepmp_jax.data.ahead import Ahead, StatefulIterator
 from codepmp_jax.data.batch import Batch, concatenate
 from codepmp_jax.data.drops import Dropped
+from codepmp_jax.data.item_kind import ItemKind, Part
 from codepmp_jax.data.layouts import Layout, layout_of
-from codepmp_jax.data.packing import COUNTS, PackedRow, new_state, pack
-from codepmp_jax.data.tokenized_pair import TokenizedPair
+from codepmp_jax.data.packing import PackedRow, new_state, pack, waiting_records
+from codepmp_jax.data.tokenized_item import ItemUnit, TokenizedItem
 from codepmp_jax.data.transforms import tokenize
 from codepmp_jax.files import resume
-from codepmp_jax.records.schema import PreferencePair
 from codepmp_jax.text.tokenization import REMARKS, Tokenizer
 
 # Records tokenized in one call: enough to keep the cores busy, few enough to start and seek fast.
@@ -47,23 +47,25 @@ _GROUPS_AHEAD = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
 _ROWS_AHEAD = 4
 # Batches made ahead of the step.
 _BATCHES_AHEAD = 2
-# A stream gives up after so many records in a row without a pair kept, or after its epoch if longer.
+# A stream gives up after so many drops in a row without an item kept, or after its epoch if longer.
 _MAX_DROPS = 10_000
 # Counts that states of older checkpoints lack.
 _ADDED_COUNTS = dict.fromkeys(("refused", *REMARKS), 0)
 
 
-class PairLoader(Iterator[Batch]):
+class Loader(Iterator[Batch]):
     """One host's rows of the batches, epochs without end."""
 
-    last_pair_ids: list[str]
-    """Ids of the pairs in the batch that came last, row by row."""
+    kind: ItemKind
+    """What its rows are packed from."""
+    last_record_ids: list[str]
+    """Ids of the records in the batch that came last, item by item and row by row."""
     last_refused: list[Dropped]
-    """Pairs that were refused on the way to it."""
+    """Records that were refused on the way to it."""
 
     def __init__(
         self,
-        source: Sequence[PreferencePair],
+        source: Sequence[Any],
         tokenizer: Tokenizer,
         config: DataConfig,
         *,
@@ -73,8 +75,8 @@ class PairLoader(Iterator[Batch]):
         process_index: int = 0,
         process_count: int = 1,
     ):
-        """`batch_rows` are those of the global batch; in it they are ordered by stream. `layout` is one of
-        `config`, by default with labels of chosen and no companions.
+        """`source` has records of layout.kind. `batch_rows` are those of the global batch; in it they are ordered by
+        stream. `layout` is one of `config`, by default of pairs, with labels of chosen and no companions.
 
         Raises UserError where the streams do not divide over the hosts or the rows over the streams, where
         the source is empty, or where the tokenizer cannot append the EOS asked for.
@@ -96,10 +98,13 @@ class PairLoader(Iterator[Batch]):
             "pick a divisor",
         )
         assert 0 <= process_index < process_count
+        layout = layout or layout_of(config)
         if len(source) == 0:
-            raise UserError(f"{source!r}: holds no pairs. Remedy: give a dataset that does.")
+            raise UserError(
+                f"{source!r}: holds no {layout.kind.noun}s. Remedy: give a dataset that does."
+            )
         if config.append_eos:
-            tokenizer.require_eos()
+            tokenizer.require_eos(layout.kind.eos_may_be_pad)
         records = grain.MapDataset.source(source)
         if config.shuffle:
             records = records.seed(seed).shuffle()
@@ -115,22 +120,27 @@ class PairLoader(Iterator[Batch]):
                 _Stream,
                 records[v :: config.num_streams],
                 tokenizer,
-                layout or layout_of(config),
+                layout,
                 name,
                 max_drops,
             )
             for v in range(config.num_streams)
         ]
-        self.last_pair_ids, self.last_refused = [], []
+        self.last_record_ids, self.last_refused = [], []
+        self.kind = layout.kind
         self._batches = _Batches(
-            name, streams[self._own], config.num_workers, batch_rows // config.num_streams
+            name,
+            streams[self._own],
+            config.num_workers,
+            batch_rows // config.num_streams,
+            new_state(self.kind.unit),
         )
         self._ahead = Ahead(self._batches, _BATCHES_AHEAD)
         # Also when the loader is collected, and before the interpreter ends.
         self._closing = weakref.finalize(self, _close, self._ahead, self._batches)
 
     def __next__(self) -> Batch:
-        batch, self.last_pair_ids, self.last_refused = next(self._ahead)
+        batch, self.last_record_ids, self.last_refused = next(self._ahead)
         return batch
 
     def state(self) -> list[dict[str, Any]]:
@@ -149,11 +159,11 @@ class PairLoader(Iterator[Batch]):
             f"must be {len(states)}, as when the state of the data loader was saved",
             "set it back; the number of hosts may differ",
         )
-        states = [_ADDED_COUNTS | state if isinstance(state, dict) else state for state in states]
+        states = [_of_this_version(state) for state in states]
         for state in states:
-            _check_state(state)
+            _check_state(state, self.kind.unit)
         self._ahead.set_state(copy.deepcopy(list(states[self._own])))
-        self.last_pair_ids, self.last_refused = [], []
+        self.last_record_ids, self.last_refused = [], []
 
     def close(self) -> None:
         """Ends the threads and the workers; so does the end of the loader or of the program."""
@@ -161,7 +171,7 @@ class PairLoader(Iterator[Batch]):
 
     @property
     def counts(self) -> dict[str, int]:
-        """This host's counts since the start of the run (packing.COUNTS), of the rows returned and of the
+        """This host's counts since the start of the run (packing.count_names), of the rows returned and of the
         records dropped on the way; and `records`, all that were packed or dropped."""
         return total_counts(self._ahead.get_state())
 
@@ -172,21 +182,41 @@ def _close(ahead: Ahead[Any], batches: _Batches) -> None:
 
 
 def total_counts(states: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """The counts of streams in these states together, and `records`, all that were packed or dropped."""
-    counts = {name: sum(state[name] for state in states) for name in COUNTS}
-    records = sum(state["next_record"] - len(state["waiting"]) for state in states)
+    """The counts of streams in these states together, and `records`, all that were packed or dropped whole."""
+    names = [name for name in states[0] if name not in ("next_record", "waiting")]
+    counts = {name: sum(state[name] for state in states) for name in names}
+    records = sum(state["next_record"] - len(waiting_records(state)) for state in states)
     return counts | {"records": records}
 
 
-def _check_state(state: Any) -> None:
-    """Raises UserError unless `state` is one that a stream gave."""
-    expected = new_state()
+def _of_this_version(state: Any) -> Any:
+    """A state of an older checkpoint, where counts may lack and records that wait have one part each."""
+    try:
+        waiting = [[one, 0] if isinstance(one, int) else one for one in state["waiting"]]
+        return _ADDED_COUNTS | state | {"waiting": waiting}
+    except (TypeError, KeyError):
+        return state
+
+
+def _check_state(state: Any, unit: ItemUnit) -> None:
+    """Raises UserError unless `state` is one that a stream of such items gave."""
+    expected = new_state(unit)
+
+    def is_count(value: Any) -> bool:
+        return isinstance(value, int) and value >= 0
+
     if not (
         isinstance(state, dict)
         and state.keys() == expected.keys()
         and isinstance(state["waiting"], list)
-        and all(isinstance(n, int) and n >= 0 for name, n in state.items() if name != "waiting")
-        and all(isinstance(n, int) and 0 <= n < state["next_record"] for n in state["waiting"])
+        and all(is_count(n) for name, n in state.items() if name != "waiting")
+        and all(
+            isinstance(one, list)
+            and len(one) == 2
+            and all(map(is_count, one))
+            and one[0] < state["next_record"]
+            for one in state["waiting"]
+        )
     ):
         raise UserError(
             f"state of the data loader = {state!r}: must hold {', '.join(expected)}. Remedy: restore a "
@@ -199,7 +229,7 @@ class _Stream(grain.IterDataset[PackedRow]):
 
     def __init__(
         self,
-        records: grain.MapDataset[PreferencePair],
+        records: grain.MapDataset[Any],
         tokenizer: Tokenizer,
         layout: Layout,
         name: str,
@@ -222,8 +252,8 @@ class _Stream(grain.IterDataset[PackedRow]):
         groups = self.records[next_record:].batch(GROUP_RECORDS, batch_fn=list).map(self.tokenize)
         return iter(groups.to_iter_dataset(_GROUPS_AHEAD))
 
-    def tokenize(self, records: list[PreferencePair]) -> list[TokenizedPair | Dropped]:
-        """Their pairs, or why they are dropped."""
+    def tokenize(self, records: list[Any]) -> list[list[Part]]:
+        """Their items, or why they are dropped."""
         return tokenize(records, self.tokenizer, self.layout)
 
 
@@ -240,7 +270,7 @@ class _StreamIterator(grain.DatasetIterator[PackedRow]):
     def __next__(self) -> PackedRow:
         if self._rows is None:
             self._rows = pack(
-                self._pairs(), self._stream.layout, self._stream.tokenizer.pad_id, self._state
+                self._parts(), self._stream.layout, self._stream.tokenizer.pad_id, self._state
             )
         row = next(self._rows)
         self._state = row.state
@@ -262,27 +292,33 @@ class _StreamIterator(grain.DatasetIterator[PackedRow]):
             self._groups.close()
         self._groups = self._rows = None
 
-    def _pairs(self) -> Iterator[TokenizedPair | Dropped]:
-        """The pairs that wait, read again, then the next ones; gives up where none is kept."""
+    def _parts(self) -> Iterator[list[Part]]:
+        """Those of the records that wait, read again, then of the next ones; gives up where none is kept."""
         stream, state = self._stream, self._state
-        if state["waiting"]:
-            yield from stream.tokenize([stream.records[i] for i in state["waiting"]])
+        if waiting := waiting_records(state):
+            yield from stream.tokenize([stream.records[i] for i in waiting])
         self._groups = stream.groups(state["next_record"])
         dropped: list[Dropped] = []
-        for pair in itertools.chain.from_iterable(self._groups):
-            if isinstance(pair, TokenizedPair):
-                dropped = []
-            else:
-                dropped.append(pair)
-            if len(dropped) == stream.max_drops:
-                config, counts = stream.layout.config, drops.count_reasons(dropped)
-                refused = [one for one in dropped if one.reason == "refused"]
-                words = f" ({drops.describe_refused(refused)})" if refused else ""
-                raise UserError(
-                    f"{stream.name}: no pair was kept of {len(dropped)} in a row; "
-                    f"{drops.describe(counts, config)}{words}. Remedy: {drops.remedy(counts, config)}."
-                )
-            yield pair
+        for parts in itertools.chain.from_iterable(self._groups):
+            for part in parts:
+                if isinstance(part, TokenizedItem):
+                    dropped = []
+                else:
+                    dropped.append(part)
+            if len(dropped) >= stream.max_drops:
+                self._give_up(dropped)
+            yield parts
+
+    def _give_up(self, dropped: list[Dropped]) -> None:
+        """Raises UserError that says why none of so many was kept."""
+        layout, counts = self._stream.layout, drops.count_reasons(dropped)
+        config, noun = layout.config, layout.kind.noun
+        refused = [one for one in dropped if one.reason == "refused"]
+        words = f" ({drops.describe_refused(refused, noun)})" if refused else ""
+        raise UserError(
+            f"{self._stream.name}: no {noun} was kept of {len(dropped)} in a row; "
+            f"{drops.describe(counts, config)}{words}. Remedy: {drops.remedy(counts, config, noun)}."
+        )
 
 
 def _start_worker(index: int, count: int) -> None:
@@ -297,7 +333,7 @@ def _start_worker(index: int, count: int) -> None:
 
 
 class _Batches(StatefulIterator[tuple[Batch, list[str], list[Dropped]]]):
-    """Batches of the host's streams, with the ids of their pairs and the pairs refused on the way; the state is
+    """Batches of the host's streams, with the ids of their records and those refused on the way; the state is
     that of each stream."""
 
     def __init__(
@@ -306,15 +342,16 @@ class _Batches(StatefulIterator[tuple[Batch, list[str], list[Dropped]]]):
         streams: Sequence[Callable[[dict[str, Any]], _Stream]],
         num_workers: int,
         stream_rows: int,
+        start: dict[str, Any],
     ):
-        """`streams` open each stream at a state; each gives `stream_rows` rows of a batch."""
+        """`streams` open each stream at a state, at first `start`; each gives `stream_rows` rows of a batch."""
         self._name = name
         self._streams = streams
         # Workers have equally many streams, so that the streams' rows come in turn.
         divisors = (n for n in range(1, num_workers + 1) if len(streams) % n == 0)
         self._num_workers = max(divisors, default=0)
         self._stream_rows = stream_rows
-        self._states = [new_state() for _ in streams]
+        self._states = [start for _ in streams]
         self._rows: Any = None
 
     def get_state(self) -> list[dict[str, Any]]:
@@ -339,8 +376,8 @@ class _Batches(StatefulIterator[tuple[Batch, list[str], list[Dropped]]]):
         in_turn = [self._next_row() for _ in range(num_streams * self._stream_rows)]
         self._states = [row.state for row in in_turn[-num_streams:]]
         rows = [row for v in range(num_streams) for row in in_turn[v::num_streams]]
-        ids = [name for row in rows for name in row.pair_ids]
-        refused = [pair for row in rows for pair in row.refused]
+        ids = [name for row in rows for name in row.record_ids]
+        refused = [one for row in rows for one in row.refused]
         return concatenate([row.row for row in rows]), ids, refused
 
     def _next_row(self) -> PackedRow:

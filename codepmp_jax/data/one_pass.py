@@ -1,34 +1,33 @@
-"""Pairs that are read once, in their order: those of an evaluation, and those that are only checked."""
+"""Records that are read once, in their order: those of an evaluation, and those that are only checked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from codepmp_jax.data.batch import Batch, concatenate
 from codepmp_jax.data.drops import Dropped, count_reasons
+from codepmp_jax.data.item_kind import Part
 from codepmp_jax.data.layouts import Layout
 from codepmp_jax.data.loader import GROUP_RECORDS, total_counts
 from codepmp_jax.data.packing import new_state, pack
-from codepmp_jax.data.tokenized_pair import TokenizedPair
 from codepmp_jax.data.transforms import tokenize
-from codepmp_jax.records.schema import PreferencePair
 from codepmp_jax.text.tokenization import Tokenizer
 
 
 class OnePass(NamedTuple):
-    """Some pairs as batches."""
+    """Some records as batches."""
 
     batches: list[Batch]
-    """This host's rows of them; none where no pair is kept."""
+    """This host's rows of them; none where no record is kept."""
     counts: dict[str, int]
-    """Of all hosts together: packing.COUNTS, and `records`."""
+    """Of all hosts together: packing.count_names, and `records`."""
     refused: list[Dropped]
     """Those that the chat template or the tokenizer refused."""
 
 
 def one_pass(
-    pairs: Sequence[PreferencePair],
+    records: Sequence[Any],
     tokenizer: Tokenizer,
     layout: Layout,
     *,
@@ -36,52 +35,53 @@ def one_pass(
     process_index: int,
     process_count: int,
 ) -> OnePass:
-    """All `pairs`, in their order, as batches of the layout.
+    """All `records`, in their order, as batches of the layout.
 
-    Every host tokenizes and packs all pairs, as one stream, and takes its part of each batch: hosts agree
+    Every host tokenizes and packs all of them, as one stream, and takes its part of each batch: hosts agree
     on the number of batches, and the rows do not depend on their number. `batch_rows`, those of the global
-    batch, must be divisible by it. The last batch is filled up with rows without pairs. Raises UserError as the
+    batch, must be divisible by it. The last batch is filled up with rows without items. Raises UserError as the
     loader does.
     """
     assert batch_rows % process_count == 0
     if layout.config.append_eos:
-        tokenizer.require_eos()
-    tokenized: list[TokenizedPair | Dropped] = [
-        pair
-        for i in range(0, len(pairs), GROUP_RECORDS)
-        for pair in tokenize(pairs[i : i + GROUP_RECORDS], tokenizer, layout)
+        tokenizer.require_eos(layout.kind.eos_may_be_pad)
+    tokenized: list[list[Part]] = [
+        parts
+        for i in range(0, len(records), GROUP_RECORDS)
+        for parts in tokenize(records[i : i + GROUP_RECORDS], tokenizer, layout)
     ]
-    packed = list(pack(iter(tokenized), layout, tokenizer.pad_id, new_state()))
+    start = new_state(layout.kind.unit)
+    packed = list(pack(iter(tokenized), layout, tokenizer.pad_id, start))
     rows = [element.row for element in packed]
     rows += [layout.empty(1, tokenizer.pad_id)] * (-len(rows) % batch_rows)
     size = batch_rows // process_count
     starts = range(process_index * size, len(rows), batch_rows)
-    dropped = [pair for pair in tokenized if isinstance(pair, Dropped)]
-    counts = total_counts([packed[-1].state if packed else new_state()])
+    dropped = [part for parts in tokenized for part in parts if isinstance(part, Dropped)]
+    counts = total_counts([packed[-1].state if packed else start])
     # Also of what was dropped behind the last row.
     counts |= count_reasons(dropped)
-    counts["records"] = len(pairs)
+    counts["records"] = len(records)
     return OnePass(
         [concatenate(rows[start : start + size]) for start in starts],
         counts,
-        [pair for pair in dropped if pair.reason == "refused"],
+        [one for one in dropped if one.reason == "refused"],
     )
 
 
 def require_accepted(
-    pairs: Sequence[PreferencePair],
+    records: Sequence[Any],
     tokenizer: Tokenizer,
     layout: Layout,
     process_index: int,
     process_count: int,
 ) -> None:
-    """Tokenizes this host's share of the conversations among `pairs`; strings are never refused.
+    """Tokenizes this host's share of the conversations among `records`; strings are never refused.
 
-    Raises UserError naming the first pair that is refused, where data.refused_policy is `stop`.
+    Raises UserError naming the first record that is refused, where data.refused_policy is `stop`.
     """
-    group: list[PreferencePair] = []
-    for i in range(process_index, len(pairs), process_count):
-        group += [pair for pair in (pairs[i],) if pair.is_conversation]
+    group: list[Any] = []
+    for i in range(process_index, len(records), process_count):
+        group += [record for record in (records[i],) if layout.kind.may_be_refused(record)]
         if len(group) == GROUP_RECORDS:
             tokenize(group, tokenizer, layout)
             group = []

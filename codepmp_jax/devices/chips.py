@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from codepmp_jax.cli.errors import require
 from codepmp_jax.config import ModelConfig, TrainConfig
@@ -39,6 +39,8 @@ class Chip:
     attention_block: int = 512
     compiler_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """XLA's options for the training step."""
+    compute_capability: str | None = None
+    """Of a GPU: others of this capability run as this one."""
     topology_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """What jax's topology descriptions need to describe the devices as jax finds them on the machine."""
 
@@ -118,10 +120,20 @@ CHIPS = {
         ),
         Chip(
             "a100",
-            ("NVIDIA A100-SXM4-80GB",),
+            ("NVIDIA A100-SXM4-80GB", "NVIDIA A100 80GB PCIe"),
             peak_flops=312e12,
             hbm_gib=80.0,
             hbm_bandwidth=2039e9,
+            attention="pallas_gpu",
+            attention_block=64,
+            compute_capability="8.0",
+        ),
+        Chip(
+            "a100_40gb",
+            ("NVIDIA A100-SXM4-40GB", "NVIDIA A100-PCIE-40GB"),
+            peak_flops=312e12,
+            hbm_gib=40.0,
+            hbm_bandwidth=1555e9,
             attention="pallas_gpu",
             attention_block=64,
         ),
@@ -131,6 +143,25 @@ CHIPS = {
             peak_flops=989e12,
             hbm_gib=80.0,
             hbm_bandwidth=3350e9,
+            attention="pallas_gpu",
+            attention_block=64,
+            compute_capability="9.0",
+        ),
+        Chip(
+            "h100_pcie",
+            ("NVIDIA H100 PCIe",),
+            peak_flops=756e12,
+            hbm_gib=80.0,
+            hbm_bandwidth=2000e9,
+            attention="pallas_gpu",
+            attention_block=64,
+        ),
+        Chip(
+            "gh200",
+            ("NVIDIA GH200 480GB",),
+            peak_flops=989e12,
+            hbm_gib=96.0,
+            hbm_bandwidth=4000e9,
             attention="pallas_gpu",
             attention_block=64,
         ),
@@ -143,17 +174,41 @@ CHIPS = {
             attention="pallas_gpu",
             attention_block=64,
         ),
+        # Its attention is XLA's: the kernels of Pallas for GPUs were not made for it.
+        Chip(
+            "b200",
+            ("NVIDIA B200",),
+            peak_flops=2250e12,
+            hbm_gib=180.0,
+            hbm_bandwidth=7700e9,
+        ),
         Chip("cpu", ("cpu",), attention="blocked", attention_block=64),
     )
 }
 
 
-def chip_of(device_kind: str) -> Chip:
-    """The chip with this name of jax's; where there is none, one that nothing is known of."""
+def chip_of(device_kind: str, compute_capability: str | None = None) -> Chip:
+    """The chip with this name of jax's. A GPU of another name runs as the chip of its compute capability, with rates
+    and memory unknown; where there is none, nothing is known of the chip."""
     for chip in CHIPS.values():
         if device_kind in chip.device_kinds:
             return chip
+    for chip in CHIPS.values():
+        if compute_capability is not None and chip.compute_capability == compute_capability:
+            return dataclasses.replace(
+                chip,
+                name=f"unknown, as {chip.name}",
+                device_kinds=(device_kind,),
+                peak_flops=None,
+                hbm_gib=None,
+                hbm_bandwidth=None,
+            )
     return Chip("unknown", (device_kind,))
+
+
+def chip_of_device(device: Any) -> Chip:
+    """The chip that a device of jax's is of."""
+    return chip_of(device.device_kind, getattr(device, "compute_capability", None))
 
 
 def resolve(model: ModelConfig, max_length: int, chip: Chip) -> ModelConfig:

@@ -124,7 +124,8 @@ def count_slices(devices: Sequence[Any]) -> int:
 def make_mesh(sizes: tuple[int, int, int], devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh over `devices` (all of them by default) with axes (data, fsdp, tensor).
 
-    Neighbours on a mesh axis are neighbours in the slice's network; `data` goes across slices.
+    Neighbours on a mesh axis are neighbours in the slice's network; `data` goes across slices. Raises UserError
+    where devices of several hosts would share rows of a batch, since each host reads rows of its own.
     """
     devices = jax.devices() if devices is None else devices
     slices = count_slices(devices)
@@ -138,6 +139,14 @@ def make_mesh(sizes: tuple[int, int, int], devices: Sequence[Any] | None = None)
             devices,
             allow_split_physical_axes=True,
         )
+    hosts = max(len({device.process_index for device in row}) for row in grid.reshape(-1, sizes[2]))
+    require(
+        hosts == 1,
+        "mesh.tensor",
+        sizes[2],
+        f"must keep the devices of a row on one host, but here {hosts} hosts would share rows",
+        "lower mesh.tensor",
+    )
     return Mesh(grid, MESH_AXES, axis_types=(AxisType.Auto,) * 3)
 
 

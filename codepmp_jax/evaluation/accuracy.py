@@ -14,11 +14,12 @@ from codepmp_jax.config import AccuracyConfig, ResamplingConfig, presets
 from codepmp_jax.evaluation.items import read_pairs
 from codepmp_jax.evaluation.reports import folders, plots
 from codepmp_jax.evaluation.reports.tables import format_table, percent, percent_interval
-from codepmp_jax.evaluation.scores import by_item, read_scores, without_refused
+from codepmp_jax.evaluation.scores import by_item, without_refused
 from codepmp_jax.evaluation.statistics.calibration import calibration_report
 from codepmp_jax.evaluation.statistics.estimators import pair_wins
 from codepmp_jax.evaluation.statistics.resampling import mean_interval
 from codepmp_jax.records.schema import PreferencePair, Score, content_id
+from codepmp_jax.records.scores import read_scores
 
 _NUM_QUANTILES = 4
 # Margins of so few values are reported value by value.
@@ -32,6 +33,8 @@ class ScoredPairs:
     """Pairs with their scores, chosen first."""
 
     pair_ids: list[str]
+    problem_ids: list[str]
+    """Equal for pairs of one problem (`problem_of`)."""
     subsets: np.ndarray
     margins: np.ndarray
     rewards: np.ndarray
@@ -64,6 +67,7 @@ def score_pairs(pairs: Sequence[PreferencePair], scores: Sequence[Score]) -> Sco
     in_tokens = all(score.num_tokens is not None for side in sides for score in side)
     return ScoredPairs(
         pair_ids=[pair.pair_id for pair in pairs],
+        problem_ids=[problem_of(pair) for pair in pairs],
         subsets=np.array([pair.subset for pair in pairs]),
         margins=np.array([pair.margin for pair in pairs], np.float64),
         rewards=np.array([[score.reward for score in side] for side in sides], np.float64),
@@ -75,6 +79,12 @@ def score_pairs(pairs: Sequence[PreferencePair], scores: Sequence[Score]) -> Sco
         length_unit="tokens" if in_tokens else "characters",
         num_unused_scores=len(scores) - 2 * len(pairs),
     )
+
+
+def problem_of(pair: PreferencePair) -> str:
+    """The problem that a pair is of: `problem_id` of its lineage, or else a hash of its prompt; without one, itself."""
+    given = pair.lineage.get("problem_id")
+    return str(given or (content_id(pair.prompt) if pair.prompt else pair.pair_id))
 
 
 def _num_characters(pair: PreferencePair) -> tuple[int, int]:
@@ -262,6 +272,7 @@ def run(config: AccuracyConfig) -> None:
     }
     values = zip(
         scored.pair_ids,
+        scored.problem_ids,
         scored.subsets,
         scored.margins,
         *scored.rewards.T,
@@ -275,6 +286,7 @@ def run(config: AccuracyConfig) -> None:
         folders.VALUES["accuracy"]: (
             (
                 "pair_id",
+                "problem_id",
                 "subset",
                 "margin",
                 "chosen_reward",

@@ -19,10 +19,11 @@ from codepmp_jax.config import BestOfNConfig, ResamplingConfig, VotesConfig, pre
 from codepmp_jax.evaluation.items import read_candidates
 from codepmp_jax.evaluation.reports import folders, plots
 from codepmp_jax.evaluation.reports.tables import format_table, percent, percent_interval
-from codepmp_jax.evaluation.scores import by_item, read_scores, without_refused
+from codepmp_jax.evaluation.scores import by_item, without_refused
 from codepmp_jax.evaluation.statistics import estimators, votes
 from codepmp_jax.evaluation.statistics.resampling import percentile_interval, resampled_means
 from codepmp_jax.records.schema import Problem, Score, content_id
+from codepmp_jax.records.scores import read_scores
 
 VOTES = ("majority_vote", "weighted_vote")
 ESTIMATORS = ("best_of_n", "first_n", *VOTES, "random", "oracle")

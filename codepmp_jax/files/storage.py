@@ -256,6 +256,29 @@ def bucket_and_name(path: str | os.PathLike[str]) -> tuple[Bucket, str]:
     return _client(os.getpid(), os.environ.get("STORAGE_EMULATOR_HOST")).bucket(bucket), name
 
 
+def require_metadata(path: str | os.PathLike[str]) -> None:
+    """Raises UserError where the metadata of the bucket of `path` may not be read (storage.buckets.get).
+
+    Orbax asks for them wherever it lists or deletes checkpoints; roles/storage.objectAdmin does not include that.
+    """
+    from google.api_core.exceptions import Forbidden
+
+    bucket, _ = bucket_and_name(path)
+    try:
+        with storage_errors(f"gs://{bucket.name}", "read"):
+            bucket.reload(**retry_options())
+    except StoreError as error:
+        if not isinstance(error.__cause__, Forbidden):
+            raise
+        said = " ".join(str(error.__cause__).split())
+        raise UserError(
+            f"gs://{bucket.name}: its metadata may not be read ({said[:300]}), without which checkpoints can be neither "
+            "listed nor deleted. Remedy: gcloud storage buckets add-iam-policy-binding "
+            f"gs://{bucket.name} --member=serviceAccount:ACCOUNT --role=roles/storage.legacyBucketReader, beside "
+            "roles/storage.objectAdmin."
+        ) from error
+
+
 @functools.lru_cache
 def _client(process: int, server: str | None) -> Client:
     """A process's client of a server: connections do not survive a fork."""

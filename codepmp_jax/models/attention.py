@@ -15,7 +15,6 @@ from codepmp_jax.devices.sharding import constrain, partition_spec
 from codepmp_jax.families import FAMILIES
 from codepmp_jax.models.blocked import attend_blocked
 from codepmp_jax.models.layers import Projection, RMSNorm, soft_cap
-from codepmp_jax.models.pallas_gpu import attend_pallas_gpu
 from codepmp_jax.models.rotary import Rotation, rotate
 from codepmp_jax.models.segments import Options, Segments, is_interpreted, visible
 from codepmp_jax.models.splash import attend_splash
@@ -53,6 +52,20 @@ def _attend_capped(
     scores = jnp.where(mask[:, None], scores, jnp.finfo(jnp.float32).min)
     weights = jax.nn.softmax(scores).astype(value.dtype)
     return jnp.einsum("BKGLT,BTKE->BLKGE", weights, value).reshape(query.shape)
+
+
+def attend_pallas_gpu(
+    query: Float[Array, "B L H E"],
+    key: Float[Array, "B L K E"],
+    value: Float[Array, "B L K E"],
+    segments: Segments,
+    options: Options,
+) -> Float[Array, "B L H E"]:
+    """As `attend`, by JAX's Pallas kernels for GPUs."""
+    # JAX 0.12 warns when they are imported, on TPUs too.
+    from codepmp_jax.models import pallas_gpu
+
+    return pallas_gpu.attend_pallas_gpu(query, key, value, segments, options)
 
 
 IMPLEMENTATIONS: dict[str, Callable[[Array, Array, Array, Segments, Options], Array]] = {

@@ -1,24 +1,33 @@
-"""Files of rows: JSONL, gzipped or not, and Parquet, a file or a folder of them."""
+"""Files of rows: JSON lines or a JSON array, gzipped or not, and Parquet; a file or a folder of them.
+
+`.jsonl` holds lines. `.json` and `.txt` hold an array where they begin with `[`, and else lines.
+"""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import dataclasses
 import gzip
+import io
 import itertools
 import json
 import pathlib
+import re
 import zlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from codepmp_jax.cli.errors import UserError
 
-_ENDINGS = (".jsonl", ".jsonl.gz", ".parquet")
+ENDINGS = (".jsonl", ".jsonl.gz", ".parquet")
+# Endings under which benchmarks and others publish rows too.
+ALL_ENDINGS = (*ENDINGS, ".json", ".json.gz", ".txt", ".txt.gz")
 _ROWS_AT_A_TIME = 1024
+_CHUNK = 1 << 20
 
 
 class MalformedRow(ValueError):
@@ -34,7 +43,7 @@ class Row:
     """A row of a file."""
 
     number: int
-    """Line of a JSONL file, row of a Parquet file; from 1."""
+    """Line of a file of lines, row of a Parquet file or an array; from 1."""
     value: Any
     """What the row holds; a MalformedRow where it could not even be read."""
     raw: Any
@@ -43,27 +52,27 @@ class Row:
     """Bytes of the file read so far, about."""
 
 
-def find_files(path: str) -> list[pathlib.Path]:
-    """The file, or the files of a folder in the order of their names."""
+def find_files(path: str, endings: tuple[str, ...] = ENDINGS) -> list[pathlib.Path]:
+    """The file, or the files of a folder that have one of the endings, in the order of their names."""
     root = pathlib.Path(path)
     if not path or not root.exists():
         raise UserError(f"input = {path!r}: no such file or folder. Remedy: give --input.")
     files = [root] if root.is_file() else sorted(file for file in root.iterdir() if file.is_file())
-    files = [file for file in files if file.name.endswith(_ENDINGS)]
+    files = [file for file in files if file.name.endswith(endings)]
     if not files:
         raise UserError(
-            f"input = {path!r}: no file that ends in {', '.join(_ENDINGS)}. Remedy: give such a file, or "
+            f"input = {path!r}: no file that ends in {', '.join(endings)}. Remedy: give such a file, or "
             "the folder that holds them."
         )
     return files
 
 
-def names_not_read(path: str) -> list[str]:
+def names_not_read(path: str, endings: tuple[str, ...] = ENDINGS) -> list[str]:
     """What lies in a folder beside the files of `find_files`, sorted; folders, which end in /, are not entered."""
     root = pathlib.Path(path)
     if not root.is_dir():
         return []
-    read = find_files(path)
+    read = find_files(path, endings)
     return sorted(
         f"{entry.name}/" if entry.is_dir() else entry.name
         for entry in root.iterdir()
@@ -78,33 +87,112 @@ def read_rows(path: pathlib.Path) -> Iterator[Row]:
         for row in _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path):
             number = row.number
             yield row
-    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+    except (OSError, EOFError, ValueError, zlib.error, pa.ArrowException) as error:
         raise UserError(
             f"{path}: cannot be read after row {number} ({error}). Remedy: copy or make it again."
         ) from error
 
 
 def _json_rows(path: pathlib.Path) -> Iterator[Row]:
-    """Lines of JSON; empty lines hold no row."""
+    """The rows of lines or of an array."""
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context(open(path, "rb"))
-        lines = stack.enter_context(gzip.open(file)) if path.suffix == ".gz" else file
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            raw = None
+        file = stream = stack.enter_context(open(path, "rb"))
+        if path.suffix == ".gz":
+            unzipped = stack.enter_context(gzip.open(file))
+            buffered = io.BufferedReader(cast(io.RawIOBase, unzipped))
+            stream = cast(io.BufferedReader, stack.enter_context(buffered))
+        is_lines = path.name.endswith((".jsonl", ".jsonl.gz")) or not _is_array(stream)
+        yield from (_line_rows if is_lines else _array_rows)(stream, file.tell)
+
+
+def _is_array(stream: io.BufferedReader) -> bool:
+    return stream.peek(_CHUNK).removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"["
+
+
+def _line_rows(stream: io.BufferedReader, position: Callable[[], int]) -> Iterator[Row]:
+    """Lines of JSON; empty lines hold no row."""
+    for number, line in enumerate(stream, start=1):
+        if not line.strip():
+            continue
+        raw = None
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            raw = value = json.loads(text, object_pairs_hook=_object)
+        except MalformedRow as error:
+            value = error
+        except UnicodeDecodeError as error:
+            value = MalformedRow("row is not UTF-8", str(error))
+        except (ValueError, RecursionError) as error:
+            value = MalformedRow("row is not JSON", str(error))
+        if isinstance(value, MalformedRow):
+            raw = line.decode("utf-8", errors="replace")
+        yield Row(number, value, raw, position())
+
+
+def _array_rows(stream: io.BufferedReader, position: Callable[[], int]) -> Iterator[Row]:
+    """The elements of an array. Raises ValueError where it is no JSON: the next element cannot be found.
+
+    Memory: the longest element, and a chunk.
+    """
+    window = _Window(stream)
+    window.next_mark()
+    window.place += 1
+    mark = "" if window.next_mark() == "]" else ","
+    number = 0
+    while mark == ",":
+        number += 1
+        value, raw = window.next_value()
+        yield Row(number, value, raw, position())
+        mark = window.next_mark()
+        if mark not in (",", "]"):
+            raise ValueError(f"behind a row stands {mark!r}, not a comma or ]")
+        window.place += 1
+
+
+class _Window:
+    """The next characters of a stream of UTF-8."""
+
+    def __init__(self, stream: io.BufferedReader):
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        self._text = ""
+        self.place = 0
+
+    def next_mark(self) -> str:
+        """The next character behind white space, to which it goes; empty at the end of the stream."""
+        while True:
+            self.place = _BLANK.match(self._text, self.place).end()  # type: ignore[union-attr]
+            if self.place < len(self._text) or not self._fill():
+                return self._text[self.place : self.place + 1]
+
+    def next_value(self) -> tuple[Any, Any]:
+        """The next value, behind which it goes: a MalformedRow where it has two entries of one name, and as it is."""
+        self.next_mark()
+        while True:
             try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-                raw = value = json.loads(text, object_pairs_hook=_object)
+                raw, end = _DECODER.raw_decode(self._text, self.place)
+            except RecursionError as error:
+                raise ValueError(str(error)) from error
+            except ValueError:
+                if not self._fill():
+                    raise
+                continue
+            # A number at the end of the window may go on behind it.
+            if end == len(self._text) and self._fill():
+                continue
+            try:
+                value, _ = _CHECKED_DECODER.raw_decode(self._text, self.place)
             except MalformedRow as error:
                 value = error
-            except UnicodeDecodeError as error:
-                value = MalformedRow("row is not UTF-8", str(error))
-            except (ValueError, RecursionError) as error:
-                value = MalformedRow("row is not JSON", str(error))
-            if isinstance(value, MalformedRow):
-                raw = line.decode("utf-8", errors="replace")
-            yield Row(number, value, raw, file.tell())
+            self.place = end
+            return value, raw
+
+    def _fill(self) -> bool:
+        """Adds to what is not read yet, as much as there is of it at least; False at the end of the stream."""
+        self._text, self.place = self._text[self.place :], 0
+        data = self._stream.read(max(_CHUNK, len(self._text)))
+        self._text += self._decoder.decode(data, final=not data)
+        return bool(data)
 
 
 def _object(entries: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -115,6 +203,11 @@ def _object(entries: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise MalformedRow("row has two entries of one name", twice)
     return found
+
+
+_BLANK = re.compile(r"\s*")
+_DECODER = json.JSONDecoder()
+_CHECKED_DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def _parquet_rows(path: pathlib.Path) -> Iterator[Row]:

@@ -21,6 +21,8 @@ from codepmp_jax.files.json_lines import json_line
 
 RecordT = TypeVar("RecordT", bound="Record")
 
+_NO_PROBLEM = "not a problem with problem_id, prompt and candidates"
+
 
 def content_id(*parts: str) -> str:
     """A 128-bit id of texts: equal texts, equal id. Hexadecimal."""
@@ -252,9 +254,17 @@ class Problem:
         Raises ValueError that says what is wrong with the line.
         """
         try:
-            row = json.loads(line)
+            return cls.from_row(json.loads(line))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{_NO_PROBLEM}: {error}") from error
+
+    @classmethod
+    def from_row(cls, row: Any) -> Problem:
+        """The problem in a parsed line. Raises ValueError that says what is wrong with it."""
+        try:
             if not isinstance(row, dict):
                 raise TypeError("the line is no object")
+            row = dict(row)
             entries = row.pop("candidates", ())
             if not isinstance(entries, list | tuple):
                 raise TypeError("candidates must be a list")
@@ -274,9 +284,7 @@ class Problem:
                 raise TypeError("the response of a candidate must be a text")
             return problem
         except (ValueError, TypeError) as error:
-            raise ValueError(
-                f"not a problem with problem_id, prompt and candidates: {error}"
-            ) from error
+            raise ValueError(f"{_NO_PROBLEM}: {error}") from error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -183,6 +183,17 @@ def read_manifest(
     return manifest
 
 
+def find_record_type(
+    directory: str | os.PathLike[str], record_types: Sequence[type[Record]]
+) -> type[Record]:
+    """Which of some types a dataset's records are; the first of them where they are of none, which ShardedDataset then
+    says. Raises UserError where there is no manifest."""
+    if len(record_types) == 1:
+        return record_types[0]
+    found = read_manifest(directory).get("record")
+    return next((one for one in record_types if one.__name__ == found), record_types[0])
+
+
 class ShardedDataset(Sequence):
     """The records of one split, by index; a Grain data source. Picklable: workers reopen the files."""
 

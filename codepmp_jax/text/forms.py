@@ -1,7 +1,7 @@
 """The form of a model's texts: how training wrote them, and how every scorer writes them.
 
-A model is trained on strings, written by `data.template`, or on conversations, written by the tokenizer's chat
-template. The form belongs to the model, not to what is scored: training records it in WORKDIR/texts.json, conversion in
+A model is trained on strings, written by `data.template`, on conversations, written by the tokenizer's chat
+template, or on documents, which are written as they are and give no rewards. The form belongs to the model, not to what is scored: training records it in WORKDIR/texts.json, conversion in
 the folder's codepmp_jax.json. An item of the other form is rewritten:
 
     string pairs and problems, for a model of conversations    a user's message and the assistant's answer
@@ -26,7 +26,7 @@ from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import DataConfig, TextsConfig, presets
 from codepmp_jax.files import storage
 from codepmp_jax.files.json_files import write_json
-from codepmp_jax.records.schema import PreferencePair, Problem
+from codepmp_jax.records.schema import PreferencePair, Problem, Record
 from codepmp_jax.records.shards import MANIFEST, ShardedDataset
 from codepmp_jax.text.tokenization import Text, Tokenizer
 
@@ -40,7 +40,7 @@ _SAMPLED_PAIRS = 64
 
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
-Form = Literal["text", "conversation", "both"]
+Form = Literal["text", "conversation", "both", "document"]
 
 
 class Refused(ValueError):
@@ -53,7 +53,8 @@ class TextForm:
 
     form: Form
     """`text`: rows of `template`. `conversation`: the tokenizer's chat template. `both`: each pair as it is; a problem,
-    which may be written either way, is refused."""
+    which may be written either way, is refused. `document`: texts as they are, without a prompt; pairs and problems are
+    refused."""
     template: str = DataConfig.template
     """Row of a prompt and a response, as data.template."""
     append_eos: bool = False
@@ -65,6 +66,7 @@ class TextForm:
         written = {
             "text": f"by the template {self.template!r}",
             "conversation": "by the chat template",
+            "document": "as they are",
             "both": f"strings by the template {self.template!r}, conversations by the chat template",
         }[self.form]
         end = ", then EOS" if self.append_eos else ""
@@ -113,6 +115,10 @@ def _rounds(item: PreferencePair | Problem, form: TextForm) -> list[tuple[Any, A
 
     Half a surrogate pair in a problem, which tokenizers refuse, becomes U+FFFD.
     """
+    if form.form == "document":
+        raise ValueError(
+            "the model was trained on documents, which have no prompt: give --texts.form text or conversation"
+        )
     if isinstance(item, Problem):
         if form.form == "both":
             raise ValueError(
@@ -169,9 +175,11 @@ def of_data(data: DataConfig, form: Form) -> TextForm:
     return TextForm(form, data.template, data.append_eos, data.max_length)
 
 
-def of_pairs(pairs: ShardedDataset) -> Form:
-    """What a data set's pairs are, by a sample."""
-    return _form({pair.is_conversation for pair in _spread(pairs, _SAMPLED_PAIRS)})
+def of_records(records: ShardedDataset) -> Form:
+    """What a data set's records are, pairs by a sample."""
+    if records.record_type is not PreferencePair:
+        return "document"
+    return _form({pair.is_conversation for pair in _spread(records, _SAMPLED_PAIRS)})
 
 
 def _form(kinds: set[bool]) -> Form:
@@ -179,23 +187,23 @@ def _form(kinds: set[bool]) -> Form:
     return "both" if len(kinds) > 1 else "conversation" if kinds == {True} else "text"
 
 
-def _spread(pairs: ShardedDataset, number: int) -> list[PreferencePair]:
-    """About `number` pairs spread over a data set; in a bucket over its first shard."""
-    size = len(pairs)
-    if storage.is_bucket(pairs.directory):
-        size = pairs.shards[0].num_records if pairs.shards else 0
-    return [pairs[index] for index in range(0, size, max(1, size // number))]
+def _spread(records: ShardedDataset, number: int) -> list[Any]:
+    """About `number` records spread over a data set; in a bucket over its first shard."""
+    size = len(records)
+    if storage.is_bucket(records.directory):
+        size = records.shards[0].num_records if records.shards else 0
+    return [records[index] for index in range(0, size, max(1, size // number))]
 
 
-def find_pairs(source: str, number: int) -> list[PreferencePair]:
-    """About `number` training pairs spread over the folder of shards `source`; none if it cannot be read any more."""
+def find_records(source: str, number: int, record_type: type[Record] = PreferencePair) -> list[Any]:
+    """About `number` training records spread over the folder of shards `source`; none if it cannot be read any more."""
     try:
         if not (storage.to_path(source) / MANIFEST).is_file():
             return []
         only = 0 if storage.is_bucket(source) else None
-        return _spread(ShardedDataset(source, PreferencePair, "train", False, only=only), number)
+        return _spread(ShardedDataset(source, record_type, "train", False, only=only), number)
     except Exception as error:  # moved, damaged, or a bucket that does not answer
-        logger.warning("pairs at %s cannot be read: %s", source, error)
+        logger.warning("data at %s cannot be read: %s", source, error)
         return []
 
 
@@ -243,7 +251,7 @@ def read_run(workdir: str | os.PathLike[str], data: DataConfig) -> TextForm:
         found = path.read_bytes() if path.is_file() else None
     if found is not None:
         return _parse(TextForm, found, str(path))
-    kinds = {pair.is_conversation for pair in find_pairs(data.input, _SAMPLED_PAIRS)}
+    kinds = {pair.is_conversation for pair in find_records(data.input, _SAMPLED_PAIRS)}
     if not kinds:
         logger.warning(
             "%s is not there, and no pairs at %s: the run is taken for one on strings",

@@ -1,4 +1,4 @@
-"""Lengths of pairs as code preference data has them, for estimates and benchmarks without data."""
+"""Lengths of pairs as code preference data has them, and of documents, for estimates and benchmarks without data."""
 
 from __future__ import annotations
 
@@ -32,3 +32,9 @@ def draw_lengths(num_pairs: int, max_length: int, seed: int = 0) -> PairLengths:
     prompt = draw(85.0, 0.7, 10.0, 600.0)
     responses = [np.minimum(draw(205.0, 0.65, 8.0, 1024.0), max_length - prompt) for _ in range(2)]
     return PairLengths(prompt, *responses)
+
+
+def draw_document_lengths(num_documents: int, seed: int = 0) -> Int64[np.ndarray, " N"]:
+    """Log-normal lengths of source files, in tokens: a median of 500, a mean of about 1000, at most 32768."""
+    drawn = np.random.default_rng(seed).lognormal(np.log(500.0), 1.2, num_documents)
+    return np.clip(drawn, 2, 32768).astype(np.int64)

@@ -11,9 +11,10 @@ text where this one takes half of one (benchmarks/results/near_duplicates.md).
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int64, UInt16, UInt32
+from jaxtyping import Float64, Int64, UInt16, UInt32
 
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import DedupConfig
@@ -38,7 +39,7 @@ def signature(text: str, config: DedupConfig) -> bytes:
     except ImportError as error:
         raise UserError(
             "near-duplicates: the package rensa is not installed. Remedy: install the extra `corpus`, or "
-            "do without them: --no-dedup.near (corpus), --report-pairs 0 (synthesis)."
+            "do without them: --no-dedup.near (corpus), --report-pairs 0 (synthesis), --paraphrases.no-near (rm-data)."
         ) from error
     words = _WORD.findall(text) or [text.strip()]
     n = min(config.ngram, len(words))
@@ -60,6 +61,16 @@ def rows_per_band(threshold: float, num_permutations: int) -> int:
 
     found = [rows for rows in range(1, num_permutations + 1) if recall(rows) >= _MIN_RECALL]
     return max(found, default=1)
+
+
+class _Place(NamedTuple):
+    """Where a text belongs in the index, and which kept texts are near it."""
+
+    own: UInt16[np.ndarray, " permutations"]
+    buckets: Int64[np.ndarray, " bands"]
+    held: UInt32[np.ndarray, "bands bucket"]
+    near: Int64[np.ndarray, " near"]
+    similarity: Float64[np.ndarray, " near"]
 
 
 class NearDuplicates:
@@ -96,30 +107,45 @@ class NearDuplicates:
 
         The first text kept has index 0, the next one 1, and so on.
         """
+        place = self._place(signature)
+        if place.near.size:
+            return int(place.near[np.argmax(place.similarity)])
+        self._keep(place)
+        return None
+
+    def link(self, signature: bytes) -> list[int]:
+        """Indices of the kept texts that are near enough to this one, in order; it is kept in any case.
+
+        Of a text that has many near-duplicates not all need be found, but some are.
+        """
+        place = self._place(signature)
+        self._keep(place)
+        return place.near.tolist()
+
+    def _place(self, signature: bytes) -> _Place:
         own = np.frombuffer(signature, np.uint16)
         assert own.shape == self._signatures.shape[1:], "signature of another config"
         values = own[self._columns]
-        bands = np.arange(len(values))
         buckets = self._buckets(values, self._table.shape[1])
-        held = self._table[bands, buckets]
+        held = self._table[np.arange(len(values)), buckets]
         candidates = self._candidates(values, held)
-        if candidates.size:
-            equal = (self._signatures[candidates] == own).mean(axis=1)
-            best = int(np.argmax(equal))
-            if equal[best] >= self._threshold:
-                return int(candidates[best])
+        equal = (self._signatures[candidates] == own).mean(axis=1)
+        near = equal >= self._threshold
+        return _Place(own, buckets, held, candidates[near], equal[near])
+
+    def _keep(self, place: _Place) -> None:
         if self._size == len(self._signatures):
             # In place where the allocator can, so without a second copy of all signatures.
             grown = self._size + self._size // 8
             self._signatures.resize((grown, self._signatures.shape[1]), refcheck=False)
-        self._signatures[self._size] = own
+        self._signatures[self._size] = place.own
         self._size += 1
-        used = np.count_nonzero(held, axis=1)
+        bands = np.arange(len(place.buckets))
+        used = np.count_nonzero(place.held, axis=1)
         room = used < _BUCKET
-        self._table[bands[room], buckets[room], used[room]] = self._size
+        self._table[bands[room], place.buckets[room], used[room]] = self._size
         if self._size > self._table.shape[1] * _BUCKET * 5 // 8:
             self._widen()
-        return None
 
     def _candidates(
         self, values: UInt16[np.ndarray, "bands rows"], held: UInt32[np.ndarray, "bands bucket"]

@@ -6,7 +6,8 @@ Special tokens and the chat template come from `tokenizer_config.json`, `special
 
 The contract on padding: `pad_id` is the folder's pad token, or its EOS where it names none. Masks come
 from lengths, never from ids, so a pad token that also ends texts does no harm in training; but other
-programs find a row's end by looking for the pad token, so `append_eos` is refused where pad is EOS.
+programs find a row's end by looking for the pad token, so `append_eos` is refused where pad is EOS, except in
+documents, which have no reward to read at their end.
 
 The contract on EOS: `append_eos` ends a row in one EOS. A row that has it already as its last token but for
 white space, from its text, its chat template or the tokenizer itself, gets no second one.
@@ -165,14 +166,14 @@ class Tokenizer:
             backend=backend,
         )
 
-    def require_eos(self) -> int:
-        """The EOS that `append_eos` appends. Raises UserError where there is none, or pad is EOS."""
+    def require_eos(self, may_be_pad: bool = False) -> int:
+        """The EOS that `append_eos` appends. Raises UserError where there is none, or pad is EOS and may not be."""
         if self.eos_id is None:
             raise UserError(
                 f"data.append_eos = True: the tokenizer {self.name} has no eos_token. Remedy: set it in "
                 "tokenizer_config.json, or set data.append_eos to False."
             )
-        if self.eos_id == self.pad_id:
+        if self.eos_id == self.pad_id and not may_be_pad:
             raise UserError(
                 f"data.append_eos = True: pad and EOS of the tokenizer {self.name} are the same token "
                 f"({self.backend.id_to_token(self.eos_id)}), so a row's end could not be told from its "
@@ -266,17 +267,22 @@ class Tokenizer:
         )
 
     def encode(
-        self, texts: Sequence[Text], append_eos: bool = False, response_alone: bool = False
+        self,
+        texts: Sequence[Text],
+        append_eos: bool = False,
+        response_alone: bool = False,
+        eos_may_be_pad: bool = False,
     ) -> list[EncodedText]:
         """The rows as tokens, nothing truncated.
 
         A token counts as the response's where all its characters do: one that straddles the boundary is the
         prompt's. In a conversation it is the response's where it has only white space of the prompt, so that an
         answer keeps its first word after a generation prompt that ends in a space. Likewise a gap has each token
-        with a character of it. `append_eos` ends each row in one EOS, which is the response's. `response_alone`
-        also counts the tokens of each response encoded on its own.
+        with a character of it. `append_eos` ends each row in one EOS, which is the response's, and must not
+        be the pad token unless `eos_may_be_pad`. `response_alone` also counts the tokens of each response encoded on
+        its own.
         """
-        eos_id = self.require_eos() if append_eos else None
+        eos_id = self.require_eos(eos_may_be_pad) if append_eos else None
         encodings: list[Any] = [None] * len(texts)
         for special in (True, False):
             places = [i for i, text in enumerate(texts) if text.add_special_tokens is special]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import os
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -16,12 +17,16 @@ from codepmp_jax.checkpoint.checkpointer import gather
 from codepmp_jax.cli.errors import StoreError, UserError
 from codepmp_jax.config import TrainConfig, presets
 
+_LIBRARIES = ("jaxlib", "optax", "flax", "orbax-checkpoint", "grain")
+# What a host dumps to its own disk is its own.
+_PER_HOST_FLAGS = ("--xla_dump_",)
+
 # Where a host finds and keeps the data may be its own; that they are the same is compared by the shards.
 _PER_HOST_SETTINGS = ("data.input", "data.cache", "data.cache_bytes")
 
 
-def code_version() -> dict[str, str]:
-    """Versions of what computes, and the sha256 of this package's sources."""
+def code_version() -> dict[str, Any]:
+    """Versions and flags of what computes, and the sha256 of this package's sources."""
     root = pathlib.Path(codepmp_jax.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
@@ -29,8 +34,16 @@ def code_version() -> dict[str, str]:
     return {
         "codepmp_jax": digest.hexdigest(),
         "jax": jax.__version__,
-        "jaxlib": importlib.metadata.version("jaxlib"),
+        **{name: importlib.metadata.version(name) for name in _LIBRARIES},
+        # Of TPUs it names libtpu.
+        "platform": jax.devices()[0].client.platform_version,
+        **{name: _flags(name) for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")},
     }
+
+
+def _flags(variable: str) -> list[str]:
+    flags = os.environ.get(variable, "").split()
+    return sorted(flag for flag in flags if not flag.startswith(_PER_HOST_FLAGS))
 
 
 def facts_of(config: TrainConfig, **more: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from codepmp_jax.data.batch import Batch
 from codepmp_jax.data.drops import Dropped
-from codepmp_jax.data.loader import PairLoader
+from codepmp_jax.data.loader import Loader
 from codepmp_jax.devices import sharding
 
 
@@ -33,10 +33,10 @@ class FetchedBatch(NamedTuple):
     data_state: list[dict[str, Any]]
     """State of the loader after the batch."""
     counts: dict[str, int]
-    pair_ids: list[str]
-    """Of the pairs in its rows."""
+    record_ids: list[str]
+    """Of the records in its rows, item by item."""
     refused: list[Dropped]
-    """Pairs that were refused on the way to it."""
+    """Records that were refused on the way to it."""
     waited: float
     """Seconds that it waited for the loader."""
 
@@ -44,7 +44,7 @@ class FetchedBatch(NamedTuple):
 class Feed:
     """Takes batches from the loader and starts their way to the devices while the step before runs."""
 
-    def __init__(self, loader: PairLoader, mesh: Mesh):
+    def __init__(self, loader: Loader, mesh: Mesh):
         self._loader = loader
         self._mesh = mesh
         self._next: tuple[Batch, FetchedBatch] | None = None
@@ -65,6 +65,6 @@ class Feed:
         batch = next(loader)
         waited = time.perf_counter() - started
         fetched = FetchedBatch(
-            loader.state(), loader.counts, loader.last_pair_ids, loader.last_refused, waited
+            loader.state(), loader.counts, loader.last_record_ids, loader.last_refused, waited
         )
         return to_devices(batch, self._mesh), fetched

@@ -1,9 +1,10 @@
-"""The held-out pairs that a run is evaluated on: which ones, and what is known of them before the first step."""
+"""The held-out records that a run is evaluated on: which ones, and what is known of them before the first step."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,12 +14,11 @@ from codepmp_jax.config import CheckpointConfig, TrainConfig
 from codepmp_jax.data import drops
 from codepmp_jax.data.layouts import Layout
 from codepmp_jax.data.one_pass import one_pass
-from codepmp_jax.data.tokenized_pair import Unit
-from codepmp_jax.records.schema import PreferencePair
+from codepmp_jax.data.tokenized_item import Unit
 from codepmp_jax.text.tokenization import Tokenizer
 from codepmp_jax.training.telemetry import logger
 
-# Of the sample. It does not follow the run's seed, so that runs with other seeds are evaluated on the same pairs.
+# Of the sample. It does not follow the run's seed, so that runs with other seeds are evaluated on the same records.
 _SEED = 0
 
 
@@ -31,11 +31,11 @@ def sample(num_records: int, config: TrainConfig) -> list[int]:
 
 
 class Heldout:
-    """The held-out pairs as batches, tokenized before the first step."""
+    """The held-out records as batches, tokenized before the first step."""
 
     def __init__(
         self,
-        records: Sequence[PreferencePair],
+        records: Sequence[Any],
         tokenizer: Tokenizer,
         layout: Layout,
         config: TrainConfig,
@@ -58,40 +58,40 @@ class Heldout:
         self.batches = found.batches
         """This host's rows of them; none where there are no records."""
         self.counts = found.counts
-        """Of all hosts together (packing.COUNTS), and `records`, the size of the sample."""
+        """Of all hosts together (packing.count_names), and `records`, the size of the sample."""
+        self.kind = kind = layout.kind
         data, counts = config.data, found.counts
         dropped = drops.describe(counts, data)
         if found.refused:
-            dropped += f" ({drops.describe_refused(found.refused)})"
+            dropped += f" ({drops.describe_refused(found.refused, kind.noun)})"
         if indices and not found.batches:
             raise UserError(
-                f"{data.input}: no held-out pair is left to evaluate on, of {len(indices)}; {dropped}. Remedy: "
-                f"{drops.remedy(counts, data)}; or set eval_pairs to 0."
+                f"{data.input}: no held-out {kind.noun} is left to evaluate on, of {len(indices)}; {dropped}. Remedy: "
+                f"{drops.remedy(counts, data, kind.noun)}; or set eval_pairs to 0."
             )
         if indices:
             how = "the first" if config.eval_sample == "first" else "a sample"
-            # Few pairs make a poor measure, which is easily overlooked.
-            log = logger.warning if 2 * counts["pairs"] < len(indices) else logger.info
+            # Few records make a poor measure, which is easily overlooked.
+            log = logger.warning if 2 * counts[kind.unit] < len(indices) else logger.info
             log(
-                "held out: evaluating on %d of %d pairs%s%s",
-                counts["pairs"],
-                len(indices),
+                "held out: evaluating on %s%s%s",
+                self.size,
                 f", {how} of {len(records)}" if len(indices) < len(records) else "",
                 f"; {dropped}" if dropped else "",
             )
         elif config.eval_pairs:
-            logger.warning("held out: no pairs; the run is not evaluated")
+            logger.warning("held out: no %ss; the run is not evaluated", kind.noun)
 
     @property
     def columns(self) -> dict[str, int]:
-        """What metrics.jsonl says of the pairs of an evaluation."""
-        names = ("records", "pairs", *drops.DROP_REASONS)
+        """What metrics.jsonl says of the records of an evaluation."""
+        names = ("records", self.kind.unit, *drops.DROP_REASONS)
         return {f"heldout_{name}": self.counts[name] for name in names}
 
     @property
     def size(self) -> str:
-        """How many pairs an evaluation is of, in words."""
-        return f"{self.counts['pairs']} of {self.counts['records']} pairs"
+        """What an evaluation is of, in words."""
+        return self.kind.count(self.counts[self.kind.unit], self.counts["records"])
 
 
 def require_best_metric(

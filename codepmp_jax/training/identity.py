@@ -8,16 +8,26 @@ WORKDIR/notes.txt.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import TrainConfig, presets
 
-_OF_THE_RUN = ("model.", "data.", "lora.", "loss.objective", "seed", "global_batch_rows")
+_OF_THE_RUN = (
+    "init",
+    "model.",
+    "data.",
+    "lora.",
+    "loss.objective",
+    "loss.pair_texts",
+    "seed",
+    "global_batch_rows",
+)
 # Settings below these that change how a run computes or where it finds its content, but not what it is.
 _MAY_CHANGE_ON_RESUME = (
     "model.init_from",
+    "model.base",
     "model.remat",
     "model.attention",
     "model.attention_block",
@@ -52,24 +62,36 @@ def changed_settings(config: TrainConfig, saved: TrainConfig) -> dict[str, tuple
     }
 
 
-def check_same_run(config: TrainConfig, saved: TrainConfig, source: str) -> None:
+_OTHERS = ("another workdir",)
+"""Ways out of a mistake beside the old settings."""
+
+
+def _use(*ways: str) -> str:
+    *first, last = ways
+    return f"{', '.join(first)}{',' * (len(first) > 1)} or {last}" if first else last
+
+
+def check_same_run(
+    config: TrainConfig, saved: TrainConfig, source: str, others: Sequence[str] = _OTHERS
+) -> None:
     """Raises UserError showing each difference in model, data, batch or seed from the saved config.
 
-    With allow_config_change only where the checkpoint's arrays or data state would not fit.
+    With allow_config_change only where the checkpoint's arrays or data state would not fit. `others` are proposed in
+    place of the old settings.
     """
     changed = {
         path: f"{path} = {now!r} (checkpoint: {before!r})"
         for path, (before, now) in changed_settings(config, saved).items()
         if path.startswith(_OF_THE_RUN)
         and path not in _MAY_CHANGE_ON_RESUME
-        # A run of an older version wrote the date of each start.
-        and not (path == "data.date" and before is None)
+        # A run of an older version wrote the date of each start, and did not say what it began as.
+        and not (path in ("data.date", "init") and before is None)
     }
     is_fixed = not changed.keys().isdisjoint(_FIXED)
     if is_fixed or (changed and not config.allow_config_change):
         raise UserError(
-            f"{source}: was trained with other settings: {'; '.join(changed.values())}. Remedy: use another "
-            f"workdir{' or the old settings' if is_fixed else ', the old settings, or --allow-config-change'}."
+            f"{source}: was trained with other settings: {'; '.join(changed.values())}. Remedy: use "
+            f"{_use(*others, 'the old settings', *([] if is_fixed else ['--allow-config-change']))}."
         )
 
 
@@ -79,6 +101,7 @@ def check_same_content(
     tokenizer: Mapping[str, str],
     saved: Mapping[str, Any],
     source: str,
+    others: Sequence[str] = _OTHERS,
 ) -> None:
     """Raises UserError where training shards or tokenizer are not those of the checkpoint's data state `saved`.
 
@@ -89,8 +112,9 @@ def check_same_content(
         f"{source}: data.input",
         config.data.input,
         "must hold exactly the shards that the run was trained on",
-        "give that data, another workdir, or --allow-config-change",
+        f"give {_use('that data', *others, '--allow-config-change')}",
     )
+    run = source.rpartition("/checkpoints/")[0]
     differing = sorted(
         name
         for name in saved["tokenizer"].keys() | tokenizer.keys()
@@ -101,14 +125,14 @@ def check_same_content(
         f"{source}: data.tokenizer",
         config.data.tokenizer,
         f"must be the tokenizer that the run was trained with, but differs in its {', '.join(differing)}",
-        f"give {config.workdir}/tokenizer, another workdir, or --allow-config-change",
+        f"give {_use(f'{run}/tokenizer', *others, '--allow-config-change')}",
     )
 
 
 def describe_changes(
     config: TrainConfig, saved: TrainConfig, heldout: Any, saved_heldout: Any
 ) -> list[str]:
-    """A line for each setting that differs from the saved one, and for other held-out pairs.
+    """A line for each setting that differs from the saved one, and for other held-out records.
 
     `heldout` is the sha256 of the held-out shards; `saved_heldout` too, or None where that is not known.
     """

@@ -51,16 +51,17 @@ def train(
         start = run.start(load_params)
         goodput.lap("restore" if start.step else "init")
         logger.info(
-            "%.1f M parameters, %d pairs, mesh data %d x fsdp %d x tensor %d of %s",
+            "%.1f M parameters, %d %ss, mesh data %d x fsdp %d x tensor %d of %s",
             sum(leaf.size for leaf in jax.tree.leaves(run.abstract.params)) / 1e6,
-            len(run.train_pairs),
+            len(run.chosen_records),
+            run.objective.kind.noun,
             *run.mesh_sizes,
             jax.devices()[0].device_kind,
         )
         if telemetry.is_main_process():
             run.write_settings()
             forms.write_form(
-                workdir, forms.of_data(run.config.data, forms.of_pairs(run.train_pairs))
+                workdir, forms.of_data(run.config.data, forms.of_records(run.train_records))
             )
         # The row of a step whose evaluation was cut off is written when that is done.
         num_rows = start.step - (start.resume_state.unevaluated is not None)
@@ -99,7 +100,7 @@ class _Loop:
         options = chips.compiler_options(config, run.chip)
         self._train_step = jit_train_step(config, run.num_steps, shardings, options)
         self._eval_step = jax.jit(lambda params, batch: eval_step(params, batch, config))
-        self._drops = DropLog(config.data)
+        self._drops = DropLog(config.data, run.objective.kind)
         self._trace = Trace(config.profile, f"{config.workdir}/profile")
         self._bar = progress(
             total=run.num_steps,

@@ -13,33 +13,31 @@ import jax
 import jax.numpy as jnp
 
 from codepmp_jax.checkpoint.checkpointer import Checkpointer, gather
-from codepmp_jax.checkpoint.newest import newest_config
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import TrainConfig, presets
 from codepmp_jax.data.batch import Batch
-from codepmp_jax.data.loader import PairLoader
+from codepmp_jax.data.loader import Loader
 from codepmp_jax.data.one_pass import require_accepted
+from codepmp_jax.data.subset import Subset
 from codepmp_jax.devices import chips, sharding
 from codepmp_jax.files import notes, storage
 from codepmp_jax.files.json_files import write_json
 from codepmp_jax.files.staging import Cache
 from codepmp_jax.models.preference import Params
-from codepmp_jax.records.schema import PreferencePair
-from codepmp_jax.records.shards import ShardedDataset
+from codepmp_jax.records.shards import ShardedDataset, find_record_type
 from codepmp_jax.text.tokenization import Tokenizer
+from codepmp_jax.training import branch as branches
 from codepmp_jax.training import objectives
 from codepmp_jax.training import optimizer as optimizers
 from codepmp_jax.training.agreement import facts_of, require_same_on_all_hosts
 from codepmp_jax.training.feed import to_devices
 from codepmp_jax.training.heldout import Heldout, require_best_metric
 from codepmp_jax.training.identity import check_same_content, check_same_run, describe_changes
+from codepmp_jax.training.length import total_steps
 from codepmp_jax.training.state import TrainState, abstract_state, frozen, init_state, trained
 from codepmp_jax.training.step import Sums, abstract_batch, eval_step
 from codepmp_jax.training.telemetry import is_main_process, logger
-from codepmp_jax.training.window import ResumeState, total_counts
-
-# Records that are packed to find out how many a step takes.
-_MEASURED_RECORDS = 4096
+from codepmp_jax.training.window import ResumeState
 
 # The entry's name in checkpoints.
 _RESUME_STATE = "carried"
@@ -71,7 +69,8 @@ class Run:
     def __init__(self, config: TrainConfig):
         """Raises UserError, before any device work, where config, data and devices do not fit."""
         self.hosts = jax.process_count()
-        self.chip = chips.chip_of(jax.devices()[0].device_kind)
+        self.chip = chips.chip_of_device(jax.devices()[0])
+        config, saved, self.branch = branches.begin(config)
         self.asked = objectives.with_heads(config)
         """The settings as they were given, which are saved: another start may be on another chip."""
         model = chips.resolve(self.asked.model, config.data.max_length, self.chip)
@@ -83,24 +82,43 @@ class Run:
             "needs a model to adapt: without model.init_from the frozen one would be random",
             "give --model.init-from, or --lora.rank 0 to train the whole model",
         )
-        saved = newest_config(config.workdir)
-        saved_data = {} if saved is None else saved.get("data", {})
-        self._saved_tokenizer = saved_data.get("tokenizer")
-        self._saved_date = saved_data.get("date")
+        self._saved_tokenizer = None if saved is None else saved.data.tokenizer
+        self._saved_date = None if saved is None else saved.data.date
+        run = config.workdir if self.branch is None else self.branch.run
+        self._tokenizer_folder = f"{run}/tokenizer"
+        """The tokenizer of what the run resumes or, as a decay branch, starts from."""
         self.objective = objectives.build(config)
         require_same_on_all_hosts(self._prepare)
-        config = self.config
         self.checkpointer = Checkpointer(config.workdir, config.checkpoint)
-        self.num_steps = self._total_steps()
+        if config.decay_from is not None:
+            assert saved is not None
+            self._set_length(saved)
+        config = self.config
+        self.num_steps = total_steps(config, len(self.chosen_records), self.batches)
+        optimizers.require_room(config.optimizer, self.num_steps)
         self.optimizer = optimizers.build(config.optimizer, self.num_steps)
         self.mesh = sharding.make_mesh(self.mesh_sizes)
         self.abstract = abstract_state(config, self.optimizer, self.mesh)
         to_save = self.abstract
-        if config.lora.is_on and saved is not None:
+        if config.lora.is_on and saved is not None and self.branch is None:
             to_save = to_save._replace(params=trained(to_save.params, config))
         self.checkpointer.require_room(to_save)
         if config.checkpoint.keep_best:
             self._require_best_metric()
+
+    def _set_length(self, saved: TrainConfig) -> None:
+        """Sets how long a decay branch takes, which begins or, with its own settings `saved`, resumes."""
+        if self.branch is None:
+            warmup = saved.optimizer.warmup_steps
+            assert warmup is not None
+        else:
+            branch = self.branch
+            # Before the steps of RUN are counted, which may need its data.
+            self._checked = self._check_same(branch.checkpointer, branch.step, branch.source)
+            total = total_steps(saved, len(self.chosen_records), self.batches)
+            warmup = branches.warmup_of(self.config, saved, total)
+        self.config = branches.with_length(self.config, saved, warmup)
+        self.asked = branches.with_length(self.asked, saved, warmup)
 
     def _prepare(self) -> dict[str, Any]:
         """Opens the data and checks what this host can check alone; what it is about to do."""
@@ -117,7 +135,7 @@ class Run:
             self.mesh_sizes[0] * self.mesh_sizes[1] % self.hosts == 0,
             "mesh.data * mesh.fsdp",
             self.mesh_sizes[0] * self.mesh_sizes[1],
-            f"must be divisible by the number of hosts ({self.hosts}), each of which reads its own pairs",
+            f"must be divisible by the number of hosts ({self.hosts}), each of which reads its own rows",
             "lower mesh.tensor",
         )
         self.tokenizer = self._load_tokenizer()
@@ -135,16 +153,21 @@ class Run:
             else f"it is {source}'s, so use the tokenizer that belongs to that model, or first enlarge the model with "
             f"transformers' resize_token_embeddings({size})",
         )
-        self.train_pairs = self._open("train")
+        self.train_records = self._open("train")
+        number, seed = config.data.max_pairs, config.data.subset_seed
+        self.chosen_records = (
+            self.train_records if number is None else Subset(self.train_records, number, seed)
+        )
+        """Those that are trained on."""
         heldout = self._open("heldout") if config.eval_pairs else None
         self._heldout_shards = [shard.sha256 for shard in heldout.shards] if heldout else []
         layout = self.objective.layout()
         self.heldout = Heldout(heldout or [], self.tokenizer, layout, config)
         if config.data.refused_policy == "stop":
             index = jax.process_index()
-            require_accepted(self.train_pairs, self.tokenizer, layout, index, self.hosts)
-        self.batches = PairLoader(
-            self.train_pairs,
+            require_accepted(self.chosen_records, self.tokenizer, layout, index, self.hosts)
+        self.batches = Loader(
+            self.chosen_records,
             self.tokenizer,
             config.data,
             batch_rows=config.global_batch_rows,
@@ -155,15 +178,15 @@ class Run:
         )
         return facts_of(
             config,
-            train_shards=[shard.sha256 for shard in self.train_pairs.shards],
+            train_shards=self._shards(),
             heldout_shards=self._heldout_shards,
             tokenizer=self._tokenizer_parts,
         )
 
     def _load_tokenizer(self) -> Tokenizer:
-        """The tokenizer of data.tokenizer; on resume that of the workdir, where the name is as before and no folder
-        (it is on the hub, or gone)."""
-        name, own = self.config.data.tokenizer, f"{self.config.workdir}/tokenizer"
+        """The tokenizer of data.tokenizer; on resume that of the workdir (of RUN, where a decay branch starts), where the
+        name is as before and no folder (it is on the hub, or gone)."""
+        name, own = self.config.data.tokenizer, self._tokenizer_folder
         is_folder = name == "embedded" or storage.to_path(name).is_dir()
         if (
             name == self._saved_tokenizer
@@ -200,43 +223,15 @@ class Run:
             )
         require_best_metric(config.checkpoint, metrics, self.heldout)
 
-    def _total_steps(self) -> int:
-        """num_steps, or the steps in num_epochs, by how many records the first batches take."""
-        config, num_pairs = self.config, len(self.train_pairs)
-        if config.num_steps is not None:
-            return config.num_steps
-        start, counts, batches = self.batches.state(), {"records": 0}, 0
-        while counts["records"] < min(num_pairs, _MEASURED_RECORDS):
-            next(self.batches)
-            batches += 1
-            counts = total_counts([self.batches.counts])[0]
-        self.batches.restore([state for host in gather(start) for state in host])
-        per_step = counts["records"] / batches
-        logger.info(
-            "a step takes %.1f pairs, %.1f %% of its tokens padding",
-            counts["pairs"] / batches,
-            100 * (1 - counts["tokens"] / counts["padded_tokens"]),
-        )
-        steps = math.floor(config.num_epochs * num_pairs / per_step)
-        require(
-            steps > 0,
-            "global_batch_rows",
-            config.global_batch_rows,
-            f"must not take more pairs ({per_step:.0f} a step) than num_epochs ({config.num_epochs}) times "
-            f"the {num_pairs} training pairs",
-            "lower it, or give num_steps",
-        )
-        return steps
-
     def _shards(self) -> list[str]:
         """Checksums of the training shards, which do not depend on their path."""
-        return [shard.sha256 for shard in self.train_pairs.shards]
+        return [shard.sha256 for shard in self.train_records.shards]
 
     def _open(self, split: str) -> ShardedDataset:
         data = self.config.data
         return ShardedDataset(
             data.input,
-            PreferencePair,
+            find_record_type(data.input, self.objective.kind.record_types),
             split,
             data.verify_shards,
             cache=Cache(data.cache, data.cache_bytes),
@@ -244,24 +239,23 @@ class Run:
         )
 
     def start(self, load_params: Callable[[Params], Params] | None) -> Start:
-        """Restores the newest checkpoint and fast-forwards the data, or starts a new run.
+        """Restores the newest checkpoint, or that of decay_from, and fast-forwards the data; or starts a new run.
 
         Raises UserError where the checkpoint is of another run or cannot be restored.
         """
         config, step = self.config, self.checkpointer.latest_step()
         # It differs where the workdir is not on a file system that all hosts share.
         require_same_on_all_hosts(lambda: {f"newest checkpoint in {config.workdir}": step})
+        if step is None and self.branch is not None:
+            return self._start_branch(self.branch)
         if step is None:
             logger.info("starting at step 0 of %d", self.num_steps)
             state = init_state(config, self.optimizer, self.mesh, load_params)
-            if config.lora.is_on:
-                unchanged = frozen(state.params, config)
-                Checkpointer.save_frozen(config.workdir, unchanged, presets.to_json(self.asked))
+            self._save_frozen(state.params)
             return Start(0, state, ResumeState())
         source = f"{self.checkpointer.directory}/{step}"
         logger.info("restoring %s", source)
-        saved = self._with_old_defaults(self.checkpointer.restore_config(), source)
-        check_same_run(self.asked, saved, source)
+        checked = self._check_same(self.checkpointer, step, source)
         require(
             config.num_steps is None or config.num_steps >= step,
             "num_steps",
@@ -269,25 +263,67 @@ class Run:
             f"must not lie before the checkpoint, which is of step {step}",
             f"give {step} or more, or another workdir",
         )
-        content = self.checkpointer.restore_data()
+        self._note_changes(step, *checked)
+        start = self._restore(self.checkpointer, step)
+        logger.info("resuming %s at step %d of %d", source, step, self.num_steps)
+        return start
+
+    def _start_branch(self, branch: branches.Branch) -> Start:
+        """The state, the place in the data and the losses of RUN@STEP."""
+        logger.info("restoring %s", branch.source)
+        self._note_changes(branch.step, *self._checked)
+        start = self._restore(branch.checkpointer, branch.step)
+        self._save_frozen(start.state.params)
+        logger.info(
+            "decaying from %s at step %d, to step %d", branch.source, branch.step, self.num_steps
+        )
+        # An evaluation that was cut off belongs to a row of RUN.
+        return start._replace(
+            resume_state=dataclasses.replace(start.resume_state, unevaluated=None)
+        )
+
+    def _save_frozen(self, params: Params) -> None:
+        """Saves what no step of a LoRA run changes, before its first checkpoint."""
+        if self.config.lora.is_on:
+            unchanged = frozen(params, self.config)
+            Checkpointer.save_frozen(self.config.workdir, unchanged, presets.to_json(self.asked))
+
+    def _check_same(
+        self, checkpointer: Checkpointer, step: int, source: str
+    ) -> tuple[TrainConfig, Any]:
+        """The settings of the checkpoint and its data state. Raises UserError where it is of another run."""
+        saved = self._with_old_defaults(checkpointer.restore_config(step), source)
+        others = () if checkpointer is not self.checkpointer else ("another workdir",)
+        check_same_run(self.asked, saved, source, others)
+        content = checkpointer.restore_data(step)
+        folder = source.rpartition("/checkpoints/")[0]
         require(
             isinstance(content, dict),
-            "workdir",
-            config.workdir,
+            "workdir" if others else "decay_from",
+            self.config.workdir if others else self.config.decay_from,
             "must not be a converted run, which has parameters only and cannot be resumed",
-            f"give another workdir, and --model.init-from {config.workdir}",
+            f"give another workdir, and --model.init-from {folder}",
         )
-        content.setdefault("tokenizer", self._parts_in_workdir())
-        check_same_content(config, self._shards(), self._tokenizer_parts, content, source)
-        changes = describe_changes(self.asked, saved, self._heldout_shards, content.get("heldout"))
-        for line in changes:
+        content.setdefault("tokenizer", self._parts_in(self._tokenizer_folder))
+        check_same_content(
+            self.config, self._shards(), self._tokenizer_parts, content, source, others
+        )
+        return saved, content
+
+    def _note_changes(self, step: int, saved: TrainConfig, content: Any) -> None:
+        """A line in the log and in the notes for each setting that differs from the saved ones."""
+        for line in describe_changes(
+            self.asked, saved, self._heldout_shards, content.get("heldout")
+        ):
             logger.info("changed at step %d: %s", step, line)
             if is_main_process():
-                notes.add(config.workdir, f"changed at step {step}: {line}")
+                notes.add(self.config.workdir, f"changed at step {step}: {line}")
+
+    def _restore(self, checkpointer: Checkpointer, step: int) -> Start:
+        """What the checkpoint holds, with the data at its place."""
         abstract = self.abstract
-        restored = self.checkpointer.restore(abstract.params, (abstract.step, abstract.opt_state))
+        restored = checkpointer.restore(abstract.params, (abstract.step, abstract.opt_state), step)
         self.batches.restore(restored.data["streams"])
-        logger.info("resuming %s at step %d of %d", source, step, self.num_steps)
         count, opt_state = restored.optimizer
         state = TrainState(count, restored.params, opt_state)
         return Start(step, state, ResumeState.from_json(restored.data[_RESUME_STATE]))
@@ -298,9 +334,8 @@ class Run:
             saved = {"eval_sample": "first"} | saved
         return presets.from_json(TrainConfig, saved, source)
 
-    def _parts_in_workdir(self) -> dict[str, str]:
-        """Of the tokenizer in the workdir, with which a checkpoint of an older version was trained."""
-        folder = f"{self.config.workdir}/tokenizer"
+    def _parts_in(self, folder: str) -> dict[str, str]:
+        """Of the tokenizer in a run's folder, with which a checkpoint of an older version was trained."""
         try:
             return self._dated(Tokenizer.load(folder)).parts()
         except UserError as error:
@@ -312,9 +347,9 @@ class Run:
         workdir = storage.to_path(self.config.workdir)
         write_json(workdir / "config.json", presets.to_json(self.asked))
         folder = workdir / "tokenizer"
-        if (
-            folder / "tokenizer.json"
-        ).is_file() and self._parts_in_workdir() != self._tokenizer_parts:
+        if (folder / "tokenizer.json").is_file() and self._parts_in(
+            str(folder)
+        ) != self._tokenizer_parts:
             kept = next(
                 path
                 for number in itertools.count(1)
@@ -372,8 +407,8 @@ class Run:
         eval_step: Callable[[Params, Batch], Sums],
         is_cut: Callable[[], bool],
     ) -> dict[str, float] | None:
-        """Means of eval_step's metrics over the held-out pairs, named `eval_...`, but for those over labels where there
-        are none; and Heldout.columns.
+        """Means of eval_step's metrics over the held-out items, but for those over labels where there are none, and the
+        objective's figures of them, all named `eval_...`; and Heldout.columns.
 
         None where `is_cut`, asked after each batch, says to stop. Raises UserError where a mean is not finite.
         """
@@ -391,12 +426,13 @@ class Run:
         results = jax.device_get(results)
         counts = self.heldout.counts
         means = {
-            f"eval_{name}": float(sum(result[unit][name] for result in results)) / counts[unit]
+            name: float(sum(result[unit][name] for result in results)) / counts[unit]
             for unit, names in results[0].items()
             for name in names
             if counts[unit]
         }
-        means = dict(sorted(means.items()))
+        means |= self.objective.figures(means)
+        means = {f"eval_{name}": value for name, value in sorted(means.items())}
         for name, value in means.items():
             require(
                 math.isfinite(value),
@@ -413,3 +449,5 @@ class Run:
         """Waits for the last checkpoint, ends the workers."""
         self.checkpointer.close()
         self.batches.close()
+        if self.branch is not None:
+            self.branch.close()

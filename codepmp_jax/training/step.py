@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.data.batch import Batch
 from codepmp_jax.data.layouts import Layout
-from codepmp_jax.data.tokenized_pair import Unit
+from codepmp_jax.data.tokenized_item import Unit
 from codepmp_jax.devices.sharding import batch_sharding, constrain
 from codepmp_jax.models.attention import Segments
 from codepmp_jax.models.preference import Params, PreferenceModel, abstract_params, with_changed
@@ -143,10 +143,10 @@ def train_step(
 
 
 def eval_step(params: Params, batch: Batch, config: TrainConfig) -> Sums:
-    """Of each metric, the sum over the batch's pairs or labels."""
+    """Of each metric, the sum over the batch's items or labels."""
     graph, _, _ = abstract_params(config.model, config.lora)
     model = nnx.merge(graph, in_dtype(params, config.model.compute_dtype))
-    masks = Weights(batch.pair_mask.astype(jnp.float32), batch.label_mask.astype(jnp.float32))
+    masks = Weights(batch.item_mask.astype(jnp.float32), batch.label_mask.astype(jnp.float32))
     sums: Sums = {}
     for term in compute_terms(model, WeightedBatch(batch, masks), objectives.build(config)):
         sums.setdefault(term.unit, {})[term.name] = term.total

@@ -18,7 +18,7 @@ from google.protobuf.json_format import ParseDict
 from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from codepmp_jax.devices.chips import chip_of
+from codepmp_jax.devices.chips import chip_of_device
 from codepmp_jax.files import storage
 from codepmp_jax.files.json_files import read_steps, set_aside
 
@@ -44,7 +44,7 @@ def setup_logging() -> None:
 
 def peak_flops() -> float | None:
     """Peak bfloat16 FLOP/s of all devices together; None where the device's peak is not known."""
-    peak = chip_of(jax.devices()[0].device_kind).peak_flops
+    peak = chip_of_device(jax.devices()[0]).peak_flops
     return None if peak is None else peak * jax.device_count()
 
 

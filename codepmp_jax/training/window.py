@@ -49,14 +49,15 @@ def total_counts(counts: list[dict[str, int]]) -> list[dict[str, int]]:
 
 
 def write_bad_step(
-    config: TrainConfig, row: dict[str, Any], window: range, pair_ids: list[str]
+    config: TrainConfig, row: dict[str, Any], window: range, record_ids: list[str]
 ) -> str:
-    """Writes which pairs of all hosts the step of `row` trained on; the file. All hosts must call it."""
-    ids = [name for host in gather(pair_ids) for name in host]
+    """Writes which records of all hosts the step of `row` trained on; the file. All hosts must call it."""
+    ids = [name for host in gather(record_ids) for name in host]
+    noun = objectives.build(config).kind.noun
     path = f"{config.workdir}/bad_steps/{row['step']:08d}.json"
     if telemetry.is_main_process():
         metrics = {name: repr(value) for name, value in row.items()}
-        bad = {"metrics": metrics, "window": [window[0], window[-1]], "pair_ids": ids}
+        bad = {"metrics": metrics, "window": [window[0], window[-1]], f"{noun}_ids": ids}
         write_json(path, {"step": row["step"], **bad})
     return path
 
@@ -109,15 +110,16 @@ class Window:
         seconds = time.perf_counter() - self.started
         done = {name: n - self.before[name] for name, n in self.after.items()}
         peak = telemetry.peak_flops()
+        unit = objectives.build(config).kind.unit
         flops = objectives.useful_flops(
             config,
             tokens=done["useful_tokens"],
             keys=done["useful_keys"],
             labels=done["labels"],
-            pairs=done["pairs"],
+            items=done[unit],
         )
         return {
-            "speed/pairs_per_second": done["pairs"] / seconds,
+            f"speed/{unit}_per_second": done[unit] / seconds,
             "speed/tokens_per_second": done["tokens"] / seconds,
             "speed/padded_tokens_per_second": done["padded_tokens"] / seconds,
             "speed/data_wait": sum(fetched.waited for _, _, fetched in self.steps) / seconds,
@@ -150,20 +152,21 @@ class Window:
     ) -> None:
         """Writes down a step whose numbers are not finite, and counts it, or raises UserError."""
         step, window = row["step"], range(self.steps[0][0], self.steps[-1][0] + 1)
-        path = write_bad_step(config, row, window, fetched.pair_ids)
+        path = write_bad_step(config, row, window, fetched.record_ids)
+        noun = objectives.build(config).kind.noun
         said = (
             f"step {step}: loss {row['loss']}, gradient norm {row['grad_norm']}: not finite, in the steps "
-            f"{window[0]} to {window[-1]}; its pairs: {path}"
+            f"{window[0]} to {window[-1]}; its {noun}s: {path}"
         )
         resume_state.bad_steps += 1
         if config.on_bad_step == "stop":
             raise UserError(
-                f"{said}. Remedy: lower optimizer.learning_rate, look at the pairs of these steps, or resume "
+                f"{said}. Remedy: lower optimizer.learning_rate, look at the {noun}s of these steps, or resume "
                 "from the newest checkpoint with --on-bad-step skip."
             )
         if resume_state.bad_steps > config.max_bad_steps:
             raise UserError(
                 f"{said}. It is the bad step number {resume_state.bad_steps}, more than max_bad_steps "
-                f"({config.max_bad_steps}). Remedy: lower optimizer.learning_rate, or look at the pairs."
+                f"({config.max_bad_steps}). Remedy: lower optimizer.learning_rate, or look at the {noun}s."
             )
         logger.warning("%s; skipped, number %d of the run", said, resume_state.bad_steps)

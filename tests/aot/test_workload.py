@@ -1,6 +1,6 @@
 import pytest
 
-from codepmp_jax.aot.workload import NUM_PAIRS, measure, synthetic_pairs
+from codepmp_jax.aot.workload import NUM_RECORDS, measure, synthetic_pairs
 from codepmp_jax.config import DataConfig
 from codepmp_jax.data.layouts import layout_of
 
@@ -14,9 +14,9 @@ def test_the_layouts_do_the_same_work_for_a_pair():
     for row in rows.values():
         for name in ("tokens", "keys", "labels"):
             mean = getattr(rows["padded"], name)
-            assert getattr(row, name) / row.pairs == pytest.approx(mean, rel=1e-9)
-    assert rows["padded"].pairs == 1
-    assert 1.5 < rows["packed"].pairs < rows["shared"].pairs
+            assert getattr(row, name) / row.items == pytest.approx(mean, rel=1e-9)
+    assert rows["padded"].items == 1
+    assert 1.5 < rows["packed"].items < rows["shared"].items
     assert rows["padded"].fill < 0.5
     assert min(rows["packed"].fill, rows["shared"].fill) > 0.9
 
@@ -31,8 +31,8 @@ def test_scores_of_padded_rows_are_causal_blocks():
 def test_useful_tokens_are_those_of_the_pairs():
     config = DataConfig(layout="shared", max_length=256)
     pairs = list(synthetic_pairs(config))
-    assert len(pairs) == NUM_PAIRS
+    assert len(pairs) == NUM_RECORDS
     layout = layout_of(config)
     row = measure(layout, 128)
     tokens = sum(map(layout.num_tokens, pairs)) / len(pairs)
-    assert row.tokens / row.pairs == pytest.approx(tokens)
+    assert row.tokens / row.items == pytest.approx(tokens)

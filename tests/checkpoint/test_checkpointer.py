@@ -8,6 +8,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 
 from codepmp_jax.checkpoint.checkpointer import _WRITTEN_LAST, Checkpointer, gather
 from codepmp_jax.cli import exit_codes
@@ -337,8 +338,9 @@ def test_one_run_at_a_time(workdir):
 
 def test_a_place_that_cannot_be_written_is_told_at_the_start(tmp_path, bucket):
     (tmp_path / "file").write_text("")
-    for workdir in (str(tmp_path / "file" / "run"), "gs://nobody/run"):
-        with pytest.raises(UserError, match=f"{workdir}.* cannot be written"):
+    disk = str(tmp_path / "file" / "run")
+    for workdir, said in ((disk, f"{disk}.* cannot be written"), ("gs://nobody/run", "404")):
+        with pytest.raises(UserError, match=said):
             Checkpointer(workdir, CheckpointConfig())
 
 
@@ -415,3 +417,23 @@ def test_counts_beyond_32_bits_travel_between_processes(monkeypatch):
         lambda parts: np.stack([parts, parts]),
     )
     assert gather(state) == [state, state]
+
+
+def test_a_bucket_whose_metadata_are_forbidden_is_refused_at_the_start(bucket, proxy):
+    """Else the first deletion ends the run, and it cannot resume."""
+    proxy.fault = "no metadata"
+    for config in (CheckpointConfig(), None):
+        with pytest.raises(UserError, match=r"gs://code: .*storage.legacyBucketReader") as raised:
+            Checkpointer("gs://code/run", config)
+        assert raised.value.status == exit_codes.MISTAKE
+
+
+def test_saving_leaves_the_count_of_preemption_calls_alone(tmp_path, monkeypatch):
+    """Orbax asks with the number of the step, and then the run's own calls, which count on, hear no notice."""
+    asked = []
+    monkeypatch.setattr(
+        multihost_utils, "reached_preemption_sync_point", lambda step: asked.append(step)
+    )
+    save(tmp_path, 1, 2)
+    assert steps_of(tmp_path) == [1, 2]
+    assert asked == []

@@ -29,6 +29,7 @@ COMMANDS = {
     "corpus": ("--config corpus_files --input IN/code --output OUT", True),
     "train-tokenizer": ("--input IN/corpus --output OUT --vocab-size 512", True),
     "synthesize": ("--config synth_ngram --input IN/corpus --output OUT", True),
+    "rm-data": ("--source candidates --input IN/candidates.jsonl --output OUT", True),
     "import-pairs": ("--input IN/rows.jsonl --output OUT", True),
     "export-pairs": ("--input IN/pairs --split heldout --output OUT.jsonl", False),
     "compile-check": ("--config pmp_tiny --topology v5e:2x2 --json OUT.jsonl", False),
@@ -50,6 +51,7 @@ COMMANDS = {
     ),
     "evaluate report": ("--inputs IN/accuracy --output OUT", True),
     "quickstart": ("--output OUT", True),
+    "experiment": ("--commands true --output OUT", True),
 }
 # These compile a program or run others before they write much: their disks are tested elsewhere.
 SLOW = {"compile-check", "quickstart"}
@@ -106,7 +108,8 @@ def inputs(tmp_path_factory) -> pathlib.Path:
     )
     candidates = (Candidate("#### 4", True, "4"), Candidate("#### 5", False, "5"))
     problems = [
-        Problem(str(i), "2 + 2?", candidates, "gsm8k", reference={"answer": "4"}) for i in range(20)
+        Problem(str(i), f"2 + 2? {i}", candidates, "gsm8k", reference={"answer": "4"})
+        for i in range(20)
     ]
     (folder / "candidates.jsonl").write_text("".join(f"{p.to_json()}\n" for p in problems))
     for name, ids in (

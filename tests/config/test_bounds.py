@@ -23,17 +23,25 @@ COMPANIONS = {
     "data.row_length": {"layout": "packed"},
     "checkpoint.keep_every_steps": {"every_steps": 1},
     "lora.alpha": {"rank": 1},
+    "optimizer.decay_steps": {"schedule": "wsd"},
     "model.num_heads": {"num_kv_heads": 1},
     "model.sliding_window": {"family": "mistral"},
     "model.attention_soft_cap": {"family": "gemma2"},
     "model.logit_soft_cap": {"family": "gemma2"},
     "model.query_scale": {"family": "gemma2"},
+    "rewards": {"source": "candidates"},
 }
 # Values that follow and break each rule that is no bound.
 _PATHS = (["run", "/pairs"], ["s3://bucket/pairs"])
 RULES = {
-    **dict.fromkeys(("input", "output", "pairs", "scores", "candidates", "run"), _PATHS),
+    **dict.fromkeys(
+        ("input", "output", "pairs", "scores", "candidates", "run", "runs", "rewards"), _PATHS
+    ),
     "texts.template": ([None, "{prompt}{response}"], ["{prompt}", "{response}{prompt}"]),
+    "decay_from": (
+        [None, "runs/a@5", "gs://bucket/run@x@100", "/a b/@0"],
+        ["runs/a", "@5", "runs/a@", "runs/a@x", "runs/a@-1", "runs/a@5/", "s3://bucket/a@5", ""],
+    ),
     "data.input": (["gs://bucket/pairs", "/pairs"], ["s3://bucket/pairs"]),
     "workdir": (["gs://bucket/run", "run"], ["s3://bucket/run"]),
     "data.template": (
@@ -155,7 +163,9 @@ def test_the_edge_of_a_bound_is_accepted_and_the_value_beyond_is_not(kind, path,
 def test_other_rules_of_one_setting_hold(kind, path, name):
     followed, broken = RULES[path]
     for value in followed:
-        companions = {"fsdp": 1} if kind is config.MeshConfig and name != "fsdp" else {}
+        companions = COMPANIONS.get(path, {})
+        if kind is config.MeshConfig and name != "fsdp":
+            companions = {"fsdp": 1}
         assert getattr(kind(**companions, **{name: value}), name) == value
     for value in broken:
         assert_refused(kind, path, name, value)

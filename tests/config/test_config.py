@@ -60,6 +60,17 @@ def test_defaults_are_valid_and_frozen(config_type):
             {"schedule": "wsd", "warmup_fraction": 0.6, "decay_fraction": 0.6},
             r"optimizer.decay_fraction = 0.6: must leave room for the warmup \(0.6\)",
         ),
+        (
+            config.OptimizerConfig,
+            {"decay_steps": 5},
+            "optimizer.decay_steps = 5: must not be given with the schedule cosine",
+        ),
+        (
+            config.TrainConfig,
+            {"init": "pmp"},
+            "model.init_from = None: must be given with init pmp",
+        ),
+        (config.TrainConfig, {"init": "base"}, "model.base = None: must be given with init base"),
         (config.MeshConfig, {"data": -1}, r"mesh = \(-1, -1, 1\): only one axis can be -1"),
         (
             config.CheckpointConfig,

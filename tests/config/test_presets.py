@@ -16,6 +16,15 @@ from codepmp_jax.config import (
 NAMES = sorted(path.stem for path in presets.CONFIGS.glob("*.py"))
 
 
+# Task -> (learning rate of 7B, warmup) in the paper's finetuning.
+TASKS = {
+    "mathshepherd": (3e-7, 0.03),
+    "reclor": (3e-6, 0.25),
+    "logiqa2": (3e-6, 0.25),
+    "codeultrafeedback": (1e-6, 0.03),
+}
+
+
 def parse(*argv, config_type=TrainConfig):
     return presets.parse(config_type, "Trains.", argv, prog="train")
 
@@ -35,7 +44,8 @@ def refused(capsys, *argv):
 def test_the_named_presets_are_there():
     assert {"corpus_stdlib", "synth_ngram", "candidates_ngram"} <= set(NAMES)
     assert {"pmp_tiny", "pmp_1b5", "pmp_7b", "rm_tiny"} <= set(NAMES)
-    assert {"pmp_llama31_8b", "pmp_gemma2_9b"} <= set(NAMES)
+    assert {"pmp_llama31_8b", "pmp_gemma2_9b", "pmp_7b_wsd"} <= set(NAMES)
+    assert {f"rm_{task}_{size}" for task in TASKS for size in ("1b5", "7b")} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -48,6 +58,44 @@ def test_every_preset_is_a_config_and_survives_json(name, tmp_path):
     path.write_text(json.dumps(saved))
     argv = ["--config", str(path)]
     assert presets.parse(type(config), "Reads it again.", argv, prog="script") == config
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(("size", "factor"), [("7b", 1), ("1b5", 3)])
+def test_finetuning_presets_are_the_papers(task, size, factor):
+    """And differ from task to task in learning rate, warmup and paths only."""
+    config = presets.load_preset(f"rm_{task}_{size}")
+    pretraining = presets.load_preset(f"pmp_{size}")
+    learning_rate, warmup = TASKS[task]
+    optimizer = config.optimizer
+    assert optimizer.learning_rate == pytest.approx(factor * learning_rate)
+    assert (optimizer.warmup_fraction, optimizer.schedule) == (warmup, "cosine")
+    assert (optimizer.weight_decay, config.loss.lm_coef, config.loss.rm_coef) == (0, 0, 1)
+    assert (config.global_batch_rows, config.data.layout, config.num_epochs) == (32, "padded", 1)
+    assert config.data.max_length == 1024
+    assert config.data.template == "Instruction:{prompt}\n\nResponse:{response}"
+    assert (config.init, config.model.init_from) == ("pmp", pretraining.workdir)
+    assert config.model.base == pretraining.model.init_from
+    assert config.data.input == f"runs/rm_data/{task}"
+    other = presets.load_preset(f"rm_reclor_{size}")
+    changed = {
+        path
+        for (path, value), (_, theirs) in zip(
+            presets.flatten(config), presets.flatten(other), strict=True
+        )
+        if value != theirs
+    }
+    rates = {"optimizer.learning_rate", "optimizer.warmup_fraction"}
+    assert changed <= {"workdir", "data.input"} | rates
+
+
+def test_the_spaced_checkpoints_of_wsd_lie_in_its_stable_phase():
+    """Of the paper's 27458 steps; all but the first few of them."""
+    config = presets.load_preset("pmp_7b_wsd")
+    steps = config.checkpoint.spaced_steps(round(0.9 * 27458))
+    assert steps[:3] == [1000, 1189, 1414]
+    assert steps[0] > 0.03 * 27458
+    assert len(steps) == 19
 
 
 def test_overrides_change_what_they_name_and_nothing_else():
@@ -89,6 +137,23 @@ def test_preset_from_a_python_file(tmp_path):
         "def get_config():\n    return TrainConfig(seed=3)\n"
     )
     assert parse("--config", str(path)).seed == 3
+
+
+def test_what_a_schedule_alone_has_goes_with_it():
+    argv = ("--optimizer.schedule", "wsd", "--optimizer.decay-steps", "7")
+    assert parse(*argv).optimizer.decay_steps == 7
+
+
+def test_a_preset_may_be_replaced_by_what_the_options_name():
+    """The options are laid over what takes its place."""
+
+    def rebase(preset, given):
+        assert given == {"seed": "4", "model.init_from": "a"}
+        return dataclasses.replace(preset, seed=9, num_steps=3)
+
+    argv = ["--config", "pmp_tiny", "--seed", "4", "--model.init-from=a"]
+    config = presets.parse(TrainConfig, "Trains.", argv, rebase=rebase)
+    assert (config.seed, config.num_steps, config.workdir) == (4, 3, "runs/pmp_tiny")
 
 
 def test_print_config_marks_what_differs(capsys):

@@ -7,16 +7,21 @@ import json
 import pathlib
 import shutil
 
+import jax
+import numpy as np
 import pytest
+from jax.sharding import SingleDeviceSharding
+from safetensors.numpy import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast
 
 from codepmp_jax.checkpoint.checkpointer import Checkpointer
 from codepmp_jax.cli.errors import StoreError, UserError
-from codepmp_jax.config import ConvertConfig, FromHfConfig, TrainConfig
+from codepmp_jax.config import ConvertConfig, FromHfConfig, PmpConfig, TrainConfig
 from codepmp_jax.conversion import export, load
 from codepmp_jax.conversion.run import from_hf
 from codepmp_jax.devices import chips
 from codepmp_jax.files import hub, storage
+from codepmp_jax.models.preference import abstract_params
 from codepmp_jax.text.tokenization import EMBEDDED, Tokenizer
 from tests.conversion.runs import write_run
 from tests.training.reference import tiny_config
@@ -171,3 +176,111 @@ def test_a_model_smaller_than_its_tokenizer_can_be_enlarged(folder, tmp_path):
     large.save_pretrained(str(tmp_path / "large"))
     config = start(tmp_path / "large", tmp_path / "new")
     assert config.model.vocab_size == Tokenizer.load(config.data.tokenizer).vocab_size == size
+
+
+# --- init -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def base(folder, tmp_path_factory) -> pathlib.Path:
+    """The folder of a base model: without a score head."""
+    target = tmp_path_factory.mktemp("base") / "base"
+    shutil.copytree(folder, target)
+    tensors = load_file(target / "model.safetensors")
+    del tensors["score.weight"]
+    save_file(tensors, target / "model.safetensors")
+    return target
+
+
+def score_of(config: TrainConfig) -> np.ndarray:
+    """The score head that a new run of the config starts with; all other parameters are the source's."""
+    loader = load.params_loader(config)
+    assert loader is not None
+    sharding = SingleDeviceSharding(jax.devices()[0])
+    _, shapes, _ = abstract_params(config.model)
+    params = loader(
+        jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
+        )
+    )
+    return np.asarray(params["score"]["kernel"])
+
+
+@pytest.mark.parametrize("kind", ["run", "folder"])
+def test_init_pmp_keeps_the_score_head_and_base_draws_a_new_one(
+    run, folder, base, tmp_path, kind, caplog
+):
+    """From a run and from a folder; the base may be any of them too, its score head is not taken."""
+    caplog.set_level("INFO", "codepmp_jax")
+    source = {"run": run.workdir, "folder": str(folder)}[kind]
+    kept = score_of(start(source, tmp_path / "new", init="pmp", model__base=str(base)))
+    np.testing.assert_array_equal(kept, score_of(start(source, tmp_path / "new")))
+    if kind == "run":
+        assert f"starting from step 3 of {source}; the score head is that of the run" in caplog.text
+    else:
+        assert f"the score head is that of {source}" in caplog.text
+    heads = []
+    for model in (base, source):
+        config = start("nowhere", tmp_path / "new", init="base", model__base=str(model))
+        assert config.model.init_from == str(model)
+        assert config.model.vocab_size == run.model.vocab_size
+        heads.append(score_of(config))
+    # As is drawn for a folder without one.
+    heads.append(score_of(start(base, tmp_path / "new")))
+    for head in heads:
+        np.testing.assert_array_equal(head, heads[0])
+        assert 0.2 < np.std(head) < 0.4
+        assert not np.array_equal(head, kept)
+    assert "has no score head: it starts from N(0, 0.3^2)" in caplog.text
+    other = {"run": "the score head is new, from N(0, 0.3^2)", "folder": "score head is not taken"}
+    assert other[kind] in caplog.text
+
+
+def test_init_pmp_refuses_what_was_not_trained_for_rewards(run, base, tmp_path):
+    """A base model; a run of the LM loss alone; a base model that was made a run, whose head is zero."""
+    with pytest.raises(UserError, match=r"has no score head\. Remedy: .* or give --init base"):
+        start(base, tmp_path / "new", init="pmp")
+    lm = dataclasses.replace(
+        run, workdir=str(tmp_path / "lm"), loss=PmpConfig(rm_coef=0.0, lm_coef=1.0)
+    )
+    write_run(lm)
+    with pytest.raises(UserError, match="was not trained for rewards"):
+        start(lm.workdir, tmp_path / "new", init="pmp")
+    from_hf(FromHfConfig(input=str(base), output=str(tmp_path / "run")))
+    with pytest.raises(UserError, match="but its score head is zero"):
+        score_of(start(tmp_path / "run", tmp_path / "new", init="pmp"))
+    # Without init it is taken as it is, and so it is for a base.
+    assert not score_of(start(tmp_path / "run", tmp_path / "new")).any()
+    config = start("no", tmp_path / "new", init="base", model__base=str(tmp_path / "run"))
+    assert score_of(config).any()
+
+
+def test_init_base_asks_the_hub_for_the_base(run, tmp_path, hub_is_down):
+    """And on resume nobody."""
+    changes = {"init": "base", "model__base": "Qwen/Qwen2-7B"}
+    with pytest.raises(StoreError, match=r"model\.base = 'Qwen/Qwen2-7B'"):
+        start(run.workdir, tmp_path / "new", **changes)
+    model = dataclasses.replace(
+        run.model, base="Qwen/Qwen2-7B", init_from="/cache/models--Qwen--Qwen2-7B/snapshots/12af"
+    )
+    begun = dataclasses.replace(run, workdir=str(tmp_path / "begun"), init="base", model=model)
+    write_run(begun)
+    assert start(run.workdir, tmp_path / "begun", **changes).model == begun.model
+
+
+def test_a_folder_of_a_finetuned_run_is_converted_as_any(run, base, tmp_path):
+    """What that run started from is not asked for again."""
+    begun = dataclasses.replace(
+        run,
+        workdir=str(tmp_path / "begun"),
+        init="base",
+        decay_from="gone@3",
+        model=dataclasses.replace(run.model, init_from="gone", base="gone"),
+    )
+    write_run(begun)
+    output = str(tmp_path / "hf")
+    folder = export.to_hf(ConvertConfig(run=begun.workdir, output=output, chat_template="text"))
+    from_hf(FromHfConfig(input=str(folder), output=str(tmp_path / "run")))
+    saved = Checkpointer(str(tmp_path / "run")).restore_config()
+    assert (saved["init"], saved["decay_from"]) == (None, None)
+    assert saved["model"]["init_from"] == str(folder)

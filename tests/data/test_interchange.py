@@ -217,7 +217,7 @@ def test_skip_bad_sets_malformed_rows_aside_and_counts_them(tmp_path):
 def test_malformed_parquet_row_is_named_by_its_number(tmp_path):
     rows = [GOOD, GOOD | {"chosen": None}, GOOD]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
-    with pytest.raises(UserError, match=r"rows.parquet:2: chosen is missing"):
+    with pytest.raises(UserError, match=r"rows.parquet:2: chosen is null"):
         imported(tmp_path / "rows.parquet", tmp_path / "out")
     assert len(imported(tmp_path / "rows.parquet", tmp_path / "out", skip_bad=True)) == 2
 

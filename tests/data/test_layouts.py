@@ -6,7 +6,7 @@ from hypothesis import given, settings
 
 from codepmp_jax.data.layouts import LAYOUTS, layout_of
 from codepmp_jax.data.packing import new_state, pack
-from codepmp_jax.data.tokenized_pair import SIDES, Companion, with_companions
+from codepmp_jax.data.tokenized_item import SIDES, Companion, with_companions
 from codepmp_jax.records.schema import PreferencePair
 from tests.data.test_packing import PAD, config_of, pair_lists
 
@@ -31,12 +31,12 @@ def test_labels_and_companions_of_both_sides_can_be_read_back(name):
     def check(pairs):
         pairs = [with_companions(pair, RECORD, COMPANIONS) for pair in pairs]
         by_id = {pair.pair_id: pair for pair in pairs}
-        rows = list(pack(iter(pairs), layout, PAD, new_state()))
-        assert sorted(by_id) == sorted(name for row in rows for name in row.pair_ids)
+        rows = list(pack(([pair] for pair in pairs), layout, PAD, new_state()))
+        assert sorted(by_id) == sorted(name for row in rows for name in row.record_ids)
         for packed in rows:
             row, mask = packed.row, packed.row.label_mask[0]
             assert np.array_equal(row.companions["tokens"], row.labels)
-            for m, pair_id in enumerate(packed.pair_ids):
+            for m, pair_id in enumerate(packed.record_ids):
                 pair = by_id[pair_id]
                 sums = [pair.chosen.sum(), pair.rejected.sum()]
                 assert row.companions["sums"][0, m].tolist() == sums

@@ -22,7 +22,7 @@ from codepmp_jax.config import DataConfig
 from codepmp_jax.data import loader
 from codepmp_jax.data.batch import concatenate
 from codepmp_jax.data.layouts import layout_of
-from codepmp_jax.data.loader import PairLoader
+from codepmp_jax.data.loader import Loader
 from codepmp_jax.data.one_pass import one_pass, require_accepted
 from codepmp_jax.records import shards
 from codepmp_jax.records.schema import PreferencePair, content_id
@@ -88,17 +88,17 @@ def kept(tokenizer) -> dict[str, int]:
     return tokens
 
 
-def ids_of(pairs: PairLoader, num_batches: int) -> list[str]:
-    return [name for _ in itertools.islice(pairs, num_batches) for name in pairs.last_pair_ids]
+def ids_of(pairs: Loader, num_batches: int) -> list[str]:
+    return [name for _ in itertools.islice(pairs, num_batches) for name in pairs.last_record_ids]
 
 
 def same(a, b) -> bool:
     return all(jax.tree.leaves(jax.tree.map(np.array_equal, a, b)))
 
 
-def take(pairs: PairLoader, num_batches: int) -> list[Any]:
+def take(pairs: Loader, num_batches: int) -> list[Any]:
     """(batch, ids) of the next batches."""
-    return [(next(pairs), pairs.last_pair_ids) for _ in range(num_batches)]
+    return [(next(pairs), pairs.last_record_ids) for _ in range(num_batches)]
 
 
 def all_equal(a, b) -> bool:
@@ -106,20 +106,20 @@ def all_equal(a, b) -> bool:
 
 
 def test_shuffled_epochs_visit_each_record_exactly_once(dataset, tokenizer, kept):
-    pairs = PairLoader(dataset, tokenizer, CONFIG, batch_rows=1, seed=3)
+    pairs = Loader(dataset, tokenizer, CONFIG, batch_rows=1, seed=3)
     epochs = [ids_of(pairs, len(kept)) for _ in range(3)]
     assert all(sorted(epoch) == sorted(kept) for epoch in epochs)
     in_order = [name for name in IDS if name in kept]
     assert len({tuple(epoch) for epoch in [*epochs, in_order]}) == 4
-    again = PairLoader(dataset, tokenizer, CONFIG, batch_rows=1, seed=3)
+    again = Loader(dataset, tokenizer, CONFIG, batch_rows=1, seed=3)
     assert ids_of(again, len(kept)) == epochs[0]
-    other = PairLoader(dataset, tokenizer, CONFIG, batch_rows=1, seed=4)
+    other = Loader(dataset, tokenizer, CONFIG, batch_rows=1, seed=4)
     assert ids_of(other, len(kept)) != epochs[0]
 
 
 def test_without_shuffle_pairs_come_in_file_order(dataset, tokenizer, kept):
     config = dataclasses.replace(CONFIG, shuffle=False)
-    pairs = PairLoader(dataset, tokenizer, config, batch_rows=4)
+    pairs = Loader(dataset, tokenizer, config, batch_rows=4)
     ids = ids_of(pairs, 20)
     assert ids == list(itertools.islice(itertools.cycle(kept), 80))
 
@@ -130,16 +130,16 @@ def test_every_record_is_dealt_once_whatever_the_layout(tokenizer, layout):
     source = [pair for pair in PAIRS if pair.chosen != pair.rejected]
     settings: dict[str, Any] = {"length_policy": "truncate"}
     single = config_of("padded", num_streams=1, **settings)
-    order = ids_of(PairLoader(source, tokenizer, single, batch_rows=1), 12 * len(source))
-    pairs = PairLoader(source, tokenizer, config_of(layout, **settings), batch_rows=8)
+    order = ids_of(Loader(source, tokenizer, single, batch_rows=1), 12 * len(source))
+    pairs = Loader(source, tokenizer, config_of(layout, **settings), batch_rows=8)
     seen = [collections.Counter() for _ in range(4)]
     for _ in range(9):
         batch = next(pairs)
-        ids = iter(pairs.last_pair_ids)
-        in_rows = batch.pair_mask.sum(1).reshape(4, 2).sum(1)
+        ids = iter(pairs.last_record_ids)
+        in_rows = batch.item_mask.sum(1).reshape(4, 2).sum(1)
         for v, state in enumerate(pairs.state()):
             seen[v].update(itertools.islice(ids, in_rows[v]))
-            waiting = collections.Counter(order[v::4][i] for i in state["waiting"])
+            waiting = collections.Counter(order[v::4][i] for i, _ in state["waiting"])
             assert seen[v] + waiting == collections.Counter(order[v::4][: state["next_record"]])
     assert pairs.counts["records"] == pairs.counts["pairs"] > len(source)
 
@@ -147,11 +147,11 @@ def test_every_record_is_dealt_once_whatever_the_layout(tokenizer, layout):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_batches_do_not_depend_on_the_number_of_hosts(dataset, tokenizer, layout):
     config = config_of(layout)
-    whole = PairLoader(dataset, tokenizer, config, batch_rows=8, seed=1)
+    whole = Loader(dataset, tokenizer, config, batch_rows=8, seed=1)
     expected = take(whole, 5)
     for count in (2, 4):
         hosts = [
-            PairLoader(
+            Loader(
                 dataset,
                 tokenizer,
                 config,
@@ -175,8 +175,8 @@ def test_batches_do_not_depend_on_the_number_of_hosts(dataset, tokenizer, layout
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_restored_loader_goes_on_exactly_after_every_batch(dataset, tokenizer, layout):
-    def make() -> PairLoader:
-        return PairLoader(dataset, tokenizer, config_of(layout), batch_rows=4, seed=1)
+    def make() -> Loader:
+        return Loader(dataset, tokenizer, config_of(layout), batch_rows=4, seed=1)
 
     whole = make()
     states, batches, counts = [whole.state()], [], [whole.counts]
@@ -196,7 +196,7 @@ def test_restored_loader_goes_on_exactly_after_every_batch(dataset, tokenizer, l
 
 
 def test_state_goes_on_with_other_hosts_workers_and_groups(dataset, tokenizer, monkeypatch):
-    whole = PairLoader(dataset, tokenizer, config_of("shared"), batch_rows=8, seed=1)
+    whole = Loader(dataset, tokenizer, config_of("shared"), batch_rows=8, seed=1)
     states, done = whole.state(), 0
     expected = take(whole, 12)
     for group, num_workers, count in ((64, 0, 2), (8, 3, 1), (5, 1, 1), (2, 0, 4)):
@@ -204,7 +204,7 @@ def test_state_goes_on_with_other_hosts_workers_and_groups(dataset, tokenizer, m
         config = config_of("shared", num_workers=num_workers)
         parts, ends = [], []
         for i in range(count):
-            host = PairLoader(
+            host = Loader(
                 dataset,
                 tokenizer,
                 config,
@@ -229,7 +229,7 @@ def test_state_goes_on_with_other_hosts_workers_and_groups(dataset, tokenizer, m
 
 def test_counts_are_those_of_brute_force(dataset, tokenizer, kept):
     config = dataclasses.replace(CONFIG, shuffle=False)
-    pairs = PairLoader(dataset, tokenizer, config, batch_rows=len(kept))
+    pairs = Loader(dataset, tokenizer, config, batch_rows=len(kept))
     assert set(pairs.counts.values()) == {0}
     batch = next(pairs)
     identical = sum(
@@ -251,16 +251,16 @@ def test_counts_are_those_of_brute_force(dataset, tokenizer, kept):
     }
     assert {name: pairs.counts[name] for name in expected} == expected
     assert (batch.segments > 0).sum() == sum(kept.values())
-    assert batch.pair_mask.all()
+    assert batch.item_mask.all()
     next(pairs)
     assert pairs.counts["pairs"] == 2 * len(kept)
 
 
 def test_batch_holds_the_pairs_texts(dataset, tokenizer):
-    pairs = PairLoader(dataset, tokenizer, CONFIG, batch_rows=3)
+    pairs = Loader(dataset, tokenizer, CONFIG, batch_rows=3)
     batch = next(pairs)
     by_id = dict(zip(IDS, PAIRS, strict=True))
-    for i, name in enumerate(pairs.last_pair_ids):
+    for i, name in enumerate(pairs.last_record_ids):
         pair = by_id[name]
         assert batch.margin[i] == pair.margin
         halves = zip(np.split(batch.tokens[i], 2), np.split(batch.segments[i], 2), strict=True)
@@ -275,7 +275,7 @@ def test_batch_holds_the_pairs_texts(dataset, tokenizer):
 def test_hosts_and_rows_must_divide_over_the_streams(dataset, tokenizer):
     def make(num_streams, batch_rows, process_count):
         config = dataclasses.replace(CONFIG, num_streams=num_streams)
-        PairLoader(
+        Loader(
             dataset,
             tokenizer,
             config,
@@ -292,7 +292,7 @@ def test_hosts_and_rows_must_divide_over_the_streams(dataset, tokenizer):
 
 
 def test_state_of_another_kind_is_refused(dataset, tokenizer):
-    pairs = PairLoader(dataset, tokenizer, config_of("packed"), batch_rows=4)
+    pairs = Loader(dataset, tokenizer, config_of("packed"), batch_rows=4)
     (state, *_) = states = pairs.state()
     with pytest.raises(UserError, match=r"data.num_streams = 4: must be 3"):
         pairs.restore(states[1:])
@@ -316,9 +316,9 @@ def test_one_pass_is_complete_and_does_not_depend_on_the_number_of_hosts(tokeniz
         )
 
     whole, counts, _ = host(0, 1)
-    assert sum(batch.pair_mask.sum() for batch in whole) == counts["pairs"] == len(kept)
+    assert sum(batch.item_mask.sum() for batch in whole) == counts["pairs"] == len(kept)
     assert counts["too_long"] + counts["identical"] + len(kept) == counts["records"] == NUM_PAIRS
-    margins = np.concatenate([batch.margin[batch.pair_mask] for batch in whole])
+    margins = np.concatenate([batch.margin[batch.item_mask] for batch in whole])
     assert sorted(margins) == [pair.margin for pair in PAIRS if pair.pair_id in kept]
     assert layout != "padded" or sorted(margins) == list(margins)
     assert len(whole) == -(-counts["padded_tokens"] // (4 * layout_of(config).row_tokens))
@@ -330,26 +330,26 @@ def test_one_pass_is_complete_and_does_not_depend_on_the_number_of_hosts(tokeniz
 
 
 def test_few_pairs_wrap_around_to_fill_a_batch(tokenizer):
-    pairs = PairLoader([PAIRS[0], PAIRS[3], PAIRS[1]], tokenizer, CONFIG, batch_rows=7)
+    pairs = Loader([PAIRS[0], PAIRS[3], PAIRS[1]], tokenizer, CONFIG, batch_rows=7)
     batch = next(pairs)
-    assert batch.pair_mask.all()
-    counts = collections.Counter(pairs.last_pair_ids)
+    assert batch.item_mask.all()
+    counts = collections.Counter(pairs.last_record_ids)
     assert set(counts) == {IDS[0], IDS[1]}
     assert sorted(counts.values()) == [3, 4]
-    single = PairLoader([PAIRS[0]], tokenizer, CONFIG, batch_rows=2)
+    single = Loader([PAIRS[0]], tokenizer, CONFIG, batch_rows=2)
     next(single)
-    assert single.last_pair_ids == [IDS[0], IDS[0]]
+    assert single.last_record_ids == [IDS[0], IDS[0]]
 
 
 def test_nothing_kept_is_an_error_and_no_endless_loop(tokenizer):
     config = dataclasses.replace(CONFIG, max_length=5)
-    pairs = PairLoader(PAIRS, tokenizer, config, batch_rows=2)
+    pairs = Loader(PAIRS, tokenizer, config, batch_rows=2)
     with pytest.raises(
         UserError, match=r"no pair was kept of 41 in a row; .*raise data.max_length"
     ):
         next(pairs)
     with pytest.raises(UserError, match="holds no pairs"):
-        PairLoader([], tokenizer, config, batch_rows=2)
+        Loader([], tokenizer, config, batch_rows=2)
     batches, counts, refused = one_pass(
         PAIRS, tokenizer, layout_of(config), batch_rows=8, process_index=0, process_count=1
     )
@@ -366,13 +366,13 @@ def test_paper_window_and_eos_reach_the_batch(tokenizer):
         max_length=12,
     )
     pair = PAIRS[3]
-    batch = next(PairLoader([pair], tokenizer, config, batch_rows=1))
+    batch = next(Loader([pair], tokenizer, config, batch_rows=1))
     alone = len(tokenizer.backend.encode(pair.chosen).ids) + 1
     assert alone > 12
     # All but the first token, which has none before it.
     assert batch.label_places[0][batch.label_mask[0]].tolist() == list(range(11))
     full = dataclasses.replace(config, max_length=99)
-    batch = next(PairLoader([pair], tokenizer, full, batch_rows=1))
+    batch = next(Loader([pair], tokenizer, full, batch_rows=1))
     assert batch.label_mask.sum() == alone
     assert batch.tokens[0, batch.ends[0, 0]].tolist() == [tokenizer.eos_id] * 2
     assert batch.labels[0, alone - 1] == tokenizer.eos_id
@@ -382,7 +382,7 @@ def test_eos_that_is_pad_is_refused_at_once(dataset, tokenizer):
     clash = dataclasses.replace(tokenizer, pad_id=tokenizer.eos_id)
     config = dataclasses.replace(CONFIG, append_eos=True)
     with pytest.raises(UserError, match="pad and EOS of the tokenizer embedded are the same token"):
-        PairLoader(dataset, clash, config, batch_rows=2)
+        Loader(dataset, clash, config, batch_rows=2)
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
@@ -391,7 +391,7 @@ def test_damaged_shard_is_named(dataset, tokenizer, tmp_path, num_workers):
     copy = ShardedDataset(tmp_path, PreferencePair, "train")
     config = dataclasses.replace(CONFIG, shuffle=False, num_workers=num_workers)
     # Damaged only now: the type checker of the tests reads a record of its choice when the loader is made.
-    pairs = PairLoader(copy, tokenizer, config, batch_rows=4)
+    pairs = Loader(copy, tokenizer, config, batch_rows=4)
     with (tmp_path / "train.array_record-00001-of-00003").open("r+b") as file:
         file.seek(1000)
         file.write(bytes(500))
@@ -402,7 +402,7 @@ def test_damaged_shard_is_named(dataset, tokenizer, tmp_path, num_workers):
 
 def test_dead_worker_is_one_clear_error(dataset, tokenizer):
     config = dataclasses.replace(CONFIG, num_workers=1)
-    pairs = PairLoader(dataset, tokenizer, config, batch_rows=4)
+    pairs = Loader(dataset, tokenizer, config, batch_rows=4)
     next(pairs)
     for process in multiprocessing.active_children():
         assert process.pid is not None
@@ -417,7 +417,7 @@ def test_dead_worker_is_one_clear_error(dataset, tokenizer):
 def test_sigterm_to_the_group_leaves_the_workers_at_work(dataset, tokenizer):
     """It is the trainer's to say when they end: it reads on until it has saved."""
     config = dataclasses.replace(CONFIG, num_workers=1)
-    pairs = PairLoader(dataset, tokenizer, config, batch_rows=4)
+    pairs = Loader(dataset, tokenizer, config, batch_rows=4)
     next(pairs)
     (worker,) = multiprocessing.active_children()
     worker.terminate()
@@ -430,7 +430,7 @@ def test_sigterm_to_the_group_leaves_the_workers_at_work(dataset, tokenizer):
 def test_conversations_without_a_chat_template_end_the_run_at_its_first_batch(tokenizer):
     pair = PreferencePair("id7", "[]", "[]", "[]", is_conversation=True)
     silent = dataclasses.replace(tokenizer, chat_template=None)
-    pairs = PairLoader([pair], silent, CONFIG, batch_rows=1)
+    pairs = Loader([pair], silent, CONFIG, batch_rows=1)
     with pytest.raises(UserError, match=r"1 refused .*no chat template.* e\.g\. id7"):
         next(pairs)
 
@@ -458,13 +458,13 @@ def test_refused_pairs_are_dropped_counted_and_named_also_on_resume(tokenizer, n
     refused = {f"c{i}" for i in range(5, NUM_PAIRS, 10)}
     config = config_of("padded", num_workers=num_workers, shuffle=False)
 
-    def read(loader: PairLoader, num_batches: int) -> list[tuple[list[str], list[str]]]:
+    def read(loader: Loader, num_batches: int) -> list[tuple[list[str], list[str]]]:
         return [
-            (loader.last_pair_ids, [pair.pair_id for pair in loader.last_refused])
+            (loader.last_record_ids, [one.record_id for one in loader.last_refused])
             for _ in itertools.islice(loader, num_batches)
         ]
 
-    with contextlib.closing(PairLoader(pairs, strict, config, batch_rows=4)) as whole:
+    with contextlib.closing(Loader(pairs, strict, config, batch_rows=4)) as whole:
         first, state = read(whole, 3), whole.state()
         rest = read(whole, 9)
         named = [name for _, names in first + rest for name in names]
@@ -473,7 +473,7 @@ def test_refused_pairs_are_dropped_counted_and_named_also_on_resume(tokenizer, n
         assert len(named) == whole.counts["refused"]
         assert kept & {f"c{i}" for i in range(0, NUM_PAIRS, 10)}
         assert not kept & refused
-    with contextlib.closing(PairLoader(pairs, strict, config, batch_rows=4)) as resumed:
+    with contextlib.closing(Loader(pairs, strict, config, batch_rows=4)) as resumed:
         resumed.restore(state)
         assert read(resumed, 9) == rest
 
@@ -491,11 +491,11 @@ def test_refused_pairs_stop_the_run_before_it_starts_where_they_are_to(tokenizer
 
 
 def test_state_of_a_checkpoint_before_these_counts_is_taken(dataset, tokenizer):
-    whole = PairLoader(dataset, tokenizer, CONFIG, batch_rows=4)
+    whole = Loader(dataset, tokenizer, CONFIG, batch_rows=4)
     next(whole)
     (state,) = whole.state()
     old = {name: n for name, n in state.items() if name not in ("refused", *REMARKS)}
-    resumed = PairLoader(dataset, tokenizer, CONFIG, batch_rows=4)
+    resumed = Loader(dataset, tokenizer, CONFIG, batch_rows=4)
     resumed.restore([old])
     assert resumed.state() == [state]
     assert same(next(resumed), next(whole))
@@ -507,7 +507,7 @@ import os
 import signal
 import sys
 from codepmp_jax.config import DataConfig
-from codepmp_jax.data.loader import PairLoader
+from codepmp_jax.data.loader import Loader
 from codepmp_jax.records.schema import PreferencePair
 from codepmp_jax.records.shards import ShardedDataset
 from codepmp_jax.text.tokenization import REMARKS, Tokenizer
@@ -515,7 +515,7 @@ from codepmp_jax.text.tokenization import REMARKS, Tokenizer
 if __name__ == "__main__":
     dataset = ShardedDataset(sys.argv[1], PreferencePair, "train")
     config = DataConfig(max_length=24, num_workers=2)
-    pairs = PairLoader(dataset, Tokenizer.load("embedded"), config, batch_rows=4)
+    pairs = Loader(dataset, Tokenizer.load("embedded"), config, batch_rows=4)
     next(pairs)
     print(pairs.counts["pairs"], sorted({"torch", "tensorflow", "transformers"} & set(sys.modules)))
     if "--kill" in sys.argv:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from codepmp_jax.config import DataConfig
 from codepmp_jax.data.drops import Dropped
 from codepmp_jax.data.layouts import layout_of
-from codepmp_jax.data.packing import fullest_row, new_state, pack
+from codepmp_jax.data.packing import fullest_row, new_state, pack, waiting_records
 from codepmp_jax.data.tokenized_pair import TokenizedPair, common_length
 
 PAD = 3
@@ -33,15 +33,15 @@ def pair_of(name, chosen, rejected, label_start) -> TokenizedPair:
 
 
 def rows_of(pairs, config):
-    return list(pack(iter(pairs), layout_of(config), PAD, new_state()))
+    return list(pack(([pair] for pair in pairs), layout_of(config), PAD, new_state()))
 
 
 def read_row(row, config):
     """(chosen, rejected, labels as {index in chosen: token}, margin) of each pair: slowly, by what the
     fields of Batch say, of one row without its leading dim."""
     pairs = []
-    for m in range(layout_of(config).row_pairs):
-        if not row.pair_mask[m]:
+    for m in range(layout_of(config).row_items):
+        if not row.item_mask[m]:
             assert row.ends[m].tolist() == [0, 0]
             assert row.margin[m] == 0
             continue
@@ -125,13 +125,13 @@ def test_texts_can_be_read_back(layout, side):
     def check(pairs):
         by_id = {pair.pair_id: pair for pair in pairs}
         rows = rows_of(pairs, config)
-        assert sorted(by_id) == sorted(name for row in rows for name in row.pair_ids)
+        assert sorted(by_id) == sorted(name for row in rows for name in row.record_ids)
         for packed in rows:
             row = jax.tree.map(lambda array: array[0], packed.row)
             found = read_row(row, config)
-            assert len(found) == len(packed.pair_ids)
+            assert len(found) == len(packed.record_ids)
             for name, (chosen, rejected, labels, margin) in zip(
-                packed.pair_ids, found, strict=True
+                packed.record_ids, found, strict=True
             ):
                 pair = by_id[name]
                 assert chosen == pair.chosen.tolist()
@@ -185,7 +185,7 @@ def test_rows_can_be_full(layout):
     full = pair_of("a", [1] * 40, [2] * 24, 0)
     halves = [pair_of(name, [1] * 20, [2] * 12, 0) for name in "bc"]
     rows = rows_of([full, *halves], config)
-    assert [row.pair_ids for row in rows] == [["a"], ["b", "c"]]
+    assert [row.record_ids for row in rows] == [["a"], ["b", "c"]]
     assert all((row.row.segments > 0).all() for row in rows)
     assert rows[-1].state["tokens"] == rows[-1].state["padded_tokens"] == 128
 
@@ -204,7 +204,7 @@ def fullest_of_brute_force(pairs, config):
         sizes = {chosen: size for chosen, size in sizes.items() if size <= layout.row_tokens}
         fullest = max(sizes, key=lambda chosen: (sizes[chosen], -sum(2**i for i in chosen)))
         num_labels = sum(pairs[i].num_labels() for i in fullest)
-        if num_labels <= layout.row_labels and len(fullest) <= layout.row_pairs:
+        if num_labels <= layout.row_labels and len(fullest) <= layout.row_items:
             return list(fullest)
         candidates = [i for i in candidates if i != fullest[-1]]
 
@@ -223,9 +223,9 @@ def test_rows_are_the_fullest_of_the_pairs_that_wait(layout):
                 waiting.append(coming.pop(0))
             chosen = fullest_of_brute_force(waiting, config)
             assert fullest_row(waiting, layout_of(config)) == chosen
-            assert row.pair_ids == [waiting[i].pair_id for i in chosen]
+            assert row.record_ids == [waiting[i].pair_id for i in chosen]
             waiting = [pair for i, pair in enumerate(waiting) if i not in chosen]
-            assert [pairs[n] for n in row.state["waiting"]] == waiting
+            assert [pairs[n] for n, _ in row.state["waiting"]] == waiting
             assert row.state["next_record"] == len(pairs) - len(coming)
         assert not waiting
         assert not coming
@@ -236,9 +236,9 @@ def test_rows_are_the_fullest_of_the_pairs_that_wait(layout):
 def test_labels_and_places_for_pairs_bound_a_row():
     config = config_of("packed", packing_window=9)
     labelled = [pair_of(str(i), [1] * 40, [2], 1) for i in range(3)]
-    assert [row.pair_ids for row in rows_of(labelled, config)] == [["0"], ["1"], ["2"]]
+    assert [row.record_ids for row in rows_of(labelled, config)] == [["0"], ["1"], ["2"]]
     tiny = [pair_of(str(i), [1], [2], 1) for i in range(6)]
-    assert [len(row.pair_ids) for row in rows_of(tiny, config)] == [4, 2]
+    assert [len(row.record_ids) for row in rows_of(tiny, config)] == [4, 2]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -255,11 +255,12 @@ def test_stream_goes_on_where_a_row_left_it(layout):
     assert any(row.state["waiting"] for row in whole) == (layout != "padded")
     for n, row in enumerate(whole):
         state = row.state
-        left = [entries[i] for i in state["waiting"]] + entries[state["next_record"] :]
-        rest = list(pack(iter(left), layout_of(config), PAD, state))
+        waiting = [entries[i] for i in waiting_records(state)]
+        left = waiting + entries[state["next_record"] :]
+        rest = list(pack(([pair] for pair in left), layout_of(config), PAD, state))
         assert [part.state for part in rest] == [part.state for part in whole[n + 1 :]]
         for a, b in zip(rest, whole[n + 1 :], strict=True):
-            assert a.pair_ids == b.pair_ids
+            assert a.record_ids == b.record_ids
             jax.tree.map(np.testing.assert_array_equal, a.row, b.row)
     counts = whole[-1].state
     assert (counts["too_long"], counts["refused"], counts["pairs"]) == (13, 13, 13)
@@ -281,7 +282,13 @@ def realistic_pairs(count):
 @pytest.mark.parametrize("layout", ["packed", "shared"])
 def test_little_is_left_empty(layout):
     rows = itertools.islice(
-        pack(realistic_pairs(1500), layout_of(DataConfig(layout=layout)), PAD, new_state()), 300
+        pack(
+            ([pair] for pair in realistic_pairs(1500)),
+            layout_of(DataConfig(layout=layout)),
+            PAD,
+            new_state(),
+        ),
+        300,
     )
     counts = list(rows)[-1].state
     assert counts["tokens"] / counts["padded_tokens"] >= 0.985

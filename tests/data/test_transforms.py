@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codepmp_jax.config import DataConfig
+from codepmp_jax.data.label_window import label_start
 from codepmp_jax.data.layouts import layout_of
+from codepmp_jax.data.pairs import fit_pair
 from codepmp_jax.data.tokenized_pair import TokenizedPair, common_length
-from codepmp_jax.data.transforms import fit_pair, label_start
 from codepmp_jax.records.schema import PreferencePair
 from codepmp_jax.text.tokenization import EncodedText
 

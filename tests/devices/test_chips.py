@@ -21,6 +21,14 @@ def test_an_unknown_device_has_no_peak_and_attention_that_runs_anywhere():
     assert (chip.peak_flops, chip.attention, dict(chip.compiler_options)) == (None, "xla", {})
 
 
+def test_a_gpu_of_another_name_runs_as_its_compute_capability_with_rates_unknown():
+    chip = chips.chip_of("NVIDIA H100 NVL", "9.0")
+    assert (chip.attention, chip.attention_block) == ("pallas_gpu", 64)
+    assert (chip.peak_flops, chip.hbm_gib, chip.hbm_bandwidth) == (None, None, None)
+    assert chips.chip_of("NVIDIA H200", "9.0").peak_flops == 989e12
+    assert chips.chip_of("NVIDIA GeForce RTX 4090", "8.9").attention == "xla"
+
+
 def test_resolve_fills_what_is_left_open_and_nothing_else():
     resolved = chips.resolve(ModelConfig(), 1024, chips.CHIPS["v5p"])
     assert (resolved.attention, resolved.attention_block) == ("splash", 512)

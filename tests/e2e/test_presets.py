@@ -21,15 +21,21 @@ import tokenizers
 import torch
 from jax.experimental.compilation_cache import compilation_cache
 from tokenizers import decoders, models, pre_tokenizers, trainers
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+)
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.commands import convert, evaluate, train
 from codepmp_jax.config import ModelConfig, TrainConfig, presets
 from codepmp_jax.conversion import load
 from codepmp_jax.conversion.verify_tokens import verify_tokens
 from codepmp_jax.devices import chips
-from codepmp_jax.evaluation.scores import read_meta, read_scores
+from codepmp_jax.evaluation.scores import read_meta
 from codepmp_jax.records.schema import Candidate, PreferencePair, Problem
+from codepmp_jax.records.scores import read_scores
 from codepmp_jax.records.shards import write_manifest, write_split
 from codepmp_jax.text.tokenization import Tokenizer
 from codepmp_jax.training import telemetry
@@ -39,6 +45,8 @@ PRESETS = sorted(
     path.stem
     for path in presets.CONFIGS.glob("*.py")
     if isinstance(presets.load_preset(path.stem), TrainConfig)
+    # The others of finetuning differ in numbers and paths only (tests/config).
+    and not (path.stem.startswith("rm_") and path.stem not in ("rm_tiny", "rm_mathshepherd_7b"))
 )
 # Those that are trained on conversations here; the others are on strings.
 OF_CONVERSATIONS = {"pmp_1b5", "pmp_llama31_8b", "rm_tiny"}
@@ -154,7 +162,10 @@ def shrunk(config: TrainConfig, folder: pathlib.Path, tokenizer: pathlib.Path) -
             initializer_range=0.2,
             **WIDTH,
         )
-        AutoModelForCausalLM.from_config(hf).save_pretrained(folder / "base")
+        kind = AutoModelForCausalLM
+        if config.init == "pmp":
+            kind, hf.num_labels, hf.pad_token_id = AutoModelForSequenceClassification, 1, 0
+        kind.from_config(hf).save_pretrained(folder / "base")
         shutil.copytree(tokenizer, folder / "base", dirs_exist_ok=True)
         model = dataclasses.replace(model, init_from=str(folder / "base"), score_init_std=0.5)
     mesh = dataclasses.replace(config.mesh, fsdp=config.mesh.fsdp if config.mesh.fsdp == -1 else 2)
@@ -189,7 +200,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         raise OSError("there is no network here")
 
     with monkeypatch.context() as patch:
-        patch.setattr(chips, "chip_of", lambda _: OTHER_CHIP)
+        patch.setattr(chips, "chip_of_device", lambda _: OTHER_CHIP)
         patch.setattr(socket.socket, "connect", refuse)
         patch.setattr(socket, "getaddrinfo", refuse)
         yield
@@ -256,6 +267,15 @@ def test_a_preset_goes_through_all_stages(
         form = "conversation" if is_conversation else "text"
         own = Tokenizer.load(str(workdir / "tokenizer"))
         assert verify_tokens(folder, own, config, form).texts.num_rows
+        if not config.loss.trains_rewards:
+            for arguments in (("--model", folder), ("--backend", "jax", "--model", workdir)):
+                output = tmp_path / "none.jsonl"
+                with pytest.raises(UserError, match=r"score|reward"):
+                    run_command(
+                        evaluate.main,
+                        *("score", *arguments, "--input", candidates, "--output", output),
+                    )
+            return
         inputs = {"pairs": tmp_path / "pairs", "candidates": candidates}
         scores = {kind: {} for kind in inputs}
         for kind, source in inputs.items():

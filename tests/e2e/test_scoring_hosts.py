@@ -12,9 +12,10 @@ import pytest
 
 from codepmp_jax.config import MeshConfig, ScoreConfig, ScorerConfig
 from codepmp_jax.evaluation.scorers import scoring
-from codepmp_jax.evaluation.scores import read_meta, read_scores
+from codepmp_jax.evaluation.scores import read_meta
 from codepmp_jax.files.journal import Journal
 from codepmp_jax.records.schema import Candidate, Problem
+from codepmp_jax.records.scores import read_scores
 from tests.e2e.launching import command, environment
 from tests.evaluation.scorers.test_jax_scorer import write_run
 from tests.processes import Process, free_port

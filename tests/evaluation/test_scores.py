@@ -3,8 +3,9 @@ import json
 import pytest
 
 from codepmp_jax.cli.errors import UserError
-from codepmp_jax.evaluation.scores import by_item, meta_path, read_meta, read_scores, to_line
+from codepmp_jax.evaluation.scores import by_item, meta_path, read_meta, to_line
 from codepmp_jax.records.schema import Score
+from codepmp_jax.records.scores import read_scores
 
 SCORES = [Score("a", 0, 0.5, 7), Score("a", 1, -1.25, 9), Score("é", 0, 1e-7)]
 ROW = {"item_id": "a", "index": 0, "reward": 1.0}

@@ -105,6 +105,7 @@ def test_a_preset_of_another_script_is_refused(arguments, call):
         ("synthesize.py", "--input"),
         ("candidates.py", "--input"),
         ("import_pairs.py", "--input"),
+        ("rm_data.py", "--input"),
         ("export_pairs.py", "--input"),
         ("convert.py", "to-hf", "--run"),
         ("evaluate.py", "accuracy", "--pairs"),

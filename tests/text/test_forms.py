@@ -148,7 +148,7 @@ def write_pairs(folder, kinds, num_shards=1):
 )
 def test_pairs_are_sampled_over_the_data_set(tmp_path, kinds, form):
     source = write_pairs(tmp_path, kinds, num_shards=3)
-    assert forms.of_pairs(ShardedDataset(source, PreferencePair, "train")) == form
+    assert forms.of_records(ShardedDataset(source, PreferencePair, "train")) == form
 
 
 def test_a_run_says_its_form_or_else_its_pairs_do(tmp_path, caplog):
@@ -166,7 +166,7 @@ def test_a_run_says_its_form_or_else_its_pairs_do(tmp_path, caplog):
         (tmp_path / name).mkdir()
     (tmp_path / "broken" / "manifest.json").write_text("{")
     for source in (str(tmp_path / "broken"), "gs:///", str(tmp_path / "nowhere")):
-        assert forms.find_pairs(source, 9) == []
+        assert forms.find_records(source, 9) == []
     own = TextForm("both", "{prompt}{response}", True, 9)
     forms.write_form(run, own)
     assert forms.read_run(run, data) == own

@@ -102,6 +102,19 @@ def test_the_most_similar_text_is_named():
     assert index.add(sign(between)) == 2
 
 
+def test_linked_texts_are_all_kept_and_each_names_those_near_it():
+    index = NearDuplicates(CONFIG)
+    assert index.link(sign(words(0))) == []
+    assert index.link(sign(words(1))) == []
+    assert index.link(sign(edited(words(0), 3))) == [0]
+    assert index.link(sign(words(0))) == [0, 2]
+    assert len(index) == 4
+    # More equal texts than a bucket holds.
+    for _ in range(30):
+        assert index.link(sign(words(1)))
+    assert index.add(sign(words(1))) == 1
+
+
 @pytest.mark.parametrize("threshold", [0.5, 0.7, 0.85, 1.0])
 def test_recall_above_the_threshold_and_precision_below_it(threshold):
     config = DedupConfig(near=True, threshold=threshold)

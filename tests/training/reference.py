@@ -81,7 +81,7 @@ def random_pairs(
 def batch_of(pairs: Sequence[TokenizedPair], config: TrainConfig) -> Batch:
     """All pairs as a batch of global_batch_rows rows in the layout that is set."""
     layout = layout_of(config.data)
-    rows = [row.row for row in pack(iter(pairs), layout, 0, new_state())]
+    rows = [row.row for row in pack(([pair] for pair in pairs), layout, 0, new_state())]
     missing = config.global_batch_rows - len(rows)
     assert missing >= 0
     rows.append(layout.empty(missing, 0))

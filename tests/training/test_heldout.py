@@ -8,7 +8,7 @@ import pytest
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import CheckpointConfig, DataConfig
 from codepmp_jax.data.layouts import layout_of
-from codepmp_jax.data.tokenized_pair import Unit
+from codepmp_jax.data.tokenized_item import Unit
 from codepmp_jax.records.schema import PreferencePair, content_id
 from codepmp_jax.text.tokenization import Tokenizer
 from codepmp_jax.training import heldout

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -7,10 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import OptimizerConfig
 from codepmp_jax.models.preference import abstract_params
-from codepmp_jax.training.optimizer import build, schedule
+from codepmp_jax.training.optimizer import (
+    branch_decay,
+    build,
+    phases,
+    require_room,
+    schedule,
+)
 from tests.training.reference import tiny_config
 
 
@@ -43,6 +53,67 @@ def test_wsd_stays_and_decays_at_the_end():
 def test_without_warmup_the_first_step_has_the_peak(kind):
     config = OptimizerConfig(learning_rate=0.5, schedule=kind, warmup_fraction=0.0)
     assert rates(config, 10)[0] == 0.5
+
+
+def test_absolute_steps_do_not_depend_on_the_length():
+    """Up to the decay the schedule is the same, whatever the length of the run."""
+    config = OptimizerConfig(
+        learning_rate=0.7, schedule="wsd", warmup_steps=4, decay_steps=6, warmup_fraction=0.9
+    )
+    short, long = rates(config, 20), rates(config, 200)
+    assert short[:15] == long[:15]
+    assert short[14:] == long[194:]
+    cosine = OptimizerConfig(learning_rate=1.0, warmup_steps=4)
+    assert phases(cosine, 10) == (4, 6)
+    with pytest.raises(
+        UserError, match=r"optimizer\.decay_steps = 6: .*\(4 steps\) in the 9 steps"
+    ):
+        require_room(config, 9)
+    with pytest.raises(
+        UserError, match=r"optimizer\.warmup_steps = 4: must be at most the 3 steps"
+    ):
+        require_room(cosine, 3)
+    require_room(config, 10)
+    require_room(cosine, 4)
+    # Fractions always fit.
+    require_room(OptimizerConfig(schedule="wsd", warmup_fraction=1.0, decay_fraction=0.0), 1)
+
+
+FRACTIONS = st.one_of(st.floats(0.001, 0.99), st.integers(1, 99).map(lambda percent: percent / 100))
+
+
+@settings(max_examples=300, deadline=None)
+@given(FRACTIONS, st.integers(1, 10**6))
+def test_every_step_begins_the_decay_of_some_run(fraction, step):
+    """T - ceil(fraction * T) takes every whole number; the shortest such run is found."""
+    config = OptimizerConfig(schedule="wsd", warmup_fraction=0.0, decay_fraction=fraction)
+    decay = branch_decay(config, step)
+    assert decay > 0
+    assert phases(config, step + decay) == (0, decay)
+    assert phases(config, step + decay - 1)[1] > decay - 1
+
+
+@pytest.mark.parametrize(("fraction", "step"), [(0.1, 9), (0.25, 6), (0.5, 40), (0.07, 93)])
+def test_a_branch_has_the_schedule_of_the_run_that_decays_there(fraction, step):
+    config = OptimizerConfig(
+        learning_rate=0.3, schedule="wsd", warmup_steps=5, decay_fraction=fraction
+    )
+    decay = branch_decay(config, step)
+    counts = jnp.arange(step + decay + 1)
+    planned = jnp.asarray(schedule(config, step + decay)(counts))
+    branch = dataclasses.replace(config, decay_steps=decay, decay_fraction=0.9)
+    np.testing.assert_array_equal(planned, schedule(branch, step + decay)(counts))
+    # Before, it is that of a longer run.
+    longer = jnp.asarray(schedule(config, 10 * (step + decay))(counts))
+    np.testing.assert_array_equal(planned[: step + 1], longer[: step + 1])
+    assert planned[-1] == 0
+
+
+def test_where_no_step_is_left_to_decay():
+    for fraction in (0.0, 1.0):
+        config = OptimizerConfig(schedule="wsd", warmup_fraction=0.0, decay_fraction=fraction)
+        assert branch_decay(config, 10) == 0
+        assert branch_decay(dataclasses.replace(config, decay_steps=3), 10) == 3
 
 
 @pytest.mark.parametrize(

@@ -199,4 +199,4 @@ def _for_scoring(model: ModelConfig, max_length: int, dtype: str) -> ModelConfig
     model = dataclasses.replace(
         model, compute_dtype=dtype, attention="auto", attention_block=None, remat="none"
     )
-    return chips.resolve(model, max_length, chips.chip_of(jax.devices()[0].device_kind))
+    return chips.resolve(model, max_length, chips.chip_of_device(jax.devices()[0]))

@@ -5,13 +5,14 @@ Enters: losses and metrics of hidden states and a batch; step, run and aot know 
 
 import dataclasses
 
-from codepmp_jax.config import PmpConfig, TrainConfig
+from codepmp_jax.config import LmConfig, PmpConfig, TrainConfig
 from codepmp_jax.config.objective import ObjectiveConfig
 from codepmp_jax.models.flops import train_flops
+from codepmp_jax.training.objectives.lm import Lm
 from codepmp_jax.training.objectives.objective import Objective
 from codepmp_jax.training.objectives.pmp import Pmp
 
-OBJECTIVES: dict[type[ObjectiveConfig], type[Objective]] = {PmpConfig: Pmp}
+OBJECTIVES: dict[type[ObjectiveConfig], type[Objective]] = {PmpConfig: Pmp, LmConfig: Lm}
 
 
 def build(config: TrainConfig) -> Objective:
@@ -32,10 +33,13 @@ def useful_flops(
     tokens: int | float,
     keys: int | float,
     labels: int | float,
-    pairs: int | float,
+    items: int | float,
 ) -> float:
-    """Useful FLOPs of a training step (train_flops); labels count where the objective computes their logits."""
-    labels = labels if build(config).uses_lm_head else 0
+    """Useful FLOPs of a training step (train_flops); labels count where the objective computes their logits, and items
+    where they are pairs."""
+    objective = build(config)
+    labels = labels if objective.uses_lm_head else 0
+    pairs = items if objective.kind.unit == "pairs" else 0
     return train_flops(
         config.model, tokens=tokens, keys=keys, labels=labels, pairs=pairs, lora=config.lora
     )

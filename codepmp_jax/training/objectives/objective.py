@@ -6,25 +6,29 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.data.batch import Batch
+from codepmp_jax.data.item_kind import ItemKind
 from codepmp_jax.data.layouts import Layout, layout_of
-from codepmp_jax.data.tokenized_pair import Companion, Side, Unit
+from codepmp_jax.data.pairs import PAIRS
+from codepmp_jax.data.tokenized_item import Companion, Side, Unit
 from codepmp_jax.devices.sharding import axis_devices, constrain
 from codepmp_jax.models.preference import PreferenceModel
+from codepmp_jax.training.losses import lm_loss
 
 
 class Weights(NamedTuple):
-    """What an item counts in the means over the global batch; 0 where there is no pair or label.
+    """What an item or label counts in the means over the global batch; 0 where there is none.
 
     They are taken from the whole global batch, so that its parts can be computed one after the other or on
     different devices, and their terms and gradients simply add up.
     """
 
-    pairs: Float[Array, "B M"]
+    items: Float[Array, "B M"]
     labels: Float[Array, "B C"]
 
 
@@ -38,10 +42,10 @@ class Outputs(NamedTuple):
     batch: Batch
 
     def rewards(self) -> tuple[Float[Array, "B M"], Float[Array, "B M"]]:
-        """Rewards of chosen and rejected, in float32."""
-        num_rows, num_pairs, _ = self.batch.ends.shape
+        """Rewards of a pair's chosen and rejected, in float32."""
+        num_rows = len(self.batch.ends)
         rewards = self.model.rewards(self.hidden, self.batch.ends.reshape(num_rows, -1))
-        chosen, rejected = jnp.moveaxis(rewards.reshape(num_rows, num_pairs, 2), -1, 0)
+        chosen, rejected = jnp.moveaxis(rewards.reshape(self.batch.ends.shape), -1, 0)
         return chosen, rejected
 
     def before_labels(self) -> Float[Array, "B C D"]:
@@ -52,19 +56,34 @@ class Outputs(NamedTuple):
         """The matrix from hidden states to logits, in their dtype, sharded over the vocabulary."""
         return constrain(self.model.lm_kernel().astype(self.hidden.dtype), None, "vocab")
 
-    def sum_by_text(self, values: Float[Array, "B C"]) -> Float[Array, "B M 2"]:
-        """Sums over the labels of each text: of chosen and of rejected."""
-        num_rows, num_pairs, _ = self.batch.ends.shape
-        sums = jnp.zeros((num_rows, 2 * num_pairs), values.dtype)
+    def lm_loss(self, weights: Float[Array, "B C"], chunk_tokens: int) -> Float[Array, ""]:
+        """Weighted sum over the labels of -log p(label), in float32; the logits of chunk_tokens tokens a device exist at
+        a time."""
+        num_rows, row_labels = self.batch.labels.shape
+        chunk = label_chunk(num_rows, row_labels, chunk_tokens)
+        with jax.named_scope("lm_loss"):
+            return lm_loss(
+                self.before_labels(),
+                self.lm_kernel(),
+                self.batch.labels,
+                weights,
+                chunk,
+                self.model.logit_soft_cap,
+            )
+
+    def sum_by_text(self, values: Float[Array, "B C"]) -> Float[Array, "B M S"]:
+        """Sums over the labels of each text of the items."""
+        num_rows, num_items, num_texts = self.batch.ends.shape
+        sums = jnp.zeros((num_rows, num_items * num_texts), values.dtype)
         rows = jnp.arange(num_rows)[:, None]
         sums = sums.at[rows, self.batch.label_texts].add(
             jnp.where(self.batch.label_mask, values, 0)
         )
-        return sums.reshape(num_rows, num_pairs, 2)
+        return sums.reshape(num_rows, num_items, num_texts)
 
 
 class Term(NamedTuple):
-    """An addend of the loss, or a metric: a weighted sum over the pairs or the labels of a batch."""
+    """An addend of the loss, or a metric: a weighted sum over the items or the labels of a batch."""
 
     name: str
     unit: Unit
@@ -80,10 +99,12 @@ class Objective:
 
     heads: Mapping[str, int] = MappingProxyType({})
     """Heads needed beside the LM head and the score head: size by name (ModelConfig.heads)."""
+    kind: ItemKind = PAIRS
+    """What the rows are packed from, and of which records."""
     label_sides: tuple[Side, ...] = ("chosen",)
-    """Texts whose response tokens are labels."""
+    """Texts of a pair whose response tokens are labels."""
     companions: tuple[Companion, ...] = ()
-    """Arrays needed with each pair or label."""
+    """Arrays needed with each item or label."""
     uses_lm_head: bool = True
     """Whether the step computes logits of the labels; counts in useful FLOPs."""
     uses_score_head: bool = True
@@ -95,7 +116,7 @@ class Objective:
 
     def layout(self) -> Layout:
         """The rows that the objective is computed on."""
-        return layout_of(self.config.data, self.label_sides, self.companions)
+        return layout_of(self.config.data, self.label_sides, self.companions, self.kind)
 
     @property
     def unused_heads(self) -> frozenset[str]:
@@ -105,12 +126,17 @@ class Objective:
         return frozenset(others | {name for name, is_used in used.items() if not is_used})
 
     def weights(self, batch: Batch) -> Weights:
-        """The weights of the items of a global batch: plain means over its pairs and over its labels."""
-        return Weights(mean_weights(batch.pair_mask), mean_weights(batch.label_mask))
+        """The weights in a global batch: plain means over its items and over its labels."""
+        return Weights(mean_weights(batch.item_mask), mean_weights(batch.label_mask))
 
     def terms(self, outputs: Outputs, weights: Weights) -> Sequence[Term]:
         """Addends of the loss and metrics of a batch, or of a part of it; always the same names and units."""
         raise NotImplementedError
+
+    def figures(self, means: Mapping[str, float]) -> dict[str, float]:
+        """Further figures of an evaluation, from the means of its metrics."""
+        del means
+        return {}
 
 
 def mean_weights(mask: Bool[Array, "*B"]) -> Float[Array, "*B"]:

@@ -5,15 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from codepmp_jax.config import PmpConfig, TrainConfig
 from codepmp_jax.data.batch import Batch
 from codepmp_jax.training.losses import (
     centering_losses,
-    lm_loss,
     micro_batch_weights,
     pair_losses,
 )
@@ -22,7 +19,6 @@ from codepmp_jax.training.objectives.objective import (
     Outputs,
     Term,
     Weights,
-    label_chunk,
 )
 
 
@@ -61,24 +57,10 @@ class Pmp(Objective):
                 ("centering_loss", centering_losses(chosen, rejected), loss.centering_coef)
             )
         terms = [
-            Term(name, "pairs", jnp.sum(weights.pairs * values), coefficient)
+            Term(name, "pairs", jnp.sum(weights.items * values), coefficient)
             for name, values, coefficient in of_pairs
         ]
         if self.uses_lm_head:
-            lm = self._lm_loss(outputs, weights)
+            lm = outputs.lm_loss(weights.labels, loss.lm_chunk_tokens)
             terms.append(Term("lm_loss", "labels", lm, loss.lm_coef))
         return terms
-
-    def _lm_loss(self, outputs: Outputs, weights: Weights) -> Float[Array, ""]:
-        batch = outputs.batch
-        num_rows, row_labels = batch.labels.shape
-        chunk = label_chunk(num_rows, row_labels, self.loss.lm_chunk_tokens)
-        with jax.named_scope("lm_loss"):
-            return lm_loss(
-                outputs.before_labels(),
-                outputs.lm_kernel(),
-                batch.labels,
-                weights.labels,
-                chunk,
-                self.config.model.logit_soft_cap,
-            )

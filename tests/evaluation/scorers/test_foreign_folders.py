@@ -13,9 +13,10 @@ from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import ScoreConfig, ScorerConfig, TextsConfig
 from codepmp_jax.evaluation.scorers import scoring
 from codepmp_jax.evaluation.scorers.torch_scorer import TorchScorer
-from codepmp_jax.evaluation.scores import read_meta, read_scores
+from codepmp_jax.evaluation.scores import read_meta
 from codepmp_jax.files.json_files import write_lines
 from codepmp_jax.records.schema import Candidate, Problem
+from codepmp_jax.records.scores import read_scores
 from tests.evaluation.conftest import WORDS
 
 CHAT_TEMPLATE = (

@@ -17,10 +17,11 @@ from codepmp_jax.config import (
 from codepmp_jax.evaluation import accuracy, best_of_n
 from codepmp_jax.evaluation.scorers import scoring
 from codepmp_jax.evaluation.scorers.torch_scorer import TorchScorer
-from codepmp_jax.evaluation.scores import read_meta, read_scores
+from codepmp_jax.evaluation.scores import read_meta
 from codepmp_jax.files.journal import Journal
 from codepmp_jax.files.json_files import write_lines
 from codepmp_jax.records.schema import Candidate, PreferencePair, Problem
+from codepmp_jax.records.scores import read_scores
 from codepmp_jax.records.shards import write_manifest, write_split
 from tests.e2e.launching import command, environment
 from tests.processes import Process

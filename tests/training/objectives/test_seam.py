@@ -19,7 +19,8 @@ from codepmp_jax.config import DataConfig, MeshConfig, PmpConfig, TrainConfig, p
 from codepmp_jax.config.objective import ObjectiveConfig
 from codepmp_jax.data.batch import Batch, concatenate
 from codepmp_jax.data.packing import new_state, pack
-from codepmp_jax.data.tokenized_pair import SIDES, Companion, TokenizedPair, with_companions
+from codepmp_jax.data.tokenized_item import SIDES, Companion, with_companions
+from codepmp_jax.data.tokenized_pair import TokenizedPair
 from codepmp_jax.devices.sharding import make_mesh
 from codepmp_jax.models.preference import abstract_params, init_params, one_text_rows
 from codepmp_jax.records.schema import PreferencePair
@@ -68,8 +69,8 @@ class Dpo(Objective):
         ratios = -outputs.sum_by_text(nll) - batch.companions["reference"]
         margin = self.config.loss.beta * (ratios[..., 0] - ratios[..., 1])  # pyright: ignore[reportAttributeAccessIssue]
         return [
-            Term("dpo_loss", "pairs", jnp.sum(weights.pairs * jax.nn.softplus(-margin)), 1.0),
-            Term("rewards/margins", "pairs", jnp.sum(weights.pairs * margin)),
+            Term("dpo_loss", "pairs", jnp.sum(weights.items * jax.nn.softplus(-margin)), 1.0),
+            Term("rewards/margins", "pairs", jnp.sum(weights.items * margin)),
         ]
 
 
@@ -118,7 +119,7 @@ class Critic(Objective):
         log_probs = jax.nn.log_softmax(logits)
         outcomes = batch.companions["outcomes"][..., None]
         losses = -jnp.take_along_axis(log_probs, outcomes, axis=-1)[..., 0].mean(axis=-1)
-        return [Term("critic_loss", "pairs", jnp.sum(weights.pairs * losses), 1.0)]
+        return [Term("critic_loss", "pairs", jnp.sum(weights.items * losses), 1.0)]
 
 
 TOYS = {DpoConfig: Dpo, ValueConfig: Value, CriticConfig: Critic}
@@ -140,7 +141,7 @@ def config_of(loss: Any, layout: Any = "padded", **changes) -> TrainConfig:
 def batch_of(pairs: list[TokenizedPair], config: TrainConfig) -> Batch:
     layout = objectives.build(config).layout()
     pairs = [with_companions(pair, RECORD, layout.companions) for pair in pairs]
-    found = [row.row for row in pack(iter(pairs), layout, 0, new_state())]
+    found = [row.row for row in pack(([pair] for pair in pairs), layout, 0, new_state())]
     found.append(layout.empty(config.global_batch_rows - len(found), 0))
     return jax.tree.map(jnp.asarray, concatenate(found))
 
@@ -241,7 +242,7 @@ def test_the_objective_is_chosen_by_the_type_of_loss():
     del saved["loss"]["beta"]
     assert presets.from_json(TrainConfig, saved, "saved").loss == PmpConfig()
     saved["loss"]["objective"] = "dpp"
-    with pytest.raises(UserError, match=r"saved: loss = .*: objective must be one of pmp, dpo"):
+    with pytest.raises(UserError, match=r"saved: loss = .*: objective must be one of pmp, lm, dpo"):
         presets.from_json(TrainConfig, saved, "saved")
 
 

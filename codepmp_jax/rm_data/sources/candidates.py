@@ -1,0 +1,65 @@
+"""Judged candidates of ours: right against wrong ones of a problem, or higher against lower rewards.
+
+A row is a problem as `evaluate judge` writes it. With `rewards`, a file that `evaluate score` wrote for it, candidates
+are compared by their rewards, whether somebody has judged them or not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from codepmp_jax.config import RmDataConfig
+from codepmp_jax.records.row_files import MalformedRow
+from codepmp_jax.records.schema import Problem
+from codepmp_jax.records.scores import read_scores
+from codepmp_jax.rm_data.choices import entry_of
+from codepmp_jax.rm_data.entries import REWARD, Answer, Entry, Reader, Reading, Source
+
+NO_REWARD = "candidate has no reward"
+
+
+def _open(config: RmDataConfig) -> Reader:
+    if config.rewards is None:
+        return lambda row, number: entry_of(_problem(row), ())
+    rewards = {(score.item_id, score.index): score.reward for score in read_scores(config.rewards)}
+    rows: dict[str, int] = {}
+
+    def read(row: dict[str, Any], number: int) -> Reading:
+        problem = _problem(row)
+        # Rewards belong to an id.
+        if problem.problem_id in rows:
+            first = rows[problem.problem_id]
+            raise MalformedRow(
+                "problem_id is not unique", f"{problem.problem_id!r}, also in row {first}"
+            )
+        rows[problem.problem_id] = number
+        answers, reading = [], Reading(None)
+        for index, candidate in enumerate(problem.candidates):
+            reward = rewards.get((problem.problem_id, index))
+            if reward is None:
+                reading.dropped.append(NO_REWARD)
+                continue
+            facts: dict[str, Any] = {"candidate": index}
+            if candidate.is_correct is not None:
+                facts["is_correct"] = candidate.is_correct
+            answers.append(Answer(candidate.response, reward, facts))
+        if answers:
+            reading.entry = Entry(problem.prompt, tuple(answers), REWARD, problem.subset)
+        return reading
+
+    return read
+
+
+def _problem(row: dict[str, Any]) -> Problem:
+    try:
+        problem = Problem.from_row(row)
+    except ValueError as error:
+        raise MalformedRow("row is no problem with candidates", str(error)) from error
+    if not problem.prompt.strip():
+        raise MalformedRow("prompt is blank")
+    if not problem.candidates:
+        raise MalformedRow("candidates are missing")
+    return problem
+
+
+SOURCE = Source(open=_open)
