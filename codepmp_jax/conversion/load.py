@@ -300,8 +300,8 @@ def has_trained_score(source: str | None) -> bool:
 
 
 def _restore(run: str, config: ModelConfig, abstract: Params, seed: int, new_score: bool) -> Params:
-    """The newest parameters of a run, without the heads of `abstract` that its model lacks; with `new_score`, or where
-    nothing trained the run's own, with a score head from N(0, score_init_std^2). Adapters are merged."""
+    """The newest parameters of a run, adapters merged, without the heads of `abstract` that its model lacks; with
+    `new_score`, or where nothing trained the run's own, with a score head from N(0, score_init_std^2)."""
     checkpointer = Checkpointer(run)
     saved = presets.from_json(TrainConfig, checkpointer.restore_config(), run)
     heads = {
@@ -309,13 +309,12 @@ def _restore(run: str, config: ModelConfig, abstract: Params, seed: int, new_sco
         for name, head in abstract.get("heads", {}).items()
         if name in dict(saved.model.heads)
     }
-    wanted = {name: tree for name, tree in abstract.items() if name != "heads"} | (
-        {"heads": heads} if heads else {}
+    params = _merged(
+        checkpointer,
+        saved,
+        {name: tree for name, tree in abstract.items() if name != "heads"}
+        | ({"heads": heads} if heads else {}),
     )
-    if saved.lora.is_on:
-        params = _restore_merged(checkpointer, saved, wanted)
-    else:
-        params = checkpointer.restore_params(wanted)
     new_score = new_score or not has_trained_score(run)
     if new_score:
         target = leaf(abstract, "score/kernel")
@@ -330,27 +329,29 @@ def _restore(run: str, config: ModelConfig, abstract: Params, seed: int, new_sco
     return params
 
 
-def _restore_merged(checkpointer: Checkpointer, saved: TrainConfig, wanted: Params) -> Params:
-    """The newest parameters of a LoRA run, its adapters merged."""
-    logger.info("%s: its adapters are merged into its model", saved.workdir)
+def _merged(checkpointer: Checkpointer, saved: TrainConfig, abstract: Params) -> Params:
+    """The newest parameters of a run onto abstract ones without adapters: those that it has are merged."""
+    if not saved.lora.is_on:
+        return checkpointer.restore_params(abstract)
     # In float32, in which they are merged.
     exact = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, np.float32, sharding=leaf.sharding), wanted
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, np.float32, sharding=leaf.sharding), abstract
     )
     adapters = jax.tree.map(
         lambda shape: jax.ShapeDtypeStruct(
-            shape.shape, shape.dtype, sharding=_replicated(wanted["score"]["kernel"].sharding)
+            shape.shape, shape.dtype, sharding=_replicated(abstract["score"]["kernel"].sharding)
         ),
         only_adapters(abstract_params(saved.model, saved.lora)[1]),
     )
 
     def merge(params: Params) -> Params:
         return jax.tree.map(
-            lambda leaf, target: leaf.astype(target.dtype), merged(params, saved.lora), wanted
+            lambda leaf, target: leaf.astype(target.dtype), merged(params, saved.lora), abstract
         )
 
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, wanted)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     restored = checkpointer.restore_params(with_changed(exact, adapters))
+    logger.info("merging the adapters: %s", saved.lora.summary)
     return jax.jit(merge, out_shardings=shardings)(restored)
 
 

@@ -91,19 +91,6 @@ with torch.inference_mode():
 The reward is the score head on the last token's hidden state, without an activation; only differences of
 rewards of the same prompt mean something. `AutoModelForCausalLM` opens the same folder as a language model.
 """
-_COMPLETE = """\
-```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-folder = "PATH_OR_NAME"
-tokenizer = AutoTokenizer.from_pretrained(folder)
-model = AutoModelForCausalLM.from_pretrained(folder).eval()
-batch = tokenizer("def add(a, b):", return_tensors="pt")
-print(tokenizer.decode(model.generate(**batch, max_new_tokens=64)[0]))
-```
-
-The model gives no rewards. `codepmp train --model.init-from PATH` starts preference model pretraining from it.
-"""
 _SCORE_BY_PEFT = """\
 ```python
 import torch
@@ -142,6 +129,19 @@ batch = tokenizer.apply_chat_template(
 )
 print(tokenizer.decode(model.generate(**batch)[0]))
 ```
+"""
+_COMPLETE = """\
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+folder = "PATH_OR_NAME"
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForCausalLM.from_pretrained(folder).eval()
+batch = tokenizer("def add(a, b):", return_tensors="pt")
+print(tokenizer.decode(model.generate(**batch, max_new_tokens=64)[0]))
+```
+
+The model gives no rewards. `codepmp train --model.init-from PATH` starts preference model pretraining from it.
 """
 _GENERATE = """\
 ```python
@@ -195,8 +195,8 @@ def write(
     with_score: bool,
     adapts: str | None = None,
 ) -> str:
-    """The card of a run's checkpoint; `form` is `text`, `conversation` or `document`, what its texts are. `adapts` is
-    the model under an adapter, None of a whole model."""
+    """The card of a run's checkpoint; `form` is `text`, `conversation` or `document`, what its texts are. `adapts` is the
+    model under an adapter, None of a whole model."""
     base = base_model(config.model.init_from)
     header = ModelCardData(
         library_name="transformers" if adapts is None else "peft",

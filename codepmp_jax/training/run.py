@@ -75,11 +75,6 @@ class Run:
         """The settings as they were given, which are saved: another start may be on another chip."""
         model = chips.resolve(self.asked.model, config.data.max_length, self.chip)
         self.config = config = dataclasses.replace(self.asked, model=model)
-        self._saved_tokenizer = None if saved is None else saved.data.tokenizer
-        self._saved_date = None if saved is None else saved.data.date
-        run = config.workdir if self.branch is None else self.branch.run
-        self._tokenizer_folder = f"{run}/tokenizer"
-        """The tokenizer of what the run resumes or, as a decay branch, starts from."""
         require(
             not config.lora.is_on or model.init_from is not None,
             "lora.rank",
@@ -87,6 +82,11 @@ class Run:
             "needs a model to adapt: without model.init_from the frozen one would be random",
             "give --model.init-from, or --lora.rank 0 to train the whole model",
         )
+        self._saved_tokenizer = None if saved is None else saved.data.tokenizer
+        self._saved_date = None if saved is None else saved.data.date
+        run = config.workdir if self.branch is None else self.branch.run
+        self._tokenizer_folder = f"{run}/tokenizer"
+        """The tokenizer of what the run resumes or, as a decay branch, starts from."""
         self.objective = objectives.build(config)
         require_same_on_all_hosts(self._prepare)
         self.checkpointer = Checkpointer(config.workdir, config.checkpoint)
@@ -100,7 +100,7 @@ class Run:
         self.mesh = sharding.make_mesh(self.mesh_sizes)
         self.abstract = abstract_state(config, self.optimizer, self.mesh)
         to_save = self.abstract
-        if config.lora.is_on and saved is not None:
+        if config.lora.is_on and saved is not None and self.branch is None:
             to_save = to_save._replace(params=trained(to_save.params, config))
         self.checkpointer.require_room(to_save)
         if config.checkpoint.keep_best:
@@ -251,9 +251,7 @@ class Run:
         if step is None:
             logger.info("starting at step 0 of %d", self.num_steps)
             state = init_state(config, self.optimizer, self.mesh, load_params)
-            if config.lora.is_on:
-                unchanged = frozen(state.params, config)
-                Checkpointer.save_frozen(config.workdir, unchanged, presets.to_json(self.asked))
+            self._save_frozen(state.params)
             return Start(0, state, ResumeState())
         source = f"{self.checkpointer.directory}/{step}"
         logger.info("restoring %s", source)
@@ -275,6 +273,7 @@ class Run:
         logger.info("restoring %s", branch.source)
         self._note_changes(branch.step, *self._checked)
         start = self._restore(branch.checkpointer, branch.step)
+        self._save_frozen(start.state.params)
         logger.info(
             "decaying from %s at step %d, to step %d", branch.source, branch.step, self.num_steps
         )
@@ -282,6 +281,12 @@ class Run:
         return start._replace(
             resume_state=dataclasses.replace(start.resume_state, unevaluated=None)
         )
+
+    def _save_frozen(self, params: Params) -> None:
+        """Saves what no step of a LoRA run changes, before its first checkpoint."""
+        if self.config.lora.is_on:
+            unchanged = frozen(params, self.config)
+            Checkpointer.save_frozen(self.config.workdir, unchanged, presets.to_json(self.asked))
 
     def _check_same(
         self, checkpointer: Checkpointer, step: int, source: str

@@ -26,6 +26,7 @@ from codepmp_jax.config import (
     DataConfig,
     LoraConfig,
     MeshConfig,
+    OptimizerConfig,
     ScoreConfig,
     ScorerConfig,
     TrainConfig,
@@ -543,6 +544,21 @@ def test_what_a_start_without_a_checkpoint_left_is_replaced(lora_run, tmp_path):
         np.testing.assert_array_equal,
         without_adapters(final_params(config))["decoder"],
         without_adapters(final_params(lora_run))["decoder"],
+    )
+
+
+def test_a_decay_branch_of_a_lora_run_keeps_the_frozen_parameters_itself(lora_run, tmp_path):
+    """RUN may be gone when the branch is scored; it began with RUN's model, to the bit."""
+    optimizer = OptimizerConfig(schedule="wsd", warmup_steps=1, decay_fraction=0.3)
+    run, branch = str(tmp_path / "wsd"), str(tmp_path / "branch")
+    wsd = dataclasses.replace(lora_run, workdir=run, optimizer=optimizer)
+    loop.train(wsd, load.params_loader(wsd))
+    config = dataclasses.replace(wsd, workdir=branch, decay_from=f"{run}@2", num_steps=None)
+    loop.train(config)
+    before = without_adapters(final_params(wsd))["decoder"]
+    shutil.rmtree(run)
+    jax.tree.map(
+        np.testing.assert_array_equal, without_adapters(final_params(config))["decoder"], before
     )
 
 
