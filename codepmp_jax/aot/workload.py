@@ -45,7 +45,7 @@ def synthetic_records(layout: Layout) -> Iterator[list[Part]]:
     if not isinstance(layout.kind, Documents):
         yield from ([pair] for pair in synthetic_pairs(layout.config))
         return
-    document = SourceFile(*[""] * 8, line=1)
+    document = SourceFile(*[""] * 9, line=1)
     for length in draw_document_lengths(NUM_RECORDS):
         text = EncodedText(np.zeros(length, np.int32), 0)
         yield layout.kind.fit(document, [text], layout)
