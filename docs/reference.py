@@ -95,6 +95,9 @@ PAGES = {
         "evaluate best-of-n",
         "evaluate report",
     ),
+    "experiment": _page(
+        "experiment", "A grid of training runs with their evaluations, as tables, plots and a page."
+    ),
     "operation": _page(
         "supervise, queued-resources, xpk",
         "Commands that start a training command, and start it again.",

@@ -22,7 +22,7 @@ LAYERS = (
     ("text", "models"),
     ("corpus", "synthesis", "rm_data", "data", "conversion", "evaluation"),
     ("training",),
-    ("aot",),
+    ("aot", "experiments"),
     ("commands",),
 )
 # Packages that --help and --print-config load: no accelerator library may slow them down.
@@ -42,7 +42,7 @@ WITHOUT_JAX = {
 DOORS = {
     "vllm": {"synthesis.writers"},
     "openai": {"synthesis.writers"},
-    "ray": {"synthesis"},
+    "ray": {"synthesis", "experiments.engines"},
     "grain": {"data"},
     "orbax": {"checkpoint"},
     "tensorstore": {"checkpoint"},

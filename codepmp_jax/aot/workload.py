@@ -43,7 +43,8 @@ class Workload:
 def synthetic_records(layout: Layout) -> Iterator[list[Part]]:
     """What records of drawn lengths give, of the layout's kind."""
     if not isinstance(layout.kind, Documents):
-        yield from ([pair] for pair in synthetic_pairs(layout.config))
+        for pair in synthetic_pairs(layout.config):
+            yield [pair]
         return
     document = SourceFile(*[""] * 9, line=1)
     for length in draw_document_lengths(NUM_RECORDS):

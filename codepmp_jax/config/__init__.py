@@ -27,6 +27,7 @@ from codepmp_jax.config.evaluation import (
     ResamplingConfig,
     VotesConfig,
 )
+from codepmp_jax.config.experiment import ClusterConfig, ExperimentConfig
 from codepmp_jax.config.interchange import ExportConfig, ImportConfig
 from codepmp_jax.config.lm import LmConfig
 from codepmp_jax.config.mesh import MeshConfig
@@ -68,6 +69,7 @@ __all__ = [
     "BestOfNConfig",
     "CandidatesConfig",
     "CheckpointConfig",
+    "ClusterConfig",
     "CompileCheckConfig",
     "Config",
     "ConvertConfig",
@@ -76,6 +78,7 @@ __all__ = [
     "DecontaminationConfig",
     "DedupConfig",
     "DescriptionConfig",
+    "ExperimentConfig",
     "ExportConfig",
     "FilterConfig",
     "FromHfConfig",

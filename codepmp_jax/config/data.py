@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 from typing import Annotated, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Lt
 
 from codepmp_jax.cli.errors import require
 from codepmp_jax.config.base import (
@@ -47,6 +47,11 @@ class DataConfig(Config, section="data"):
     input: StorePath = "runs/pairs"
     """Folder of pair shards, local or gs://; with the objective lm also of corpus shards. The split `train` is trained
     on, `heldout` is evaluated on."""
+    max_pairs: PositiveInt | None = None
+    """Number of pairs (with the objective lm: documents) of `train` to train on, chosen at random by subset_seed; by
+    default all. A smaller subset of one seed is part of each larger one."""
+    subset_seed: Annotated[int, Ge(0), Lt(2**32)] = 0
+    """Seed of that choice. It does not depend on `seed`, so that runs can share their pairs."""
     tokenizer: str = "embedded"
     """Folder or hub name of a tokenizer; `embedded` is the small code tokenizer in this package."""
     template: Annotated[

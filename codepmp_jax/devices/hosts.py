@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 from jax._src import hardware_utils
@@ -23,13 +24,13 @@ _ADDRESS = "JAX_COORDINATOR_ADDRESS"
 _COUNTS = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
 
-def join(join_seconds: int, heartbeat_seconds: int) -> None:
+def join(join_seconds: int = 1800, heartbeat_seconds: int = 100) -> None:
     """Joins the other hosts of a TPU slice, or those that JAX_COORDINATOR_ADDRESS names.
 
     Waits up to `join_seconds` for all of them. A host without a sign of life for `heartbeat_seconds` ends the
     others. Raises UserError where the number of hosts or the index of this one is not given with the address.
     """
-    timeouts = {
+    timeouts: dict[str, Any] = {
         "initialization_timeout": join_seconds,
         "heartbeat_timeout_seconds": heartbeat_seconds,
     }

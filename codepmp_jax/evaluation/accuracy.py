@@ -33,6 +33,8 @@ class ScoredPairs:
     """Pairs with their scores, chosen first."""
 
     pair_ids: list[str]
+    problem_ids: list[str]
+    """Equal for pairs of one problem (`problem_of`)."""
     subsets: np.ndarray
     margins: np.ndarray
     rewards: np.ndarray
@@ -65,6 +67,7 @@ def score_pairs(pairs: Sequence[PreferencePair], scores: Sequence[Score]) -> Sco
     in_tokens = all(score.num_tokens is not None for side in sides for score in side)
     return ScoredPairs(
         pair_ids=[pair.pair_id for pair in pairs],
+        problem_ids=[problem_of(pair) for pair in pairs],
         subsets=np.array([pair.subset for pair in pairs]),
         margins=np.array([pair.margin for pair in pairs], np.float64),
         rewards=np.array([[score.reward for score in side] for side in sides], np.float64),
@@ -76,6 +79,12 @@ def score_pairs(pairs: Sequence[PreferencePair], scores: Sequence[Score]) -> Sco
         length_unit="tokens" if in_tokens else "characters",
         num_unused_scores=len(scores) - 2 * len(pairs),
     )
+
+
+def problem_of(pair: PreferencePair) -> str:
+    """The problem that a pair is of: `problem_id` of its lineage, or else a hash of its prompt; without one, itself."""
+    given = pair.lineage.get("problem_id")
+    return str(given or (content_id(pair.prompt) if pair.prompt else pair.pair_id))
 
 
 def _num_characters(pair: PreferencePair) -> tuple[int, int]:
@@ -263,6 +272,7 @@ def run(config: AccuracyConfig) -> None:
     }
     values = zip(
         scored.pair_ids,
+        scored.problem_ids,
         scored.subsets,
         scored.margins,
         *scored.rewards.T,
@@ -276,6 +286,7 @@ def run(config: AccuracyConfig) -> None:
         folders.VALUES["accuracy"]: (
             (
                 "pair_id",
+                "problem_id",
                 "subset",
                 "margin",
                 "chosen_reward",

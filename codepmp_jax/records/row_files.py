@@ -99,7 +99,8 @@ def _json_rows(path: pathlib.Path) -> Iterator[Row]:
         file = stream = stack.enter_context(open(path, "rb"))
         if path.suffix == ".gz":
             unzipped = stack.enter_context(gzip.open(file))
-            stream = stack.enter_context(io.BufferedReader(cast(io.RawIOBase, unzipped)))
+            buffered = io.BufferedReader(cast(io.RawIOBase, unzipped))
+            stream = cast(io.BufferedReader, stack.enter_context(buffered))
         is_lines = path.name.endswith((".jsonl", ".jsonl.gz")) or not _is_array(stream)
         yield from (_line_rows if is_lines else _array_rows)(stream, file.tell)
 

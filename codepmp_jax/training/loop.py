@@ -53,7 +53,7 @@ def train(
         logger.info(
             "%.1f M parameters, %d %ss, mesh data %d x fsdp %d x tensor %d of %s",
             sum(leaf.size for leaf in jax.tree.leaves(run.abstract.params)) / 1e6,
-            len(run.train_records),
+            len(run.chosen_records),
             run.objective.kind.noun,
             *run.mesh_sizes,
             jax.devices()[0].device_kind,

@@ -18,6 +18,7 @@ from codepmp_jax.config import TrainConfig, presets
 from codepmp_jax.data.batch import Batch
 from codepmp_jax.data.loader import Loader
 from codepmp_jax.data.one_pass import require_accepted
+from codepmp_jax.data.subset import Subset
 from codepmp_jax.devices import chips, sharding
 from codepmp_jax.files import notes, storage
 from codepmp_jax.files.json_files import write_json
@@ -86,7 +87,7 @@ class Run:
             assert saved is not None
             self._set_length(saved)
         config = self.config
-        self.num_steps = total_steps(config, len(self.train_records), self.batches)
+        self.num_steps = total_steps(config, len(self.chosen_records), self.batches)
         optimizers.require_room(config.optimizer, self.num_steps)
         self.optimizer = optimizers.build(config.optimizer, self.num_steps)
         self.mesh = sharding.make_mesh(self.mesh_sizes)
@@ -104,7 +105,7 @@ class Run:
             branch = self.branch
             # Before the steps of RUN are counted, which may need its data.
             self._checked = self._check_same(branch.checkpointer, branch.step, branch.source)
-            total = total_steps(saved, len(self.train_records), self.batches)
+            total = total_steps(saved, len(self.chosen_records), self.batches)
             warmup = branches.warmup_of(self.config, saved, total)
         self.config = branches.with_length(self.config, saved, warmup)
         self.asked = branches.with_length(self.asked, saved, warmup)
@@ -143,15 +144,20 @@ class Run:
             f"transformers' resize_token_embeddings({size})",
         )
         self.train_records = self._open("train")
+        number, seed = config.data.max_pairs, config.data.subset_seed
+        self.chosen_records = (
+            self.train_records if number is None else Subset(self.train_records, number, seed)
+        )
+        """Those that are trained on."""
         heldout = self._open("heldout") if config.eval_pairs else None
         self._heldout_shards = [shard.sha256 for shard in heldout.shards] if heldout else []
         layout = self.objective.layout()
         self.heldout = Heldout(heldout or [], self.tokenizer, layout, config)
         if config.data.refused_policy == "stop":
             index = jax.process_index()
-            require_accepted(self.train_records, self.tokenizer, layout, index, self.hosts)
+            require_accepted(self.chosen_records, self.tokenizer, layout, index, self.hosts)
         self.batches = Loader(
-            self.train_records,
+            self.chosen_records,
             self.tokenizer,
             config.data,
             batch_rows=config.global_batch_rows,

@@ -49,6 +49,7 @@ COMMANDS = {
     ),
     "evaluate report": ("--inputs IN/accuracy --output OUT", True),
     "quickstart": ("--output OUT", True),
+    "experiment": ("--commands true --output OUT", True),
 }
 # These compile a program or run others before they write much: their disks are tested elsewhere.
 SLOW = {"compile-check", "quickstart"}

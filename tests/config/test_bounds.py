@@ -33,7 +33,9 @@ COMPANIONS = {
 # Values that follow and break each rule that is no bound.
 _PATHS = (["run", "/pairs"], ["s3://bucket/pairs"])
 RULES = {
-    **dict.fromkeys(("input", "output", "pairs", "scores", "candidates", "run", "rewards"), _PATHS),
+    **dict.fromkeys(
+        ("input", "output", "pairs", "scores", "candidates", "run", "runs", "rewards"), _PATHS
+    ),
     "texts.template": ([None, "{prompt}{response}"], ["{prompt}", "{response}{prompt}"]),
     "decay_from": (
         [None, "runs/a@5", "gs://bucket/run@x@100", "/a b/@0"],

@@ -42,3 +42,22 @@ def test_measuring_takes_nothing_from_the_run(finished, tmp_path):
     assert run.batches.counts["records"] == 0
     loop.train(config)
     assert rows(config) == rows(finished)
+
+
+def test_a_run_trains_on_its_subset_only(finished, tmp_path):
+    """Other runs of the same subset_seed share their pairs, whatever their own seed."""
+
+    def trained(**changes) -> set[str]:
+        data = dataclasses.replace(finished.data, max_pairs=16, subset_seed=3)
+        run = Run(dataclasses.replace(finished, workdir=str(tmp_path), data=data, **changes))
+        seen: set[str] = set()
+        for _ in range(6):
+            next(run.batches)
+            seen |= {*run.batches.last_pair_ids}
+        chosen = {pair.pair_id for pair in run.chosen_records}
+        run.close()
+        assert len(chosen) == 16
+        assert seen <= chosen
+        return chosen
+
+    assert trained() == trained(seed=5)

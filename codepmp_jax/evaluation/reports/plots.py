@@ -25,10 +25,10 @@ Panel = tuple[Callable[[Axes], None], float]
 """What draws it, and its height in inches."""
 
 # Okabe and Ito's colours, which the colour-blind can distinguish; markers tell more models apart.
-_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_GREY = "#7a7a7a"
-_BLACK = "#222222"
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+GREY = "#7a7a7a"
+BLACK = "#222222"
 _LENGTH = "#e0a100"
 _PANEL_INCHES = (5.6, 4.4)
 _DPI = 150
@@ -65,7 +65,7 @@ def percent_axis(axis: Any) -> None:
 def _looks(reports: Reports) -> Iterator[tuple[str, dict[str, Any], str, str]]:
     """Name, report, colour and marker of each model."""
     for index, (name, report) in enumerate(reports.items()):
-        color, marker = _COLORS[index % len(_COLORS)], _MARKERS[index % len(_MARKERS)]
+        color, marker = COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)]
         yield short(name), report, color, marker
 
 
@@ -119,7 +119,7 @@ def draw_accuracy(axes: Axes, reports: Reports, grouping: str = "subset") -> Non
             label="longer one wins",
         )
         lowest = min(lowest, *baselines)
-    axes.axvline(0.5, color=_BLACK, linestyle="--", linewidth=1, label="chance")
+    axes.axvline(0.5, color=BLACK, linestyle="--", linewidth=1, label="chance")
     labels = [f"{short(name)} ({group['num_pairs']:,})" for name, group in groups]
     axes.set_yticks(rows, labels, fontsize=9)
     axes.set_ylim(len(groups) - 0.5, -0.5)
@@ -131,7 +131,7 @@ def draw_accuracy(axes: Axes, reports: Reports, grouping: str = "subset") -> Non
 
 def draw_reliability(axes: Axes, reports: Reports) -> None:
     """How often the preferred text is the better one, against sigmoid(reward gap)."""
-    axes.plot([0.5, 1], [0.5, 1], color=_BLACK, linestyle="--", linewidth=1, label="calibrated")
+    axes.plot([0.5, 1], [0.5, 1], color=BLACK, linestyle="--", linewidth=1, label="calibrated")
     lowest = 0.5
     for name, report, color, marker in _looks(reports):
         bins = report["calibration"]["bins"]
@@ -203,7 +203,7 @@ def draw_best_of_n(axes: Axes, reports: Reports) -> None:
     """
     n = _n_axis(axes, reports)
     first = next(iter(reports.values()))
-    axes.plot(n, _column(first, "oracle"), "-", color=_BLACK, linewidth=1.2, label="oracle")
+    axes.plot(n, _column(first, "oracle"), "-", color=BLACK, linewidth=1.2, label="oracle")
     alone = len(reports) == 1
     for name, report, color, marker in _looks(reports):
         _band(axes, report, "best_of_n", color)
@@ -212,13 +212,13 @@ def draw_best_of_n(axes: Axes, reports: Reports) -> None:
     if first["no_votes_because"] is None:
         if alone:
             weighted = _column(first, "weighted_vote")
-            axes.plot(n, weighted, "^-.", color=_COLORS[2], markersize=5, label="weighted vote")
+            axes.plot(n, weighted, "^-.", color=COLORS[2], markersize=5, label="weighted vote")
         majority = _column(first, "majority_vote")
-        axes.plot(n, majority, "D:", color=_GREY, markersize=4, label="majority vote")
+        axes.plot(n, majority, "D:", color=GREY, markersize=4, label="majority vote")
     if alone:
         drawn = _column(first, "first_n")
-        axes.plot(n, drawn, ":", color=_COLORS[0], linewidth=1.2, label="best of the first N")
-    axes.plot(n, _column(first, "random"), "--", color=_GREY, label="random pick")
+        axes.plot(n, drawn, ":", color=COLORS[0], linewidth=1.2, label="best of the first N")
+    axes.plot(n, _column(first, "random"), "--", color=GREY, label="random pick")
     # All of it, and no more than that: the curves are close to one another.
     low, high = axes.get_ylim()
     axes.set_ylim(max(0.0, low), min(1.02, high))
@@ -232,7 +232,7 @@ def draw_selection(axes: Axes, reports: Reports) -> None:
         _band(axes, report, "selection_accuracy", color)
         axes.plot(n, _column(report, "selection_accuracy"), f"{marker}-", color=color, label=name)
     first = next(iter(reports.values()))
-    axes.plot(n, _column(first, "selection_random"), "--", color=_GREY, label="random pick")
+    axes.plot(n, _column(first, "selection_random"), "--", color=GREY, label="random pick")
     axes.set_ylim(0, 1.04)
     title = "Picks a correct one, if one is there"
     style(axes, title, "N candidates", "best of N / oracle, 95 % interval")

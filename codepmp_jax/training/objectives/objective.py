@@ -59,7 +59,8 @@ class Outputs(NamedTuple):
     def lm_loss(self, weights: Float[Array, "B C"], chunk_tokens: int) -> Float[Array, ""]:
         """Weighted sum over the labels of -log p(label), in float32; the logits of chunk_tokens tokens a device exist at
         a time."""
-        chunk = label_chunk(*self.batch.labels.shape, chunk_tokens)
+        num_rows, row_labels = self.batch.labels.shape
+        chunk = label_chunk(num_rows, row_labels, chunk_tokens)
         with jax.named_scope("lm_loss"):
             return lm_loss(
                 self.before_labels(),

@@ -1,0 +1,52 @@
+"""The experiments of the paper, as presets: every command of every cell is one."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from codepmp_jax.commands import main
+from codepmp_jax.config import ExperimentConfig, presets
+from codepmp_jax.experiments.grid import plan
+
+NAMES = sorted(
+    path.stem
+    for path in presets.CONFIGS.glob("exp_*.py")
+    if isinstance(presets.load_preset(path.stem), ExperimentConfig)
+)
+STAGES = {name: main.settings_and_help(name)[0] for stage in main.STAGES.values() for name in stage}
+# Cells and distinct commands of each.
+SIZES = {
+    "exp_learning_rate_7b": (10, 3 * 10),
+    "exp_main_1b5": (24, 3 * 24),
+    "exp_main_7b": (24, 3 * 24),
+    "exp_pair_source_1b5": (18, 3 + 3 * 18),
+    "exp_pmp_scaling_1b5": (45, 5 + 3 * 45),
+    "exp_sample_efficiency_7b": (42, 7 * 42),
+    "exp_tiny": (12, 5 + 3 * 12),
+}
+
+
+def test_the_table_has_every_preset():
+    assert list(SIZES) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_of_every_cell_is_accepted(name):
+    config = presets.load_preset(name)
+    grid = plan(config, dict.fromkeys(config.input_paths, ""), STAGES)
+    assert (len(grid.cells), len(grid.steps)) == SIZES[name]
+    # Each evaluation enters the table under the cell's own folder.
+    for step in grid.steps:
+        if step.command in ("evaluate accuracy", "evaluate best-of-n"):
+            assert step.place.startswith("cells/")
+            assert len(step.cells) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_docstring_says_command_hardware_and_cost(name):
+    text = (pathlib.Path(presets.CONFIGS) / f"{name}.py").read_text()
+    assert f"    codepmp experiment --config {name}" in text
+    assert "Hardware: " in text
+    assert name == "exp_tiny" or "Expected cost" in text
