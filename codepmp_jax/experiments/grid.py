@@ -40,8 +40,8 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Path of the cell's folder below cells/, e.g. `init=pmp/pairs=100/seed=0`."""
-        return "/".join(f"{axis}={value}" for axis, value in self.values.items())
+        """Path of the cell's folder below cells/, e.g. `init=pmp/pairs=100/seed=0`; without axes `all`."""
+        return "/".join(f"{axis}={value}" for axis, value in self.values.items()) or "all"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -121,6 +121,12 @@ def test_behind_a_program_of_others_all_of_the_cell_waits():
     assert train.needs == (program.place,)
 
 
+def test_without_axes_there_is_one_cell():
+    grid = plan(ExperimentConfig(commands=("program {cell}",)), {}, STAGES)
+    assert [cell.name for cell in grid.cells] == ["all"]
+    assert grid.steps[0].words == ("program", "runs/experiment/cells/all")
+
+
 # --- identity -------------------------------------------------------------------------------------
 
 
