@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import pytest
 
@@ -32,6 +33,7 @@ CONFIG = ExperimentConfig(
 DIGESTS = {"data": "d", "code": "c"}
 
 
+@functools.cache
 def made(config: ExperimentConfig = CONFIG, **digests: str) -> Plan:
     return plan(config, DIGESTS | digests, STAGES)
 
