@@ -311,10 +311,14 @@ def _output_of(settings: Any, stage: str, shown: str) -> str:
     return path.rstrip("/")
 
 
+@functools.cache
+def _defaults(config_type: type[Any]) -> dict[str, Any]:
+    return dict(presets.flatten(config_type()))
+
+
 def _changed(settings: Any) -> dict[str, Any]:
     """Setting -> value, of those that are not the default: a setting that a later version adds changes nothing."""
-    usual = dict(presets.flatten(type(settings)()))
-    found = dict(presets.flatten(settings))
+    usual, found = _defaults(type(settings)), dict(presets.flatten(settings))
     return json.loads(
         json.dumps({path: found[path] for path in found if found[path] != usual.get(path)})
     )
