@@ -53,7 +53,7 @@ def test_a_run_trains_on_its_subset_only(finished, tmp_path):
         seen: set[str] = set()
         for _ in range(6):
             next(run.batches)
-            seen |= {*run.batches.last_pair_ids}
+            seen |= {*run.batches.last_record_ids}
         chosen = {pair.pair_id for pair in run.chosen_records}
         run.close()
         assert len(chosen) == 16
