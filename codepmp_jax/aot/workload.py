@@ -46,7 +46,7 @@ def synthetic_records(layout: Layout) -> Iterator[list[Part]]:
         for pair in synthetic_pairs(layout.config):
             yield [pair]
         return
-    document = SourceFile(*[""] * 8, line=1)
+    document = SourceFile(*[""] * 9, line=1)
     for length in draw_document_lengths(NUM_RECORDS):
         text = EncodedText(np.zeros(length, np.int32), 0)
         yield layout.kind.fit(document, [text], layout)

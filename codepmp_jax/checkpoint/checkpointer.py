@@ -1,6 +1,7 @@
 """Orbax checkpoints of a run: parameters, optimizer state, data state and config, each an item.
 
 WORKDIR/checkpoints/STEP/{params, optimizer, data, config, checksums.json}
+WORKDIR/frozen/checkpoints/0/...: parameters that no step changes (LoRA), once; those of the steps lack them
 
 While it is written, a checkpoint is called STEP.orbax-checkpoint-tmp, or in a bucket, which cannot rename, has no
 commit_success.txt. One that is whole has the checksums of all its files, against which it is compared before a
@@ -32,6 +33,7 @@ from codepmp_jax.config import CheckpointConfig
 from codepmp_jax.files import checksums, storage
 from codepmp_jax.files.lock import Lock
 
+FROZEN = "frozen"
 _UNFINISHED = ".orbax-checkpoint-tmp"
 # Files of Orbax that are written after the checksums; no restore needs what they say.
 _WRITTEN_LAST = ("_CHECKPOINT_METADATA", "commit_success.txt")
@@ -346,7 +348,7 @@ class Checkpointer:
                     raise
                 raise UserError(
                     f"{self.directory / str(found)}: cannot be restored: {error} Remedy: train with the "
-                    "config of the checkpoint."
+                    f"config of the checkpoint; of a LoRA run, copy the workdir with its folder {FROZEN}."
                 ) from error
 
     def restore(self, params: Any, optimizer: Any, step: int | None = None) -> Restored:
@@ -354,9 +356,10 @@ class Checkpointer:
 
         Optimizer state that `optimizer` lacks, of parameters that are not trained, is passed over. Raises UserError naming the checkpoint if it is not there or cannot be restored.
         """
+        own, frozen = self._split(params, step)
         items = self._restore(
             step,
-            params=param_store.restore_args(params),
+            params=param_store.restore_args(own),
             optimizer=param_store.restore_args(optimizer, partial_restore=True),
             data=ocp.args.JsonRestore(),
             config=ocp.args.JsonRestore(),
@@ -372,17 +375,52 @@ class Checkpointer:
                 f"{len(missing) - 1} more. Remedy: train with the config of the checkpoint, or start a run "
                 "with --model.init-from."
             )
-        return Restored(items.params, items.optimizer, items.data, items.config)
+        rest = self._frozen().restore_params(frozen) if frozen else {}
+        whole = param_store.joined(params, items.params, rest)
+        return Restored(whole, items.optimizer, items.data, items.config)
 
     def restore_params(self, params: Any, step: int | None = None) -> Any:
         """Only the parameters of a checkpoint, onto the abstract arrays' shardings."""
-        return self._restore(step, params=param_store.restore_args(params)).params
+        own, frozen = self._split(params, step)
+        found = self._restore(step, params=param_store.restore_args(own)).params
+        rest = self._frozen().restore_params(frozen) if frozen else {}
+        return param_store.joined(params, found, rest)
 
     def open_params(self, shapes: Any, step: int | None = None) -> Any:
         """The parameters of a checkpoint as a tree like `shapes` of arrays that are read where they are
         indexed (param_store.StoredArray)."""
         found = self._whole(step, ["params"])
-        return param_store.open_params(str(self.directory / str(found) / "params"), shapes)
+        own, frozen = self._split(shapes, found)
+        opened = param_store.open_params(str(self.directory / str(found) / "params"), own)
+        rest = self._frozen().open_params(frozen) if frozen else {}
+        return param_store.joined(shapes, opened, rest)
+
+    def _frozen(self) -> Checkpointer:
+        return Checkpointer(str(self.directory.parent / FROZEN))
+
+    def _split(self, params: Any, step: int | None) -> tuple[Any, Any]:
+        """(the parameters that the checkpoint itself holds, those that WORKDIR/frozen does)."""
+        if not (self.directory.parent / FROZEN).is_dir():
+            return params, {}
+        folder = self.directory / str(self._whole(step, ["params"])) / "params"
+        with storage.storage_errors(folder, "read"):
+            held = param_store.array_names(folder)
+        frozen = param_store.named(params).keys() - held
+        return param_store.part(params, held), param_store.part(params, frozen)
+
+    @classmethod
+    def save_frozen(cls, workdir: str, params: Any, config: Any) -> None:
+        """Saves parameters that no step changes; returns when they are written.
+
+        All hosts must call it. What an earlier start left there is replaced: call it before the first save of a run.
+        """
+        folder = _absolute(workdir) / FROZEN
+        if jax.process_index() == 0 and folder.exists():
+            folder.rmtree()
+        gather(None)
+        checkpointer = cls(str(folder), CheckpointConfig())
+        checkpointer.save(0, params, None, [], config)
+        checkpointer.close()
 
     def restore_config(self, step: int | None = None) -> dict[str, Any]:
         """Only the config of a checkpoint, as JSON values."""

@@ -164,17 +164,52 @@ def _base(directory: str) -> dict[str, str]:
     return {"driver": "file", "path": folder}
 
 
+def array_names(directory: epath.PathLike) -> set[str]:
+    """The arrays of an item of a checkpoint by its metadata: the names of a nested dict, joined by dots.
+
+    Raises OSError or ValueError where they cannot be read.
+    """
+    metadata = json.loads((epath.Path(directory) / "_METADATA").read_text())
+    return {
+        ".".join(part["key"] for part in entry["key_metadata"])
+        for entry in metadata["tree_metadata"].values()
+        if not entry["value_metadata"].get("skip_deserialize")
+    }
+
+
+def named(tree: Any) -> dict[str, Any]:
+    """The leaves of a nested dict by their names, joined by dots."""
+    return {
+        ".".join(key.key for key in path): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def part(tree: dict[str, Any], names: set[str], above: str = "") -> dict[str, Any]:
+    """The part of a nested dict whose leaves have these names."""
+    kept = {}
+    for name, node in tree.items():
+        if not isinstance(node, dict):
+            kept |= {name: node} if above + name in names else {}
+        elif inner := part(node, names, f"{above}{name}."):
+            kept[name] = inner
+    return kept
+
+
+def joined(like: Any, *parts: Any) -> Any:
+    """A tree like another one, of the leaves of its parts."""
+    leaves = {name: leaf for tree in parts for name, leaf in named(tree).items()}
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: leaves[".".join(key.key for key in path)], like
+    )
+
+
 def missing_arrays(directory: epath.PathLike) -> list[str]:
     """The arrays that the metadata of an item of a checkpoint names and of which its store has no shape or no chunk.
 
     Reads the names only, not the arrays. Raises OSError or ValueError where they cannot be read.
     """
-    metadata = json.loads((epath.Path(directory) / "_METADATA").read_text())
-    wanted = {
-        ".".join(part["key"] for part in entry["key_metadata"])
-        for entry in metadata["tree_metadata"].values()
-        if not entry["value_metadata"].get("skip_deserialize")
-    }
+    wanted = array_names(directory)
     store = ts.KvStore.open({"driver": "ocdbt", "base": _base(str(directory))}).result()
     stored = [key.decode().rpartition("/") for key in store.list().result()]
     shapes = {name for name, _, key in stored if key == ".zarray"}

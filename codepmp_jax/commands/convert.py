@@ -1,6 +1,7 @@
 """Converts between training runs and Hugging Face folders, a piece of the model in memory at a time.
 
     codepmp convert to-hf --run WORKDIR --output FOLDER --verify
+    codepmp convert to-peft --run LORA_WORKDIR --output FOLDER --verify
     codepmp convert from-hf --input FOLDER --output WORKDIR
 
 `codepmp train --model.init-from` takes the folder, and the run; of the run each host of a pod restores its part.
@@ -12,7 +13,7 @@ import pathlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from codepmp_jax.config import ConvertConfig, FromHfConfig, TrainConfig, presets
+from codepmp_jax.config import AdapterConfig, ConvertConfig, FromHfConfig, TrainConfig, presets
 
 if TYPE_CHECKING:
     from codepmp_jax.conversion.export import Check
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "to-hf": (ConvertConfig, "Converts a training run to a Hugging Face folder."),
+    "to-peft": (AdapterConfig, "Converts a LoRA run to a PEFT adapter."),
     "from-hf": (FromHfConfig, "Converts a Hugging Face folder to a training run."),
 }
 
@@ -27,7 +29,7 @@ COMMANDS = {
 def make_check(convert: ConvertConfig, figures: list[str]) -> Check:
     """What compares the written folder with the run, and adds to `figures` how far they differ."""
     # PyTorch is needed here only.
-    from codepmp_jax.conversion.verify import verify
+    from codepmp_jax.conversion.verify import verify, verify_adapter
     from codepmp_jax.conversion.verify_tokens import form_of_folder, verify_tokens
     from codepmp_jax.files import storage
     from codepmp_jax.text.tokenization import Tokenizer
@@ -35,7 +37,10 @@ def make_check(convert: ConvertConfig, figures: list[str]) -> Check:
     def check(folder: pathlib.Path, run: TrainConfig, load: Callable[[], Params]) -> None:
         tokenizer = Tokenizer.load(str(storage.to_path(convert.run) / "tokenizer"))
         tokens = verify_tokens(folder, tokenizer, run, form_of_folder(folder))
-        errors = verify(folder, run.model, run.data, load, convert.dtype)
+        if isinstance(convert, AdapterConfig):
+            errors = verify_adapter(folder, run, load, convert.dtype)
+        else:
+            errors = verify(folder, run.model, run.data, load, convert.dtype, run.lora)
         figures.append(f": {tokens}; relative error against PyTorch {errors}")
 
     return check

@@ -9,7 +9,7 @@ Enters: settings and their rules; nothing that runs a stage.
 from codepmp_jax.config.base import Config
 from codepmp_jax.config.checkpoint import CheckpointConfig
 from codepmp_jax.config.compile_check import CompileCheckConfig
-from codepmp_jax.config.conversion import ConvertConfig, FromHfConfig
+from codepmp_jax.config.conversion import AdapterConfig, ConvertConfig, FromHfConfig
 from codepmp_jax.config.corpus import (
     CorpusConfig,
     DecontaminationConfig,
@@ -30,6 +30,7 @@ from codepmp_jax.config.evaluation import (
 from codepmp_jax.config.experiment import ClusterConfig, ExperimentConfig
 from codepmp_jax.config.interchange import ExportConfig, ImportConfig
 from codepmp_jax.config.lm import LmConfig
+from codepmp_jax.config.lora import LoraConfig
 from codepmp_jax.config.mesh import MeshConfig
 from codepmp_jax.config.model import ModelConfig, RopeScalingConfig
 from codepmp_jax.config.operation import (
@@ -66,6 +67,7 @@ LossConfig = PmpConfig
 
 __all__ = [
     "AccuracyConfig",
+    "AdapterConfig",
     "BestOfNConfig",
     "CandidatesConfig",
     "CheckpointConfig",
@@ -86,6 +88,7 @@ __all__ = [
     "ImportConfig",
     "JudgeConfig",
     "LmConfig",
+    "LoraConfig",
     "LossConfig",
     "MeshConfig",
     "ModelConfig",

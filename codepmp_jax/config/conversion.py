@@ -36,6 +36,15 @@ class ConvertConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True)
+class AdapterConfig(ConvertConfig):
+    """LoRA run -> PEFT adapter."""
+
+    base: str | None = None
+    """Hugging Face folder or hub name of the model under the adapters, which peft opens; by default the run's
+    model.init_from. Must be given where the run began with a training run: a folder converted from that run."""
+
+
+@dataclasses.dataclass(frozen=True)
 class FromHfConfig(Config):
     """Hugging Face folder -> training run, from which `--model.init-from` starts."""
 

@@ -23,6 +23,7 @@ from codepmp_jax.config.base import (
 )
 from codepmp_jax.config.checkpoint import CheckpointConfig
 from codepmp_jax.config.data import DataConfig
+from codepmp_jax.config.lora import LoraConfig
 from codepmp_jax.config.mesh import MeshConfig
 from codepmp_jax.config.model import ModelConfig
 from codepmp_jax.config.objective import ObjectiveConfig
@@ -117,7 +118,7 @@ class TrainConfig(Config):
 
     workdir: StorePath = "runs/train"
     """Folder of the run, local or gs://. Receives config.json, tokenizer/, metrics.jsonl, tensorboard/, checkpoints/,
-    goodput.json, notes.txt."""
+    goodput.json, notes.txt; with LoRA frozen/, the parameters that no step changes."""
     init: Literal["pmp", "base"] | None = None
     """What the run must start from. `pmp`: a reward model at model.init_from (a PMP run, or a folder converted from
     one), whose score head is kept; a model without one is refused. `base`: the base model at model.base, with a new
@@ -127,6 +128,7 @@ class TrainConfig(Config):
     command line all other settings are then RUN's unless given there, in place of a preset's."""
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
+    lora: LoraConfig = LoraConfig()
     loss: ObjectiveConfig = PmpConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     mesh: MeshConfig = MeshConfig()

@@ -1,6 +1,6 @@
-"""Converts a training run to a Hugging Face folder.
+"""Converts a training run to a Hugging Face folder, or a LoRA run to a PEFT adapter.
 
-The folder opens with AutoModelForSequenceClassification (same rewards) and AutoModelForCausalLM (same logits): it
+The adapters of a LoRA run are merged into its model, unless they are what is written. The folder opens with AutoModelForSequenceClassification (same rewards) and AutoModelForCausalLM (same logits): it
 holds `score.weight` and, unless embeddings are tied, `lm_head.weight`. The folder of a causal LM lacks the score
 head.
 """
@@ -20,10 +20,10 @@ from jax.sharding import SingleDeviceSharding
 from codepmp_jax.checkpoint.checkpointer import Checkpointer
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.cli.progress import progress
-from codepmp_jax.config import ConvertConfig, TrainConfig, presets
-from codepmp_jax.conversion import model_card, tokenizer_files, weights
+from codepmp_jax.config import AdapterConfig, ConvertConfig, TrainConfig, presets
+from codepmp_jax.conversion import adapters, model_card, tokenizer_files, weights
 from codepmp_jax.conversion.hf_config import hf_config
-from codepmp_jax.conversion.tensors import Tensor, write_tensors
+from codepmp_jax.conversion.tensors import Tensor, write_file, write_tensors
 from codepmp_jax.families import FAMILIES
 from codepmp_jax.families.weights import Weight
 from codepmp_jax.files import output, storage
@@ -49,7 +49,7 @@ def _open_run(run: str, step: int | None) -> tuple[Checkpointer, int, TrainConfi
 def load_run(run: str, step: int | None) -> tuple[TrainConfig, int, Params]:
     """(config, step, parameters on one CPU device) of a run's checkpoint, by default the newest."""
     checkpointer, found, config = _open_run(run, step)
-    _, shapes, _ = abstract_params(config.model)
+    _, shapes, _ = abstract_params(config.model, config.lora)
     device = SingleDeviceSharding(jax.devices("cpu")[0])
     abstract = jax.tree.map(
         lambda shape: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=device), shapes
@@ -158,7 +158,8 @@ Check = Callable[[pathlib.Path, TrainConfig, Callable[[], Params]], None]
 
 
 def to_hf(convert: ConvertConfig, check: Check | None = None) -> pathlib.Path:
-    """Writes the Hugging Face folder of a run, whole or not at all; returns it.
+    """Writes the Hugging Face folder of a run, or with an AdapterConfig its PEFT adapter, whole or not at all; returns
+    the folder.
 
     Holds a block of a weight in memory at a time, not the model. `check` is called with the written folder before
     it is renamed, the run's config and a function that loads its parameters, and may raise. Raises UserError if the
@@ -185,7 +186,7 @@ def _to_hf(
         "give a new folder",
     )
     checkpointer, step, config = _open_run(convert.run, convert.step)
-    _, shapes, _ = abstract_params(config.model)
+    _, shapes, _ = abstract_params(config.model, config.lora)
     params = checkpointer.open_params(shapes, step)
     tokenizer = Tokenizer.load(str(storage.to_path(convert.run) / "tokenizer"))
     form = form_of_run(convert, config)
@@ -200,11 +201,21 @@ def _to_hf(
             convert.run,
             ", ".join(dict(config.model.heads)),
         )
-    tensors = plan_tensors(config, params, with_score)
+    base = adapters.find_base(convert, config) if isinstance(convert, AdapterConfig) else None
+    if base is None:
+        tensors = plan_tensors(config, adapters.merged_view(params, config.lora), with_score)
+    else:
+        tensors = adapters.plan_adapters(config, params, with_score)
     _require_room(partial, sum(int(np.prod(tensor.shape)) for tensor in tensors), convert.dtype)
     with storage.storage_errors(partial, "written"):
-        write_tensors(partial, list(_shown(tensors)), convert.dtype)
-    write_json(partial / "config.json", _hf_config(convert, config, tokenizer, with_score))
+        if base is None:
+            write_tensors(partial, list(_shown(tensors)), convert.dtype)
+            entries = _hf_config(convert, config, tokenizer, with_score)
+            write_json(partial / "config.json", entries)
+        else:
+            write_file(partial / adapters.TENSORS, list(_shown(tensors)), convert.dtype)
+            entries = adapters.adapter_config(config, base, with_score)
+            write_json(partial / adapters.CONFIG, entries)
     tokenizer_files.write(partial, tokenizer, config, form)
     facts: dict[str, Any] = {
         "run": convert.run,
@@ -213,7 +224,7 @@ def _to_hf(
         "config": presets.to_json(config),
     }
     write_json(partial / forms.MADE_BY, facts)
-    card = model_card.write(convert, config, step, form, with_score)
+    card = model_card.write(convert, config, step, form, with_score, base)
     (partial / "README.md").write_text(card, encoding="utf-8")
     if check is not None:
         check(partial, config, lambda: load_run(convert.run, step)[2])

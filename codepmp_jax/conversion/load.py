@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from huggingface_hub import snapshot_download
+from jax.sharding import NamedSharding, PartitionSpec
 
 from codepmp_jax.checkpoint.checkpointer import Checkpointer
 from codepmp_jax.checkpoint.newest import newest_config
@@ -30,7 +31,8 @@ from codepmp_jax.conversion.weights import Index, bounded, leaf, nested
 from codepmp_jax.families import FAMILIES, read_hf_config
 from codepmp_jax.families.weights import Weight
 from codepmp_jax.files import hub, storage
-from codepmp_jax.models.preference import Params
+from codepmp_jax.models.lora import merged, only_adapters
+from codepmp_jax.models.preference import Params, abstract_params, with_changed
 
 logger = logging.getLogger("codepmp_jax")
 
@@ -137,7 +139,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
     if is_run(source):
         saved = presets.from_json(TrainConfig, Checkpointer(source).restore_config(), source)
         if config.init == "pmp":
-            _require_score(source, saved.loss.trains_rewards, "was not trained for rewards")
+            _require_score(source, has_trained_score(source), "was not trained for rewards")
         model = _like(saved.model, config.model)
         tokenizer = f"{source.rstrip('/')}/tokenizer"
     else:
@@ -270,11 +272,11 @@ def load_folder(
         # A part that several devices hold is read once.
         held: dict[Any, np.ndarray] = {}
 
-        def part(index: Any, read=read, held=held, shape=target.shape) -> np.ndarray:
-            bounds = bounded(index, shape)
+        def part(index: Any, read=read, held=held, target=target) -> np.ndarray:
+            bounds = bounded(index, target.shape)
             key = tuple((each.start, each.stop) for each in bounds)
             if key not in held:
-                held[key] = read(bounds)
+                held[key] = read(bounds).astype(target.dtype, copy=False)
             return held[key]
 
         arrays[path] = jax.make_array_from_callback(target.shape, target.sharding, part)
@@ -298,8 +300,8 @@ def has_trained_score(source: str | None) -> bool:
 
 
 def _restore(run: str, config: ModelConfig, abstract: Params, seed: int, new_score: bool) -> Params:
-    """The newest parameters of a run, without the heads of `abstract` that its model lacks; with `new_score`, or where
-    nothing trained the run's own, with a score head from N(0, score_init_std^2)."""
+    """The newest parameters of a run, adapters merged, without the heads of `abstract` that its model lacks; with
+    `new_score`, or where nothing trained the run's own, with a score head from N(0, score_init_std^2)."""
     checkpointer = Checkpointer(run)
     saved = presets.from_json(TrainConfig, checkpointer.restore_config(), run)
     heads = {
@@ -307,9 +309,11 @@ def _restore(run: str, config: ModelConfig, abstract: Params, seed: int, new_sco
         for name, head in abstract.get("heads", {}).items()
         if name in dict(saved.model.heads)
     }
-    params = checkpointer.restore_params(
+    params = _merged(
+        checkpointer,
+        saved,
         {name: tree for name, tree in abstract.items() if name != "heads"}
-        | ({"heads": heads} if heads else {})
+        | ({"heads": heads} if heads else {}),
     )
     new_score = new_score or not has_trained_score(run)
     if new_score:
@@ -323,6 +327,39 @@ def _restore(run: str, config: ModelConfig, abstract: Params, seed: int, new_sco
         "starting from step %s of %s; the score head %s", checkpointer.latest_step(), run, score
     )
     return params
+
+
+def _merged(checkpointer: Checkpointer, saved: TrainConfig, abstract: Params) -> Params:
+    """The newest parameters of a run onto abstract ones without adapters: those that it has are merged."""
+    if not saved.lora.is_on:
+        return checkpointer.restore_params(abstract)
+    # In float32, in which they are merged.
+    exact = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, np.float32, sharding=leaf.sharding), abstract
+    )
+    adapters = jax.tree.map(
+        lambda shape: jax.ShapeDtypeStruct(
+            shape.shape, shape.dtype, sharding=_replicated(abstract["score"]["kernel"].sharding)
+        ),
+        only_adapters(abstract_params(saved.model, saved.lora)[1]),
+    )
+
+    def merge(params: Params) -> Params:
+        return jax.tree.map(
+            lambda leaf, target: leaf.astype(target.dtype), merged(params, saved.lora), abstract
+        )
+
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    restored = checkpointer.restore_params(with_changed(exact, adapters))
+    logger.info("merging the adapters: %s", saved.lora.summary)
+    return jax.jit(merge, out_shardings=shardings)(restored)
+
+
+def _replicated(sharding: jax.sharding.Sharding) -> jax.sharding.Sharding:
+    """A sharding that has the whole array on each of the same devices."""
+    if isinstance(sharding, NamedSharding):
+        return NamedSharding(sharding.mesh, PartitionSpec())
+    return sharding
 
 
 def params_loader(config: TrainConfig) -> Callable[[Params], Params] | None:

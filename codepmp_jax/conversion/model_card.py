@@ -91,6 +91,45 @@ with torch.inference_mode():
 The reward is the score head on the last token's hidden state, without an activation; only differences of
 rewards of the same prompt mean something. `AutoModelForCausalLM` opens the same folder as a language model.
 """
+_SCORE_BY_PEFT = """\
+```python
+import torch
+from peft import AutoPeftModelForSequenceClassification
+from transformers import AutoTokenizer
+
+folder = "PATH_OR_NAME"
+tokenizer = AutoTokenizer.from_pretrained(folder)
+# One label: the base model's own config may not say so, and its default of two does not fit the score head.
+model = AutoPeftModelForSequenceClassification.from_pretrained(folder, num_labels=1)
+model.config.pad_token_id = tokenizer.pad_token_id
+messages = [
+    {"role": "user", "content": "Add two numbers."},
+    {"role": "assistant", "content": "def add(a, b):\\n    return a + b\\n"},
+]
+batch = tokenizer.apply_chat_template(messages, return_tensors="pt", return_dict=True)
+with torch.inference_mode():
+    reward = model(**batch).logits[0, 0].item()
+```
+
+The reward is the score head on the last token's hidden state, without an activation; only differences of
+rewards of the same prompt mean something. The score head is part of the adapter (`modules_to_save`).
+`model.merge_and_unload()` gives the model without adapters, score head included.
+"""
+_GENERATE_BY_PEFT = """\
+```python
+from peft import AutoPeftModelForCausalLM
+from transformers import AutoTokenizer
+
+folder = "PATH_OR_NAME"
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoPeftModelForCausalLM.from_pretrained(folder)
+messages = [{"role": "user", "content": "Add two numbers."}]
+batch = tokenizer.apply_chat_template(
+    messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+)
+print(tokenizer.decode(model.generate(**batch)[0]))
+```
+"""
 _COMPLETE = """\
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -136,18 +175,40 @@ def _texts(config: TrainConfig, form: str) -> str:
     return f"{text} {end}Training took texts of at most {data.max_length} tokens.\n"
 
 
+def _lora(config: TrainConfig, adapts: str | None) -> str:
+    if not config.lora.is_on:
+        return ""
+    head = " and, in full, the score head" if config.loss.trains_rewards else ""
+    where = (
+        "The adapters are merged into the weights."
+        if adapts is None
+        else f"The folder holds what was trained; the rest is {adapts}."
+    )
+    return f"\nTrained were {config.lora.summary}{head}; the rest of the model was frozen. {where}"
+
+
 def write(
-    convert: ConvertConfig, config: TrainConfig, step: int, form: str, with_score: bool
+    convert: ConvertConfig,
+    config: TrainConfig,
+    step: int,
+    form: str,
+    with_score: bool,
+    adapts: str | None = None,
 ) -> str:
-    """The card of a run's checkpoint; `form` is `text`, `conversation` or `document`, what its texts are."""
+    """The card of a run's checkpoint; `form` is `text`, `conversation` or `document`, what its texts are. `adapts` is the
+    model under an adapter, None of a whole model."""
     base = base_model(config.model.init_from)
     header = ModelCardData(
-        library_name="transformers",
+        library_name="transformers" if adapts is None else "peft",
         pipeline_tag="text-classification" if with_score else "text-generation",
         tags=["reward-model", "codepmp"] if with_score else ["codepmp"],
         base_model=base,
     )
     kind = "reward model with its LM head" if with_score else "language model"
+    use = _SCORE if with_score else _COMPLETE if form == "document" else _GENERATE
+    if adapts is not None:
+        kind = "adapter (PEFT) of a reward model" if with_score else "adapter (PEFT)"
+        use = _SCORE_BY_PEFT if with_score else _GENERATE_BY_PEFT
     model = config.model
     started = f"from {base}" if base else "from random parameters"
     if base is None and model.init_from is not None:
@@ -161,14 +222,14 @@ def write(
 # {pathlib.Path(convert.run).resolve().name}, step {step}
 
 A {model.family} {kind} in {convert.dtype}, trained {started} with codepmp_jax: {config.loss.method},
-{config.loss.summary}.
+{config.loss.summary}.{_lora(config, adapts)}
 
 ## Texts
 
 {_texts(config, form)}
 ## Use
 
-{_SCORE if with_score else _COMPLETE if form == "document" else _GENERATE}
+{use}
 ## Metrics
 
 {_metrics(_rows(convert.run, step))}

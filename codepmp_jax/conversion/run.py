@@ -15,7 +15,7 @@ from codepmp_jax.checkpoint.checkpointer import Checkpointer
 from codepmp_jax.checkpoint.param_store import Pieces
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.cli.progress import progress
-from codepmp_jax.config import CheckpointConfig, FromHfConfig, TrainConfig, presets
+from codepmp_jax.config import CheckpointConfig, FromHfConfig, LoraConfig, TrainConfig, presets
 from codepmp_jax.conversion.export import require_local
 from codepmp_jax.conversion.load import Read, find_folder, is_run, open_folder, resolve
 from codepmp_jax.conversion.weights import Index, leaf, nested
@@ -79,7 +79,8 @@ def _from_hf(convert: FromHfConfig, output: pathlib.Path, partial: pathlib.Path)
     config = dataclasses.replace(config, init=None, decay_from=None)
     config = resolve(dataclasses.replace(config, model=model))
     data = dataclasses.replace(config.data, tokenizer=str(output / "tokenizer"))
-    config = dataclasses.replace(config, workdir=convert.output, data=data)
+    # The folder of a LoRA run holds the merged model.
+    config = dataclasses.replace(config, workdir=convert.output, data=data, lora=LoraConfig())
     require(
         tokenizer.vocab_size <= config.model.vocab_size,
         f"{folder}: vocab_size of config.json",

@@ -139,33 +139,35 @@ def plan_files(tensors: Sequence[Tensor], itemsize: int) -> list[list[Tensor]]:
     return files
 
 
+def _numpy(dtype: str) -> np.dtype:
+    return np.dtype(getattr(ml_dtypes, dtype, dtype))
+
+
 def write_tensors(folder: pathlib.Path, tensors: Sequence[Tensor], dtype: str) -> None:
     """Writes tensors in `dtype` (float32 or bfloat16) as safetensors, and an index if there are several files.
 
     Holds one block in memory at a time.
     """
-    numpy_dtype = np.dtype(getattr(ml_dtypes, dtype, dtype))
-    files = plan_files(tensors, numpy_dtype.itemsize)
+    files = plan_files(tensors, _numpy(dtype).itemsize)
     weight_map = {}
     total = 0
     for number, content in enumerate(files, start=1):
         part = "" if len(files) == 1 else f"-{number:05d}-of-{len(files):05d}"
         name = f"model{part}.safetensors"
-        total += _write_file(folder / name, content, dtype, numpy_dtype)
+        total += write_file(folder / name, content, dtype)
         weight_map |= {tensor.name: name for tensor in content}
     if len(files) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": weight_map}
         write_json(folder / INDEX, index)
 
 
-def _write_file(
-    path: pathlib.Path, tensors: Sequence[Tensor], dtype: str, numpy_dtype: np.dtype
-) -> int:
+def write_file(path: pathlib.Path, tensors: Sequence[Tensor], dtype: str) -> int:
     """Writes one file and syncs it to disk; returns the number of bytes of its tensors.
 
     The safetensors library can only write tensors that are in memory. The format: the header's length (8 bytes),
     the header, the tensors one after the other (https://huggingface.co/docs/safetensors).
     """
+    numpy_dtype = _numpy(dtype)
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for tensor in tensors:

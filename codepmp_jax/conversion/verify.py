@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import json
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,7 +19,9 @@ from transformers.utils import logging as transformers_logging
 
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.cli.progress import progress
-from codepmp_jax.config import DataConfig, ModelConfig
+from codepmp_jax.config import DataConfig, LoraConfig, ModelConfig, TrainConfig
+from codepmp_jax.config.lora import NO_LORA
+from codepmp_jax.conversion.adapters import CONFIG
 from codepmp_jax.conversion.tensors import Tensors
 from codepmp_jax.models.preference import (
     Params,
@@ -73,7 +76,8 @@ class Verification:
 
     rewards: Error | None
     """None for a causal LM, which has no score head."""
-    logits: Error
+    logits: Error | None
+    """None for an adapter with a score head, under which peft has no LM head."""
 
     def __str__(self) -> str:
         found = {"rewards": self.rewards, "logits": self.logits}
@@ -138,11 +142,15 @@ class _Comparison:
 
 
 def _ours(
-    config: ModelConfig, load: Callable[[], Params], rows: list[np.ndarray], pad_id: int
+    config: ModelConfig,
+    lora: LoraConfig,
+    load: Callable[[], Params],
+    rows: list[np.ndarray],
+    pad_id: int,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """(reward [1], logits [L V]) of each row, by JAX in float32."""
     reference = dataclasses.replace(config, compute_dtype="float32", attention="xla")
-    graph, _, _ = abstract_params(reference)
+    graph, _, _ = abstract_params(reference, lora)
     model = nnx.merge(graph, load())
     tokens, mask = pad(rows, "right", pad_id)
     hidden = model(jnp.asarray(tokens), *one_text_rows(jnp.asarray(mask)))
@@ -166,45 +174,107 @@ def _theirs(model: Any, rows: list[np.ndarray], case: Case) -> Iterator[tuple[in
             yield start + i, logits[i][mask[i]] if logits.ndim == 3 else logits[i]
 
 
+def _compare(
+    name: str,
+    network: Any,
+    ours: list[np.ndarray],
+    rows: list[np.ndarray],
+    tokenizer: Tokenizer,
+    data: DataConfig,
+) -> Error:
+    """The largest error of a model of PyTorch over all cases."""
+    comparison = _Comparison(ours)
+    for case in progress(cases(len(rows), tokenizer, data), desc=f"verify {name}", unit="case"):
+        for text, theirs in _theirs(network, rows, case):
+            comparison.add(case, text, theirs)
+    assert comparison.worst is not None
+    return comparison.worst
+
+
+def _require_within(found: Verification, tolerance: float, folder: pathlib.Path) -> Verification:
+    for name, error in (("rewards", found.rewards), ("logits", found.logits)):
+        if error is not None and not error.value <= tolerance:
+            raise UserError(
+                f"{folder}: {name} differ from the run's: relative error {error}, more than "
+                f"{tolerance:.0e}. Remedy: convert again; if it stays, report it."
+            )
+    return found
+
+
 def verify(
     folder: pathlib.Path,
     model: ModelConfig,
     data: DataConfig,
     load: Callable[[], Params],
     dtype: str,
+    lora: LoraConfig = NO_LORA,
 ) -> Verification:
     """Compares rewards, if there is a score head, and logits of a Hugging Face folder with those of the run's
     parameters, in float32, over texts of several lengths and all `cases`.
 
-    `load` returns the run's parameters. Only one model is in memory at a time. Raises UserError naming the worst
-    case if they differ by more than TOLERANCE of `dtype`, the dtype of the folder.
+    `load` returns the run's parameters, with the adapters of `lora`. Only one model is in memory at a time. Raises
+    UserError naming the worst case if they differ by more than TOLERANCE of `dtype`, the dtype of the folder.
     """
     tokenizer = Tokenizer.load(str(folder))
     rows = make_rows(tokenizer, data)
-    rewards, logits = _ours(model, load, rows, tokenizer.pad_id)
+    rewards, logits = _ours(model, lora, load, rows, tokenizer.pad_id)
     gc.collect()
     # Each of the two models warns that the other one's head is unexpected.
     transformers_logging.set_verbosity_error()
 
     def compare(model_class: Any, ours: list[np.ndarray]) -> Error:
         network = model_class.from_pretrained(folder, dtype=torch.float32)
-        comparison = _Comparison(ours)
-        label = f"verify {model_class.__name__}"
-        for case in progress(cases(len(rows), tokenizer, data), desc=label, unit="case"):
-            for text, theirs in _theirs(network, rows, case):
-                comparison.add(case, text, theirs)
-        assert comparison.worst is not None
-        return comparison.worst
+        return _compare(model_class.__name__, network, ours, rows, tokenizer, data)
 
     with_score = SCORE_HEAD in Tensors(folder)
     found = Verification(
         compare(AutoModelForSequenceClassification, rewards) if with_score else None,
         compare(AutoModelForCausalLM, logits),
     )
-    for name, error in (("rewards", found.rewards), ("logits", found.logits)):
-        if error is not None and not error.value <= TOLERANCE[dtype]:
-            raise UserError(
-                f"{folder}: {name} differ from the run's: relative error {error}, more than "
-                f"{TOLERANCE[dtype]:.0e}. Remedy: convert again; if it stays, report it."
-            )
-    return found
+    return _require_within(found, TOLERANCE[dtype], folder)
+
+
+def verify_adapter(
+    folder: pathlib.Path, config: TrainConfig, load: Callable[[], Params], dtype: str
+) -> Verification:
+    """As `verify`, for a PEFT adapter over its base model: the rewards, or of a causal LM's adapter the logits.
+
+    Raises UserError where peft is not installed, or the base model cannot be opened, too. With frozen parameters in
+    bfloat16 the run's base differs from that in float32, so the tolerance is that of bfloat16.
+    """
+    try:
+        import peft
+    except ImportError as error:
+        raise UserError(
+            f"verify: peft cannot be imported ({error}). Remedy: pip install 'codepmp_jax[peft]'."
+        ) from error
+    tokenizer = Tokenizer.load(str(folder))
+    rows = make_rows(tokenizer, config.data)
+    rewards, logits = _ours(config.model, config.lora, load, rows, tokenizer.pad_id)
+    gc.collect()
+    transformers_logging.set_verbosity_error()
+    is_scorer = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["task_type"] == "SEQ_CLS"
+    # The base's own config need not say that there is one label: a causal LM's does not.
+    model_class: Any = peft.AutoPeftModelForCausalLM
+    labels = {}
+    if is_scorer:
+        model_class, labels = peft.AutoPeftModelForSequenceClassification, {"num_labels": 1}
+    try:
+        network = model_class.from_pretrained(folder, dtype=torch.float32, **labels).eval()
+    # No such folder or name; tensors of other shapes.
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"{folder}: peft cannot open it over its base model: {error} Remedy: give the model that the run began "
+            "with as --base FOLDER."
+        ) from error
+    error = _compare(
+        model_class.__name__,
+        network,
+        rewards if is_scorer else logits,
+        rows,
+        tokenizer,
+        config.data,
+    )
+    found = Verification(error, None) if is_scorer else Verification(None, error)
+    loosest = "bfloat16" if "bfloat16" in (dtype, config.lora.base_dtype) else "float32"
+    return _require_within(found, TOLERANCE[loosest], folder)

@@ -37,6 +37,8 @@ def advice(config: TrainConfig, rows_per_part: int, sizes: tuple[int, int, int])
         found.append(f"--mesh.fsdp {2 * fsdp}")
     if config.optimizer.first_moment_dtype == "float32":
         found.append("--optimizer.first-moment-dtype bfloat16")
+    if config.lora.is_on and config.lora.base_dtype == "float32":
+        found.append("--lora.base-dtype bfloat16")
     return [*found, "a larger slice"]
 
 

@@ -40,8 +40,8 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Path of the cell's folder below cells/, e.g. `init=pmp/pairs=100/seed=0`."""
-        return "/".join(f"{axis}={value}" for axis, value in self.values.items())
+        """Path of the cell's folder below cells/, e.g. `init=pmp/pairs=100/seed=0`; without axes `all`."""
+        return "/".join(f"{axis}={value}" for axis, value in self.values.items()) or "all"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -311,10 +311,14 @@ def _output_of(settings: Any, stage: str, shown: str) -> str:
     return path.rstrip("/")
 
 
+@functools.cache
+def _defaults(config_type: type[Any]) -> dict[str, Any]:
+    return dict(presets.flatten(config_type()))
+
+
 def _changed(settings: Any) -> dict[str, Any]:
     """Setting -> value, of those that are not the default: a setting that a later version adds changes nothing."""
-    usual = dict(presets.flatten(type(settings)()))
-    found = dict(presets.flatten(settings))
+    usual, found = _defaults(type(settings)), dict(presets.flatten(settings))
     return json.loads(
         json.dumps({path: found[path] for path in found if found[path] != usual.get(path)})
     )

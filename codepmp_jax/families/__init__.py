@@ -37,6 +37,11 @@ OPTIONAL_SETTINGS: dict[str, tuple[str, ...]] = {
 def read_hf_config(folder: pathlib.Path) -> dict[str, Any]:
     """A Hugging Face folder's config.json. Raises UserError where it is not JSON of a known family."""
     path = folder / "config.json"
+    if not path.is_file() and (folder / "adapter_config.json").is_file():
+        raise UserError(
+            f"{folder}: is a PEFT adapter, without the model that it adapts. Remedy: give a folder with both, written "
+            "by codepmp convert to-hf, or by save_pretrained after peft's merge_and_unload."
+        )
     if not path.is_file():
         raise UserError(
             f"{path}: no such file. Remedy: give a Hugging Face folder or a training run."

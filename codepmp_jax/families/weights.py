@@ -23,6 +23,11 @@ class Weight:
         """Whether our array holds this weight of every layer."""
         return "{layer}" in self.name
 
+    @property
+    def module(self) -> str:
+        """The name of the module at Hugging Face that holds the weight, such as `q_proj`."""
+        return self.name.split(".")[-2]
+
 
 def layer_weight(path: str, name: str, is_kernel: bool = False) -> Weight:
     """A weight that every layer has, by its path within a layer here and its name there."""
@@ -45,6 +50,7 @@ MATRICES = (
     Weight("lm_head/kernel", "lm_head.weight", is_kernel=True),
     Weight("score/kernel", "score.weight", is_kernel=True),
 )
+LAYER_KERNELS = tuple(weight for weight in MATRICES if weight.is_stacked)
 QKV_BIASES = (
     layer_weight("attention/query/bias", "self_attn.q_proj.bias"),
     layer_weight("attention/key/bias", "self_attn.k_proj.bias"),

@@ -38,8 +38,38 @@ class RMSNorm(nnx.Module):
         return (y * (scale + self.offset if self.offset else scale)).astype(x.dtype)
 
 
+class Adapter(nnx.Module):
+    """(x @ a) @ b * scale: what LoRA adds to a projection (arXiv 2106.09685, section 4.1).
+
+    As in peft, a is drawn from U(-1/sqrt(D), 1/sqrt(D)), kaiming_uniform with a = sqrt(5), and b is 0, so that the
+    adapter adds 0 before the first step.
+    """
+
+    def __init__(
+        self,
+        rngs: nnx.Rngs,
+        shape: tuple[int, ...],
+        axes: tuple[str | None, ...],
+        rank: int,
+        scale: float,
+    ):
+        """`shape` and `axes` are those of the projection's kernel."""
+        bound = shape[0] ** -0.5
+        draw = jax.random.uniform(
+            rngs.params(), (shape[0], rank), jnp.float32, minval=-bound, maxval=bound
+        )
+        self.a = nnx.Param(draw, axes=(axes[0], None))
+        self.b = nnx.Param(jnp.zeros((rank, *shape[1:]), jnp.float32), axes=(None, *axes[1:]))
+        self.scale = scale
+
+    def __call__(self, x: Float[Array, "T D"]) -> Float[Array, "T K"]:
+        """What is added, in x's dtype; the kernel's output dims are one."""
+        a, b = self.a[...].astype(x.dtype), self.b[...].astype(x.dtype)
+        return (x @ a) @ b.reshape(len(b), -1) * self.scale
+
+
 class Projection(nnx.Module):
-    """x @ kernel over the kernel's first dim, plus an optional bias."""
+    """x @ kernel over the kernel's first dim, plus an adapter and a bias, if there are."""
 
     def __init__(
         self,
@@ -53,11 +83,15 @@ class Projection(nnx.Module):
         """A kernel of `shape`, whose first dim is contracted with x's last one."""
         self.kernel = param(rngs, shape, axes, std)
         self.bias = nnx.Param(jnp.zeros(shape[1:], jnp.float32), axes=axes[1:]) if bias else None
+        self.lora: Adapter | None = None
 
     def __call__(self, x: Array) -> Array:
         """The projection, in x's dtype."""
         kernel = self.kernel[...].astype(x.dtype)
-        rows = x.reshape(-1, kernel.shape[0]) @ kernel.reshape(kernel.shape[0], -1)
+        inputs = x.reshape(-1, kernel.shape[0])
+        rows = inputs @ kernel.reshape(kernel.shape[0], -1)
+        if self.lora is not None:
+            rows = rows + self.lora(inputs)
         y = rows.reshape(*x.shape[:-1], *kernel.shape[1:])
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 

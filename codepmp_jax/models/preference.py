@@ -9,13 +9,23 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from codepmp_jax.config import ModelConfig
+from codepmp_jax.config import LoraConfig, ModelConfig
+from codepmp_jax.config.lora import NO_LORA
 from codepmp_jax.models.attention import Segments
 from codepmp_jax.models.decoder import Decoder
 from codepmp_jax.models.layers import Projection, soft_cap
+from codepmp_jax.models.lora import add_adapters
 
 Params = dict[str, Any]
-"""Nested dict of float32 arrays, keyed by module and parameter names."""
+"""Nested dict of arrays, keyed by module and parameter names: float32, but frozen ones in lora.base_dtype."""
+
+
+def with_changed(params: Params, changed: Params) -> Params:
+    """The parameters, of which those in `changed`, a part of the tree, are replaced or added."""
+    return params | {
+        name: with_changed(params.get(name, {}), leaf) if isinstance(leaf, dict) else leaf
+        for name, leaf in changed.items()
+    }
 
 
 def last_token(token_mask: Bool[Array, "B L"]) -> Int[Array, " B"]:
@@ -84,14 +94,21 @@ class PreferenceModel(nnx.Module):
         return soft_cap(logits, self.logit_soft_cap)
 
 
-def build(config: ModelConfig, seed: int = 0) -> PreferenceModel:
-    """A randomly initialised model. Inside jax.eval_shape or nnx.eval_shape nothing is allocated."""
-    return PreferenceModel(config, nnx.Rngs(params=jax.random.key(seed)))
+def build(config: ModelConfig, seed: int = 0, lora: LoraConfig = NO_LORA) -> PreferenceModel:
+    """A randomly initialised model, the same with and without adapters. Inside jax.eval_shape or nnx.eval_shape
+    nothing is allocated."""
+    key = jax.random.key(seed)
+    model = PreferenceModel(config, nnx.Rngs(params=key))
+    if lora.is_on:
+        add_adapters(model.decoder, lora, nnx.Rngs(params=jax.random.fold_in(key, 1)))
+    return model
 
 
-def abstract_params(config: ModelConfig) -> tuple[nnx.GraphDef, Params, Params]:
+def abstract_params(
+    config: ModelConfig, lora: LoraConfig = NO_LORA
+) -> tuple[nnx.GraphDef, Params, Params]:
     """(graph to merge parameters into a model, shapes of the parameters, their logical axes)."""
-    graph, state = nnx.split(nnx.eval_shape(lambda: build(config)))
+    graph, state = nnx.split(nnx.eval_shape(lambda: build(config, lora=lora)))
     axes = jax.tree.map(
         # vmap stacked the layers on a leading dim without naming its logical axis.
         lambda variable: ("layers",) * (variable.ndim - len(variable.axes)) + variable.axes,
@@ -101,6 +118,6 @@ def abstract_params(config: ModelConfig) -> tuple[nnx.GraphDef, Params, Params]:
     return graph, nnx.to_pure_dict(state), nnx.to_pure_dict(axes)
 
 
-def init_params(config: ModelConfig, seed: int) -> Params:
+def init_params(config: ModelConfig, seed: int, lora: LoraConfig = NO_LORA) -> Params:
     """Random parameters; jit it with out_shardings to create them sharded."""
-    return nnx.to_pure_dict(nnx.state(build(config, seed)))
+    return nnx.to_pure_dict(nnx.state(build(config, seed, lora)))

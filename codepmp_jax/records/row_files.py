@@ -105,11 +105,11 @@ def _json_rows(path: pathlib.Path) -> Iterator[Row]:
         yield from (_line_rows if is_lines else _array_rows)(stream, file.tell)
 
 
-def _is_array(stream: io.BufferedReader) -> bool:
+def _is_array(stream: io.BufferedReader[Any]) -> bool:
     return stream.peek(_CHUNK).removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"["
 
 
-def _line_rows(stream: io.BufferedReader, position: Callable[[], int]) -> Iterator[Row]:
+def _line_rows(stream: io.BufferedReader[Any], position: Callable[[], int]) -> Iterator[Row]:
     """Lines of JSON; empty lines hold no row."""
     for number, line in enumerate(stream, start=1):
         if not line.strip():
@@ -129,7 +129,7 @@ def _line_rows(stream: io.BufferedReader, position: Callable[[], int]) -> Iterat
         yield Row(number, value, raw, position())
 
 
-def _array_rows(stream: io.BufferedReader, position: Callable[[], int]) -> Iterator[Row]:
+def _array_rows(stream: io.BufferedReader[Any], position: Callable[[], int]) -> Iterator[Row]:
     """The elements of an array. Raises ValueError where it is no JSON: the next element cannot be found.
 
     Memory: the longest element, and a chunk.
@@ -152,7 +152,7 @@ def _array_rows(stream: io.BufferedReader, position: Callable[[], int]) -> Itera
 class _Window:
     """The next characters of a stream of UTF-8."""
 
-    def __init__(self, stream: io.BufferedReader):
+    def __init__(self, stream: io.BufferedReader[Any]):
         self._stream = stream
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
         self._text = ""

@@ -21,24 +21,17 @@ from codepmp_jax.files import storage
 from codepmp_jax.training import optimizer as optimizers
 
 # What a branch begins with is RUN's; its own values say where that came from.
-_ORIGIN = ("init", "model.init_from", "model.base")
+_ORIGIN = ("model.init_from", "model.base", "init")
 
 
 class Branch:
     """The checkpoint that a branch starts from, opened to read."""
 
     def __init__(self, config: TrainConfig):
-        """Raises UserError where RUN is the workdir or has no checkpoint of STEP. All hosts must call it."""
+        """Raises UserError where RUN has no checkpoint of STEP. All hosts must call it."""
         assert config.decay_from is not None
         self.run, self.step = run_and_step(config.decay_from)
         """RUN and STEP."""
-        require(
-            not _is_same_folder(config.workdir, self.run),
-            "decay_from",
-            config.decay_from,
-            f"must be of another run than that of the workdir ({config.workdir})",
-            "give a new --workdir",
-        )
         self.checkpointer = Checkpointer(self.run)
         self.source = f"{self.checkpointer.directory}/{self.step}"
         """The checkpoint's folder."""
@@ -53,8 +46,16 @@ class Branch:
 def begin(config: TrainConfig) -> tuple[TrainConfig, TrainConfig | None, Branch | None]:
     """The settings of a start, those of the checkpoint that it resumes or starts from, and RUN@STEP where it is that.
 
-    All hosts must call it. Raises UserError where the workdir holds a run that began otherwise.
+    All hosts must call it. Raises UserError where the workdir is RUN's or holds a run that began otherwise.
     """
+    require(
+        config.decay_from is None
+        or not _is_same_folder(config.workdir, run_and_step(config.decay_from)[0]),
+        "decay_from",
+        config.decay_from,
+        f"must be of another run than that of the workdir ({config.workdir})",
+        "give a new --workdir",
+    )
     value, source, branch = newest_config(config.workdir), config.workdir, None
     if value is None and config.decay_from is not None:
         branch = Branch(config)
@@ -101,13 +102,16 @@ def _check_resumed(config: TrainConfig, saved: TrainConfig) -> None:
     begun, asked = (
         None if one.decay_from is None else run_and_step(one.decay_from) for one in (saved, config)
     )
-    how = "is no decay branch" if begun is None else f"began with --decay-from {saved.decay_from}"
+    how, remedy = "is no decay branch", "leave --decay-from out"
+    if begun is not None:
+        how = f"began with --decay-from {saved.decay_from}"
+        remedy = "repeat that, although it is not read again"
     require(
         begun == asked,
         "decay_from",
         config.decay_from,
         f"must be as at the start of the run in {config.workdir}, which {how}",
-        "give another workdir, or what that run began with: it need not be there any more",
+        f"give another workdir, or {remedy}",
     )
 
 

@@ -20,6 +20,7 @@ _OF_THE_RUN = (
     "init",
     "model.",
     "data.",
+    "lora.",
     "loss.objective",
     "loss.pair_texts",
     "seed",
@@ -50,6 +51,8 @@ _FIXED = (
         f"model.{name}"
         for name in ("num_heads", "num_kv_heads", "head_dim", "tie_embeddings", "heads")
     ),
+    "lora.rank",
+    "lora.targets",
     "data.num_streams",
 )
 

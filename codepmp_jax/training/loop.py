@@ -100,7 +100,7 @@ class _Loop:
         shardings = jax.tree.map(lambda leaf: leaf.sharding, run.abstract)
         options = chips.compiler_options(config, run.chip)
         self._train_step = jit_train_step(config, run.num_steps, shardings, options)
-        self._eval_step = jax.jit(lambda params, batch: evaluate_batch(params, batch, config))
+        self._evaluate_batch = jax.jit(lambda params, batch: evaluate_batch(params, batch, config))
         self._drops = DropLog(config.data, run.objective.kind, sizes_of(run.chosen_records))
         self._trace = Trace(config.profile, f"{config.workdir}/profile")
         self._bar = progress(
@@ -190,7 +190,7 @@ class _Loop:
             return self._preemption.noticed()
 
         logger.info("step %d: evaluating", row["step"])
-        means = self._run.evaluate(self._state.params, self._eval_step, is_cut)
+        means = self._run.evaluate(self._state.params, self._evaluate_batch, is_cut)
         self._goodput.lap("eval")
         if means is None:
             return False

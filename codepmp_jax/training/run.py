@@ -37,7 +37,7 @@ from codepmp_jax.training.feed import to_devices
 from codepmp_jax.training.heldout import Heldout, require_best_metric
 from codepmp_jax.training.identity import check_same_content, check_same_run, describe_changes
 from codepmp_jax.training.length import records_per_step, total_steps
-from codepmp_jax.training.state import TrainState, abstract_state, init_state
+from codepmp_jax.training.state import TrainState, abstract_state, frozen, init_state, trained
 from codepmp_jax.training.step import Evaluated, abstract_batch, evaluate_batch
 from codepmp_jax.training.telemetry import is_main_process, logger
 from codepmp_jax.training.window import ResumeState
@@ -87,6 +87,13 @@ class Run:
         """The settings as they were given, which are saved: another start may be on another chip."""
         model = chips.resolve(self.asked.model, config.data.max_length, self.chip)
         self.config = config = dataclasses.replace(self.asked, model=model)
+        require(
+            not config.lora.is_on or model.init_from is not None,
+            "lora.rank",
+            config.lora.rank,
+            "needs a model to adapt: without model.init_from the frozen one would be random",
+            "give --model.init-from, or --lora.rank 0 to train the whole model",
+        )
         self._saved_tokenizer = None if saved is None else saved.data.tokenizer
         self._saved_date = None if saved is None else saved.data.date
         run = config.workdir if self.branch is None else self.branch.run
@@ -107,7 +114,10 @@ class Run:
         self.optimizer = optimizers.build(config.optimizer, self.num_steps)
         self.mesh = sharding.make_mesh(self.mesh_sizes)
         self.abstract = abstract_state(config, self.optimizer, self.mesh)
-        self.checkpointer.require_room(self.abstract)
+        to_save = self.abstract
+        if config.lora.is_on and saved is not None and self.branch is None:
+            to_save = to_save._replace(params=trained(to_save.params, config))
+        self.checkpointer.require_room(to_save)
         if config.checkpoint.keep_best:
             self._require_best_metric()
 
@@ -252,6 +262,7 @@ class Run:
         if step is None:
             logger.info("starting at step 0 of %d", self.num_steps)
             state = init_state(config, self.optimizer, self.mesh, load_params)
+            self._save_frozen(state.params)
             return Start(0, state, ResumeState())
         source = f"{self.checkpointer.directory}/{step}"
         logger.info("restoring %s", source)
@@ -273,6 +284,7 @@ class Run:
         logger.info("restoring %s", branch.source)
         self._note_changes(branch.step, *self._checked)
         start = self._restore(branch.checkpointer, branch.step)
+        self._save_frozen(start.state.params)
         logger.info(
             "decaying from %s at step %d, to step %d", branch.source, branch.step, self.num_steps
         )
@@ -280,6 +292,12 @@ class Run:
         return start._replace(
             resume_state=dataclasses.replace(start.resume_state, unevaluated=None)
         )
+
+    def _save_frozen(self, params: Params) -> None:
+        """Saves what no step of a LoRA run changes, before its first checkpoint."""
+        if self.config.lora.is_on:
+            unchanged = frozen(params, self.config)
+            Checkpointer.save_frozen(self.config.workdir, unchanged, presets.to_json(self.asked))
 
     def _check_same(
         self, checkpointer: Checkpointer, step: int, source: str
@@ -373,14 +391,15 @@ class Run:
         resume_state: ResumeState,
         metrics: dict[str, float | None] | None,
     ) -> None:
-        """Starts to save what the run resumes from as the checkpoint of `step`.
+        """Starts to save what the run resumes from as the checkpoint of `step`, with LoRA without frozen parameters.
 
         `data_state` is this host's; `metrics` are those of its evaluation, if it had one.
         """
         streams = [stream for host in gather(data_state) for stream in host]
+        of_step = trained(state.params, self.config) if self.config.lora.is_on else state.params
         self.checkpointer.save(
             step,
-            state.params,
+            of_step,
             (state.step, state.opt_state),
             {
                 "shards": self._shards,

@@ -10,14 +10,16 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from codepmp_jax.config import ModelConfig, TrainConfig
+from codepmp_jax.config import TrainConfig
 from codepmp_jax.devices.sharding import param_shardings
-from codepmp_jax.models.preference import Params, abstract_params, init_params
+from codepmp_jax.models.lora import only_adapters, without_adapters
+from codepmp_jax.models.preference import Params, abstract_params, init_params, with_changed
 from codepmp_jax.training import objectives
 
 
 class TrainState(NamedTuple):
-    """Parameters and optimizer state after `step` optimizer steps; all float32 but the counts."""
+    """Parameters and optimizer state after `step` optimizer steps; all float32 but the counts, and frozen parameters
+    in lora.base_dtype."""
 
     step: Any
     params: Params
@@ -26,25 +28,53 @@ class TrainState(NamedTuple):
 
 
 def trained(params: Params, config: TrainConfig) -> Params:
-    """The parameters without the heads that the objective does not use: no gradient, update, decay or optimizer
-    state is theirs."""
+    """The parameters that the run trains; no gradient, update, decay or optimizer state is the others'.
+
+    All but the heads that the objective does not use. With LoRA, of these the adapters, the score head and the
+    objective's own heads.
+    """
     unused = objectives.build(config).unused_heads
+    if config.lora.is_on:
+        unused |= {"lm_head"}
     kept = {name: leaf for name, leaf in params.items() if name not in unused}
     heads = {name: leaf for name, leaf in kept.pop("heads", {}).items() if name not in unused}
+    if config.lora.is_on:
+        kept["decoder"] = only_adapters(kept["decoder"])
     return kept | ({"heads": heads} if heads else {})
 
 
-def with_trained(params: Params, changed: Params) -> Params:
-    """All parameters, of which `changed` are the trained ones."""
-    heads = params.get("heads", {}) | changed.get("heads", {})
-    return params | changed | ({"heads": heads} if heads else {})
+def frozen(params: Params, config: TrainConfig) -> Params:
+    """The parameters that are not trained."""
+    return _lacking(params, trained(params, config))
+
+
+def in_dtype(params: Params, dtype: str) -> Params:
+    """Matrices, biases and adapters in `dtype`.
+
+    Norm scales, the score head and other heads but the LM head, which are small, stay as they are.
+    """
+
+    def lower(path: tuple, leaf: Any) -> Any:
+        names = [key.key for key in path]
+        keep = names[-1] == "scale" or names[0] in ("score", "heads")
+        return leaf if keep else leaf.astype(dtype)
+
+    return jax.tree_util.tree_map_with_path(lower, params)
+
+
+def stored(params: Params, config: TrainConfig) -> Params:
+    """The parameters in the dtypes that the run keeps them in: frozen ones in lora.base_dtype."""
+    if not config.lora.is_on:
+        return params
+    return with_changed(in_dtype(params, config.lora.base_dtype), trained(params, config))
 
 
 def abstract_state(
     config: TrainConfig, optimizer: optax.GradientTransformation, mesh: Mesh
 ) -> TrainState:
     """Shapes, dtypes and shardings of the state; nothing is allocated."""
-    _, shapes, axes = abstract_params(config.model)
+    _, shapes, axes = abstract_params(config.model, config.lora)
+    shapes = jax.eval_shape(lambda params: stored(params, config), shapes)
     replicated = NamedSharding(mesh, PartitionSpec())
     shardings = param_shardings(axes, mesh)
 
@@ -62,18 +92,35 @@ def abstract_state(
     return TrainState(step, jax.tree.map(place, shapes, shardings), opt_state)
 
 
-def add_new_heads(params: Params, config: ModelConfig, seed: int, shardings: Params) -> Params:
-    """`params` with the heads of config.heads that they lack, drawn as in init_params."""
-    wanted, held = dict(shardings.get("heads", {})), params.get("heads", {})
-    new = {name: wanted[name] for name in wanted.keys() - held.keys()}
+def add_new(params: Params, config: TrainConfig, shardings: Params) -> Params:
+    """`params` with the heads of model.heads and the adapters that they lack, drawn as in init_params."""
+    new = _lacking(shardings, params)
     if not new:
         return params
 
     def draw() -> Params:
-        heads = init_params(config, seed)["heads"]
-        return {name: heads[name] for name in new}
+        return _like(init_params(config.model, config.seed, config.lora), new)
 
-    return params | {"heads": held | jax.jit(draw, out_shardings=new)()}
+    return with_changed(params, jax.jit(draw, out_shardings=new)())
+
+
+def _lacking(wanted: Params, held: Params) -> Params:
+    """What of a tree another one lacks."""
+    found = {}
+    for name, node in wanted.items():
+        if name not in held:
+            found[name] = node
+        elif isinstance(node, dict) and (inner := _lacking(node, held[name])):
+            found[name] = inner
+    return found
+
+
+def _like(params: Params, tree: Params) -> Params:
+    """The part of the parameters that a tree has."""
+    return {
+        name: _like(params[name], node) if isinstance(node, dict) else params[name]
+        for name, node in tree.items()
+    }
 
 
 def init_state(
@@ -84,17 +131,20 @@ def init_state(
 ) -> TrainState:
     """The state before the first step, created where it belongs on the mesh.
 
-    `load_params`, given the abstract parameters with their shardings, returns them filled, but for heads of
-    model.heads that its source lacks; without it they are drawn at random from config.seed.
+    `load_params`, given the abstract parameters without adapters, with their shardings and dtypes, returns them filled,
+    but for heads of model.heads that its source lacks; without it they are drawn at random from config.seed.
     """
-    model, seed = config.model, config.seed
     abstract = abstract_state(config, optimizer, mesh)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     if load_params is None:
-        params = jax.jit(lambda: init_params(model, seed), out_shardings=shardings.params)()
+
+        def draw() -> Params:
+            return stored(init_params(config.model, config.seed, config.lora), config)
+
+        params = jax.jit(draw, out_shardings=shardings.params)()
     else:
-        params = load_params(abstract.params)
-        params = add_new_heads(params, model, seed, shardings.params)
+        params = load_params(without_adapters(abstract.params))
+        params = add_new(params, config, shardings.params)
     init = jax.jit(optimizer.init, out_shardings=shardings.opt_state)
     opt_state = init(trained(params, config))
     step = jax.device_put(jnp.zeros((), jnp.int32), shardings.step)

@@ -18,11 +18,11 @@ from codepmp_jax.data.layouts import SOURCE, Layout
 from codepmp_jax.data.tokenized_item import Unit
 from codepmp_jax.devices.sharding import batch_sharding, constrain
 from codepmp_jax.models.attention import Segments
-from codepmp_jax.models.preference import Params, PreferenceModel, abstract_params
+from codepmp_jax.models.preference import Params, PreferenceModel, abstract_params, with_changed
 from codepmp_jax.training import objectives
 from codepmp_jax.training import optimizer as optimizers
 from codepmp_jax.training.objectives.objective import Objective, Outputs, Weights
-from codepmp_jax.training.state import TrainState, trained, with_trained
+from codepmp_jax.training.state import TrainState, in_dtype, trained
 
 Metrics = dict[str, Array]
 Sums = dict[Unit, Metrics]
@@ -44,20 +44,6 @@ class WeightedBatch(NamedTuple):
 
     batch: Batch
     weights: Weights
-
-
-def compute_params(params: Params, config: TrainConfig) -> Params:
-    """Matrices and biases in the compute dtype, so that they are gathered and their gradients reduced in it.
-
-    Norm scales, the score head and other heads but the LM head, which are small, stay float32.
-    """
-
-    def lower(path: tuple, leaf: Array) -> Array:
-        names = [key.key for key in path]
-        keep = names[-1] == "scale" or names[0] in ("score", "heads")
-        return leaf if keep else leaf.astype(config.model.compute_dtype)
-
-    return jax.tree_util.tree_map_with_path(lower, params)
 
 
 def hidden_states(model: PreferenceModel, batch: Batch, layout: Layout) -> Float[Array, "B W D"]:
@@ -119,11 +105,11 @@ def _parts(whole: WeightedBatch, number: int) -> WeightedBatch:
 def gradients(params: Params, batch: Batch, config: TrainConfig) -> tuple[Params, Metrics]:
     """Gradients of the trained parameters, summed over accumulation_steps parts in float32, and metrics of the
     global batch."""
-    graph, _, axes = abstract_params(config.model)
+    graph, _, axes = abstract_params(config.model, config.lora)
     objective = objectives.build(config)
 
     def addend(changed: Params, part: WeightedBatch) -> tuple[Array, Metrics]:
-        model = nnx.merge(graph, with_trained(in_compute_dtype, changed))
+        model = nnx.merge(graph, with_changed(in_compute_dtype, changed))
         return loss_and_metrics(model, part, objective)
 
     def grad(part: WeightedBatch) -> tuple[Params, Metrics]:
@@ -135,7 +121,8 @@ def gradients(params: Params, batch: Batch, config: TrainConfig) -> tuple[Params
             trained(axes, config),
         ), metrics
 
-    in_compute_dtype = compute_params(params, config)
+    # Matrices are gathered, and their gradients reduced, in the compute dtype.
+    in_compute_dtype = in_dtype(params, config.model.compute_dtype)
     whole = WeightedBatch(batch, objective.weights(batch))
     if config.accumulation_steps == 1:
         return grad(whole)
@@ -167,7 +154,7 @@ def train_step(
     before = trained(state.params, config)
     updates, opt_state = optimizer.update(grads, state.opt_state, before)
     changed = cast(Params, optax.apply_updates(before, updates))
-    params = with_trained(state.params, changed)
+    params = with_changed(state.params, changed)
     metrics["grad_norm"] = optax.tree.norm(grads)
     metrics["learning_rate"] = jnp.asarray(
         optimizers.schedule(config.optimizer, num_steps)(state.step), jnp.float32
@@ -180,9 +167,9 @@ def train_step(
 
 
 def evaluate_batch(params: Params, batch: Batch, config: TrainConfig) -> Evaluated:
-    """The sums of the objective's metrics over the batch, and the rewards of its pairs."""
-    graph, _, _ = abstract_params(config.model)
-    model = nnx.merge(graph, compute_params(params, config))
+    """The sums of the objective's metrics over the batch's items and labels, and the rewards of its pairs."""
+    graph, _, _ = abstract_params(config.model, config.lora)
+    model = nnx.merge(graph, in_dtype(params, config.model.compute_dtype))
     masks = Weights(batch.item_mask.astype(jnp.float32), batch.label_mask.astype(jnp.float32))
     objective = objectives.build(config)
     outputs = compute_outputs(model, batch, objective)
@@ -193,11 +180,6 @@ def evaluate_batch(params: Params, batch: Batch, config: TrainConfig) -> Evaluat
     if rewards is None:
         return Evaluated(sums, None)
     return Evaluated(sums, constrain(jnp.stack(rewards, axis=-1), None, None, None))
-
-
-def eval_step(params: Params, batch: Batch, config: TrainConfig) -> Sums:
-    """Of each metric, the sum over the batch's items or labels."""
-    return evaluate_batch(params, batch, config).sums
 
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]

@@ -2,6 +2,7 @@ import pytest
 
 from codepmp_jax.aot.workload import NUM_RECORDS, measure, synthetic_pairs
 from codepmp_jax.config import DataConfig
+from codepmp_jax.data.documents import Documents
 from codepmp_jax.data.layouts import layout_of
 
 
@@ -36,3 +37,13 @@ def test_useful_tokens_are_those_of_the_pairs():
     row = measure(layout, 128)
     tokens = sum(map(layout.num_tokens, pairs)) / len(pairs)
     assert row.tokens / row.items == pytest.approx(tokens)
+
+
+def test_documents_fill_their_rows():
+    """In pieces; every token but a document's first is a label, and no prefix is shared."""
+    data = DataConfig(layout="packed", max_length=1024, row_length=2560, length_policy="split")
+    row = measure(layout_of(data, kind=Documents()), 512)
+    assert row.fill > 0.98
+    assert row.tokens == pytest.approx(row.fill * 2560)
+    assert row.tokens - row.labels == pytest.approx(row.items)
+    assert row.labels > 2400

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 import json
 import json.decoder
@@ -34,6 +35,7 @@ COMMANDS = {
     "compile-check": ("--config pmp_tiny --topology v5e:2x2 --json OUT.jsonl", False),
     "train": ("--config pmp_tiny --workdir OUT --data.input IN/pairs --eval-pairs 0", True),
     "convert to-hf": ("--run IN/run --output OUT", True),
+    "convert to-peft": ("--run IN/lora --output OUT", True),
     "convert from-hf": ("--input IN/hf --output OUT", True),
     "evaluate problems": ("--task gsm8k --input IN/gsm8k.jsonl --output OUT.jsonl", False),
     "candidates": (
@@ -63,7 +65,7 @@ def test_every_command_that_writes_is_in_the_table():
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory) -> pathlib.Path:
     """What the commands read, and nothing that they write."""
-    from codepmp_jax.config import ConvertConfig
+    from codepmp_jax.config import ConvertConfig, LoraConfig
     from codepmp_jax.conversion import export
 
     folder = tmp_path_factory.mktemp("inputs")
@@ -121,6 +123,12 @@ def inputs(tmp_path_factory) -> pathlib.Path:
     )
     write_run(config)
     export.to_hf(ConvertConfig(run=config.workdir, output=str(folder / "hf")))
+    model = dataclasses.replace(config.model, init_from=str(folder / "hf"))
+    write_run(
+        dataclasses.replace(
+            config, workdir=str(folder / "lora"), model=model, lora=LoraConfig(rank=2)
+        )
+    )
     arguments = f"evaluate accuracy --pairs {folder}/pairs --scores {folder}/scores.jsonl"
     sys.argv = ["codepmp", *arguments.split(), "--output", str(folder / "accuracy")]
     main.run()

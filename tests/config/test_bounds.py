@@ -22,6 +22,7 @@ CONFIGS = [
 COMPANIONS = {
     "data.row_length": {"layout": "packed"},
     "checkpoint.keep_every_steps": {"every_steps": 1},
+    "lora.alpha": {"rank": 1},
     "optimizer.decay_steps": {"schedule": "wsd"},
     "model.num_heads": {"num_kv_heads": 1},
     "model.sliding_window": {"family": "mistral"},

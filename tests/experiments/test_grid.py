@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import pytest
 
@@ -32,6 +33,7 @@ CONFIG = ExperimentConfig(
 DIGESTS = {"data": "d", "code": "c"}
 
 
+@functools.cache
 def made(config: ExperimentConfig = CONFIG, **digests: str) -> Plan:
     return plan(config, DIGESTS | digests, STAGES)
 
@@ -119,6 +121,12 @@ def test_behind_a_program_of_others_all_of_the_cell_waits():
     program, train, *_ = grid.steps
     assert program.output is None
     assert train.needs == (program.place,)
+
+
+def test_without_axes_there_is_one_cell():
+    grid = plan(ExperimentConfig(commands=("program {cell}",)), {}, STAGES)
+    assert [cell.name for cell in grid.cells] == ["all"]
+    assert grid.steps[0].words == ("program", "runs/experiment/cells/all")
 
 
 # --- identity -------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from codepmp_jax.config import LoraConfig
 from codepmp_jax.models.flops import train_flops
 from codepmp_jax.models.preference import abstract_params, one_text_rows
 from tests.training.reference import tiny_config
@@ -26,3 +27,16 @@ def test_flops_agree_with_the_compiler_on_full_rows():
     assert costs is not None
     ours = train_flops(config, tokens=2 * length, keys=2 * length**2, labels=length, pairs=1) / 3
     assert abs(costs["flops"] / ours - 1) < 0.05
+
+
+def test_frozen_matrices_have_no_gradients_of_their_own():
+    config = tiny_config(model__num_layers=1, model__mlp_dim=512, model__embed_dim=256).model
+
+    def flops(lora: LoraConfig) -> float:
+        return train_flops(config, tokens=1000, keys=5000, labels=70, pairs=3, lora=lora)
+
+    matrices = 256 * (2 * 32 + 2 * 16) + 3 * 256 * 512
+    lora = LoraConfig(rank=4, targets=("q_proj", "down_proj"))
+    saved = 2 * (matrices * 1000 + 256 * 96 * 70)
+    added = 3 * 2 * 4 * ((256 + 32) + (512 + 256)) * 1000
+    assert flops(lora) == flops(LoraConfig()) - saved + added

@@ -277,11 +277,10 @@ def test_mistakes_are_refused_before_a_step(wsd, tmp_path, changes, said):
     assert not (tmp_path / "branch" / "metrics.jsonl").exists()
 
 
-@pytest.mark.parametrize("written", ["{}", "{}/", "{}/../wsd"])
-def test_a_branch_has_a_workdir_of_its_own(wsd, tmp_path, written):
-    (tmp_path / "wsd").mkdir()
-    run = tmp_path / "wsd"
-    config = branch(change(wsd, workdir=str(run)), pathlib.Path(written.format(run)))
+@pytest.mark.parametrize("written", ["{}", "{}/", "{}/../{}"])
+def test_a_branch_has_a_workdir_of_its_own(wsd, written):
+    run = pathlib.Path(wsd.workdir)
+    config = change(branch(wsd, run), workdir=written.format(run, run.name))
     with pytest.raises(UserError, match="must be of another run than that of the workdir"):
         loop.train(config)
 

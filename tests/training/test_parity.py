@@ -35,7 +35,7 @@ TOLERANCE = 1e-4
 
 def random_params(config, seed=0):
     """Parameters none of which is 0 or 1, so that each one matters."""
-    params = init_params(config.model, seed)
+    params = init_params(config.model, seed, config.lora)
     rng = np.random.default_rng(seed)
     return jax.tree.map(
         lambda leaf: leaf + 0.1 * rng.standard_normal(leaf.shape).astype(np.float32), params

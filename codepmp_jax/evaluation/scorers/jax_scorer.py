@@ -24,12 +24,14 @@ from jaxtyping import Array, Float, Int
 from codepmp_jax.checkpoint.checkpointer import Checkpointer
 from codepmp_jax.cli.errors import require
 from codepmp_jax.config import (
+    LoraConfig,
     ModelConfig,
     ScoreConfig,
     ScorerConfig,
     TrainConfig,
     presets,
 )
+from codepmp_jax.config.lora import NO_LORA
 from codepmp_jax.devices import chips, sharding
 from codepmp_jax.evaluation.scorers.scorer import Scored
 from codepmp_jax.files import storage
@@ -75,6 +77,7 @@ class JaxScorer:
         tokenizer: Tokenizer,
         mesh: jax.sharding.Mesh,
         config: ScorerConfig,
+        lora: LoraConfig = NO_LORA,
     ):
         """`model` is the run's with the dtype and attention to compute with."""
         self.tokenizer = tokenizer
@@ -87,7 +90,7 @@ class JaxScorer:
         self._on_cpu = jax.devices()[0].platform == "cpu"
         self._batch_tokens = config.batch_tokens or (1024 if self._on_cpu else 16384)
         self._num_rows = mesh.shape["data"] * mesh.shape["fsdp"]
-        graph, _, _ = abstract_params(model)
+        graph, _, _ = abstract_params(model, lora)
         # TPUs multiply float32 as bfloat16 by default.
         self._precision = "highest" if model.compute_dtype == "float32" else None
         replicated = NamedSharding(mesh, PartitionSpec())
@@ -133,7 +136,7 @@ class JaxScorer:
         mesh = sharding.make_mesh(
             sharding.check_mesh(config.mesh, model, len(devices), sharding.count_slices(devices))
         )
-        _, shapes, axes = abstract_params(model)
+        _, shapes, axes = abstract_params(model, saved.lora)
         abstract = jax.tree.map(
             lambda shape, layout: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=layout),
             shapes,
@@ -141,7 +144,7 @@ class JaxScorer:
         )
         params = checkpointer.restore_params(abstract, step)
         checkpointer.close()
-        scorer = cls(model, form, params, tokenizer, mesh, config.scorer)
+        scorer = cls(model, form, params, tokenizer, mesh, config.scorer, saved.lora)
         scorer.facts["step"] = step
         return scorer
 

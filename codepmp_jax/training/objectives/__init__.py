@@ -40,4 +40,6 @@ def useful_flops(
     objective = build(config)
     labels = labels if objective.uses_lm_head else 0
     pairs = items if objective.kind.unit == "pairs" else 0
-    return train_flops(config.model, tokens=tokens, keys=keys, labels=labels, pairs=pairs)
+    return train_flops(
+        config.model, tokens=tokens, keys=keys, labels=labels, pairs=pairs, lora=config.lora
+    )
