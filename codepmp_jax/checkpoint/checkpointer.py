@@ -157,8 +157,9 @@ class Checkpointer:
             async_options=ocp.AsyncOptions(post_finalization_callback=self._write_checksums),
         )
 
-    def _rank(self, metrics: dict[str, float]) -> float:
-        """Higher is better; lowest where an earlier start, with other settings, did not measure it."""
+    def _rank(self, metrics: dict[str, float | None]) -> float:
+        """Higher is better; lowest where it is not defined, or an earlier start, with other settings, did not measure
+        it."""
         assert self._config is not None
         value = metrics.get(self._config.best_metric)
         if value is None:
@@ -285,7 +286,7 @@ class Checkpointer:
         optimizer: Any,
         data: Any,
         config: Any,
-        metrics: dict[str, float] | None = None,
+        metrics: dict[str, float | None] | None = None,
     ) -> None:
         """Starts to save; returns when the arrays are copied, before they are written.
 

@@ -28,7 +28,8 @@ class CheckpointConfig(Config, section="checkpoint"):
     """Number of best checkpoints to keep, ranked by `best_metric`; 0 for none. Only checkpoints saved after a
     complete evaluation are ranked."""
     best_metric: str = "eval_accuracy"
-    """Evaluation metric that ranks checkpoints: eval_accuracy, eval_pair_loss, eval_lm_loss, ..."""
+    """Evaluation metric that ranks checkpoints: eval_accuracy, eval_pair_loss, eval_lm_loss, eval_accuracy/NAME of a
+    source or subset, ..."""
     best_is: Literal["highest", "lowest"] = "highest"
     """Which value of `best_metric` is best."""
     fall_back: bool = False

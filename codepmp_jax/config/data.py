@@ -18,6 +18,7 @@ from codepmp_jax.config.base import (
     Rule,
     StorePath,
 )
+from codepmp_jax.config.mixture import MixtureEntry, Source, require_sources, sources_of
 
 _PACKED = OnlyWith("layout", ("packed", "shared"))
 
@@ -47,9 +48,13 @@ class DataConfig(Config, section="data"):
     input: StorePath = "runs/pairs"
     """Folder of pair shards, local or gs://; with the objective lm also of corpus shards. The split `train` is trained
     on, `heldout` is evaluated on."""
+    mixture: tuple[MixtureEntry, ...] = ()
+    """Sources to train on in place of `input`, as NAME=FOLDER:WEIGHT ...: of the records that are drawn, each source
+    has the share of its weight. A source is shuffled and repeated on its own, so a small one with a large weight comes
+    round more often. The order in which they are given does not matter."""
     max_pairs: PositiveInt | None = None
     """Number of pairs (with the objective lm: documents) of `train` to train on, chosen at random by subset_seed; by
-    default all. A smaller subset of one seed is part of each larger one."""
+    default all. A smaller subset of one seed is part of each larger one. Not with a mixture."""
     subset_seed: Annotated[int, Ge(0), Lt(2**32)] = 0
     """Seed of that choice. It does not depend on `seed`, so that runs can share their pairs."""
     tokenizer: str = "embedded"
@@ -121,6 +126,21 @@ class DataConfig(Config, section="data"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_sources(self.mixture)
+        require(
+            not self.mixture or self.input == DataConfig.input,
+            "data.input",
+            self.input,
+            "must not be given with data.mixture, which names all folders",
+            f"add it to data.mixture as NAME=FOLDER:WEIGHT; if a preset sets it, give --data.input {DataConfig.input}",
+        )
+        require(
+            not self.mixture or self.max_pairs is None,
+            "data.max_pairs",
+            self.max_pairs,
+            "must not be given with data.mixture, whose sources are read by their weights and not to a number of pairs",
+            "leave it out; num_steps or num_epochs bounds what is read of a mixture",
+        )
         require(
             self.row_length is None or self.packs,
             "data.row_length",
@@ -135,6 +155,16 @@ class DataConfig(Config, section="data"):
             f"must be right with the layout {self.layout}, which fills rows from the left",
             "leave it out",
         )
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The sources of the mixture in the order of their names; none where `input` is read."""
+        return sources_of(self.mixture)
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders of shards: `input`, or those of the mixture."""
+        return tuple(source.folder for source in self.sources) or (self.input,)
 
     @property
     def packs(self) -> bool:

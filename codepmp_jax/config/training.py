@@ -148,13 +148,15 @@ class TrainConfig(Config):
     optimizer.decay_steps."""
     num_epochs: PositiveFloat = 1.0
     """Passes over the train split (only if num_steps is not given). The number of pairs or documents per step is
-    estimated from the first steps."""
+    estimated from the first steps. Of a mixture, as many are read as num_epochs passes over all its sources have: how
+    often each source comes round depends on its weight, and the log says it."""
     log_every_steps: PositiveInt = 10
     """Steps between log lines; metrics.jsonl has every step."""
     eval_every_steps: PositiveInt = 500
     """Steps between evaluations. The last step is always evaluated."""
     eval_pairs: Annotated[NonNegativeInt, Remedy("0 turns the evaluation off")] = 1024
-    """Number of held-out pairs, or documents, to evaluate on during training; 0 turns the evaluation off."""
+    """Number of held-out pairs, or documents, to evaluate on during training; 0 turns the evaluation off. Of a mixture,
+    equally many of each source, but for sources that have fewer."""
     eval_sample: Literal["random", "first"] = "random"
     """Which ones these are where the held-out split has more. `random`: a sample, the same in every run whatever its
     seed. `first`: the first of the split, which may all be of one subset."""
@@ -198,4 +200,12 @@ class TrainConfig(Config):
                 f"must be given with init {init}",
                 f"add --{path.replace('_', '-')} with a folder, a hub name or a training run",
             )
+        require(
+            self.eval_pairs == 0 or self.eval_pairs >= len(self.data.sources),
+            "eval_pairs",
+            self.eval_pairs,
+            f"must be at least the number of sources of data.mixture ({len(self.data.sources)}), each of which is "
+            "evaluated",
+            "raise it, or give 0",
+        )
         self.loss.require_batch(self.data, self.global_batch_rows)

@@ -91,14 +91,14 @@ def verify_tokens(
     )
     texts, messages = Counts(), Counts()
     plain = [Text(text, 0) for text in _TEXTS]
-    pairs: Iterator[PreferencePair] = iter(())
-    if form == "document":
-        documents = forms.find_records(config.data.input, _NUM_RECORDS, SourceFile)
-        plain += [Text(document.content, 0) for document in documents]
-    else:
-        found = forms.find_records(config.data.input, _NUM_RECORDS)
-        pairs = itertools.chain(_probes(), found)
-    for pair in pairs:
+    found = [
+        record
+        for folder in config.data.folders
+        for record in forms.find_records(folder, _NUM_RECORDS, (PreferencePair, SourceFile))
+    ]
+    plain += [Text(record.content, 0) for record in found if isinstance(record, SourceFile)]
+    pairs = [record for record in found if isinstance(record, PreferencePair)]
+    for pair in pairs if form == "document" else [*_probes(), *pairs]:
         if form == "conversation" and tokenizer.chat_template is None:
             break
         try:

@@ -44,7 +44,7 @@ class Batch(NamedTuple):
     """Whether there is a label."""
     companions: dict[str, Any]
     """Arrays of the objective's companions, by name: (B, M, ...) or (B, C, ...); 0 where there is no item or
-    label."""
+    label. In a mixture also the number of each item's source (layouts.SOURCE)."""
 
 
 def concatenate(batches: Sequence[Batch]) -> Batch:

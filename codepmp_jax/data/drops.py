@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import DataConfig
 from codepmp_jax.text.tokenization import REMARKS, Remark
 
@@ -33,6 +34,9 @@ _REMEDIES: dict[DropReason, str] = {
     "refused": "give a tokenizer whose chat template takes these conversations",
 }
 
+# Drops in a row without an item kept, after which a stream gives up.
+_MAX_DROPS = 10_000
+
 
 class Dropped(NamedTuple):
     """A record that is left out, or one of its texts."""
@@ -41,6 +45,8 @@ class Dropped(NamedTuple):
     record_id: str
     why: str = ""
     """The chat template's or the tokenizer's own words, where they refuse the record."""
+    source: str = ""
+    """Name of the record's source in a mixture."""
 
 
 def count_reasons(dropped: Sequence[Dropped]) -> dict[str, int]:
@@ -84,3 +90,31 @@ def remedy(counts: Mapping[str, int], config: DataConfig, noun: str = "pair") ->
     row = f" and data.row_length ({config.row_length})" if config.row_length else ""
     other = "split" if noun == "document" else "truncate"
     return _REMEDIES[most].format(max_length=config.max_length, row=row, noun=noun, other=other)
+
+
+class Limit(NamedTuple):
+    """When a stream gives up on a data set."""
+
+    name: str
+    """The data set's, in errors."""
+    num_drops: int
+    """Drops in a row without an item kept."""
+
+    @staticmethod
+    def of(part: Sequence[Any], num_streams: int) -> Limit:
+        """That of a data set which is dealt into so many streams: _MAX_DROPS, or the stream's epoch if longer."""
+        name = repr(part) if hasattr(part, "directory") else "the source"
+        return Limit(name, max(-(-len(part) // num_streams), min(len(part), _MAX_DROPS)))
+
+    def require_kept(self, dropped: Sequence[Dropped], config: DataConfig, noun: str) -> None:
+        """Raises UserError where so many in a row are `dropped` that the data set seems to have no record (a `noun`) to
+        keep."""
+        if len(dropped) < self.num_drops:
+            return
+        counts = count_reasons(dropped)
+        refused = [one for one in dropped if one.reason == "refused"]
+        words = f" ({describe_refused(refused, noun)})" if refused else ""
+        raise UserError(
+            f"{self.name}: no {noun} was kept of {len(dropped)} in a row; {describe(counts, config)}{words}. "
+            f"Remedy: {remedy(counts, config, noun)}."
+        )

@@ -20,6 +20,9 @@ from codepmp_jax.data.item_kind import ItemKind
 from codepmp_jax.data.pairs import PAIRS
 from codepmp_jax.data.tokenized_item import Companion, Side, TokenizedItem
 
+SOURCE = "source"
+"""Companion of each item in the rows of a mixture: the number of its source, in the order of DataConfig.sources."""
+
 Places = Int32[np.ndarray, " _"]
 
 
@@ -110,7 +113,8 @@ class Layout:
                     (*(labels if one.unit == "labels" else items), *one.shape), one.dtype
                 )
                 for one in self.companions
-            },
+            }
+            | ({SOURCE: np.zeros(items, np.int32)} if self.config.sources else {}),
         )
 
     def fill(self, items: Sequence[TokenizedItem], pad_id: int) -> Batch:
@@ -140,6 +144,9 @@ class Layout:
         for one in self.companions:
             if one.unit != "labels":
                 batch.companions[one.name][0, number] = item.companions[one.name]
+        if item.source:
+            names = [source.name for source in self.config.sources]
+            batch.companions[SOURCE][0, number] = names.index(item.source)
 
     def _write_labels(
         self,

@@ -5,6 +5,8 @@
            -> a row of each stream in turn                                     (Grain; worker processes)
            -> this host's rows of a batch                                      (a thread ahead)
 
+The sources of a mixture are each shuffled and dealt like this, and mixed in each stream (data/mixture.py).
+
 Each of the V = data.num_streams streams gives equally many rows of every batch, and host h of H has the
 streams from h * V / H to (h + 1) * V / H. So batches depend neither on hosts nor on workers, and a stream's
 state, which comes with each of its rows, is all that a checkpoint needs.
@@ -13,13 +15,14 @@ state, which comes with each of its rows, is all that a checkpoint needs.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import itertools
 import os
 import signal
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import grain
 from absl import flags
@@ -27,14 +30,21 @@ from absl import flags
 from codepmp_jax.cli import streams
 from codepmp_jax.cli.errors import UserError, WorkerLostError, require
 from codepmp_jax.config import DataConfig
-from codepmp_jax.data import drops
 from codepmp_jax.data.ahead import Ahead, StatefulIterator
 from codepmp_jax.data.batch import Batch, concatenate
-from codepmp_jax.data.drops import Dropped
+from codepmp_jax.data.drops import Dropped, Limit
 from codepmp_jax.data.item_kind import ItemKind, Part
 from codepmp_jax.data.layouts import Layout, layout_of
-from codepmp_jax.data.packing import PackedRow, new_state, pack, waiting_records
-from codepmp_jax.data.tokenized_item import ItemUnit, TokenizedItem
+from codepmp_jax.data.mixture import Drawn, Mixture
+from codepmp_jax.data.packing import (
+    PackedRow,
+    counts_of,
+    new_state,
+    pack,
+    source_counts,
+    waiting_records,
+)
+from codepmp_jax.data.tokenized_item import TokenizedItem
 from codepmp_jax.data.transforms import tokenize
 from codepmp_jax.files import resume
 from codepmp_jax.text.tokenization import REMARKS, Tokenizer
@@ -47,8 +57,6 @@ _GROUPS_AHEAD = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
 _ROWS_AHEAD = 4
 # Batches made ahead of the step.
 _BATCHES_AHEAD = 2
-# A stream gives up after so many drops in a row without an item kept, or after its epoch if longer.
-_MAX_DROPS = 10_000
 # Counts that states of older checkpoints lack.
 _ADDED_COUNTS = dict.fromkeys(("refused", *REMARKS), 0)
 
@@ -99,41 +107,31 @@ class Loader(Iterator[Batch]):
         )
         assert 0 <= process_index < process_count
         layout = layout or layout_of(config)
-        if len(source) == 0:
-            raise UserError(
-                f"{source!r}: holds no {layout.kind.noun}s. Remedy: give a dataset that does."
-            )
+        parts = source.parts if isinstance(source, Mixture) else {"": source}
+        for part in parts.values():
+            if len(part) == 0:
+                raise UserError(
+                    f"{part!r}: holds no {layout.kind.noun}s. Remedy: give a dataset that does."
+                )
         if config.append_eos:
             tokenizer.require_eos(layout.kind.eos_may_be_pad)
-        records = grain.MapDataset.source(source)
-        if config.shuffle:
-            records = records.seed(seed).shuffle()
-        records = records.repeat()
-        name = repr(source) if hasattr(source, "directory") else "the source"
-        stream_records = -(-len(source) // config.num_streams)
-        max_drops = max(stream_records, min(len(source), _MAX_DROPS))
+        self._sources = [name for name in parts if name]
+        limits = {name: Limit.of(part, config.num_streams) for name, part in parts.items()}
         num_streams = config.num_streams // process_count
         self._own = slice(process_index * num_streams, (process_index + 1) * num_streams)
         self._num_streams = config.num_streams
         streams = [
-            functools.partial(
-                _Stream,
-                records[v :: config.num_streams],
-                tokenizer,
-                layout,
-                name,
-                max_drops,
-            )
-            for v in range(config.num_streams)
+            functools.partial(_Stream, records, tokenizer, layout, limits)
+            for records in _deal(source, config, seed)
         ]
         self.last_record_ids, self.last_refused = [], []
         self.kind = layout.kind
         self._batches = _Batches(
-            name,
+            ", ".join(limit.name for limit in limits.values()),
             streams[self._own],
             config.num_workers,
             batch_rows // config.num_streams,
-            new_state(self.kind.unit),
+            new_state(self.kind.unit, self._sources),
         )
         self._ahead = Ahead(self._batches, _BATCHES_AHEAD)
         # Also when the loader is collected, and before the interpreter ends.
@@ -159,11 +157,23 @@ class Loader(Iterator[Batch]):
             f"must be {len(states)}, as when the state of the data loader was saved",
             "set it back; the number of hosts may differ",
         )
-        states = [_of_this_version(state) for state in states]
+        expected = new_state(self.kind.unit, self._sources)
+        states = [self._of_this_version(state) for state in states]
         for state in states:
-            _check_state(state, self.kind.unit)
+            _check_state(state, expected)
         self._ahead.set_state(copy.deepcopy(list(states[self._own])))
         self.last_record_ids, self.last_refused = [], []
+
+    def _of_this_version(self, state: Any) -> Any:
+        """A state of an older checkpoint, where counts may lack and records that wait have one part each; and, as that
+        of another mixture, with the counts of this one's sources."""
+        try:
+            waiting = [[one, 0] if isinstance(one, int) else one for one in state["waiting"]]
+            of_sources = dict.fromkeys(source_counts(self.kind.unit, self._sources), 0)
+            known = {name: n for name, n in state.items() if "/" not in name or name in of_sources}
+            return _ADDED_COUNTS | of_sources | known | {"waiting": waiting}
+        except (TypeError, KeyError, AttributeError):
+            return state
 
     def close(self) -> None:
         """Ends the threads and the workers; so does the end of the loader or of the program."""
@@ -171,8 +181,8 @@ class Loader(Iterator[Batch]):
 
     @property
     def counts(self) -> dict[str, int]:
-        """This host's counts since the start of the run (packing.count_names), of the rows returned and of the
-        records dropped on the way; and `records`, all that were packed or dropped."""
+        """This host's counts since the start of the run (packing.count_names, and source_counts of a mixture), of the
+        rows returned and of the records dropped on the way; and `records`, all that were packed or dropped."""
         return total_counts(self._ahead.get_state())
 
 
@@ -181,26 +191,30 @@ def _close(ahead: Ahead[Any], batches: _Batches) -> None:
     batches.close()
 
 
+def _deal(source: Sequence[Any], config: DataConfig, seed: int) -> list[grain.MapDataset[Any]]:
+    """The records of each stream, without end, by index; of a mixture Drawn."""
+    num_streams = config.num_streams
+    if isinstance(source, Mixture):
+        return [
+            source.stream(v, num_streams, shuffle=config.shuffle, seed=seed)
+            for v in range(num_streams)
+        ]
+    records = grain.MapDataset.source(source)
+    if config.shuffle:
+        records = records.seed(seed).shuffle()
+    records = records.repeat()
+    return [records[v::num_streams] for v in range(num_streams)]
+
+
 def total_counts(states: Sequence[dict[str, Any]]) -> dict[str, int]:
     """The counts of streams in these states together, and `records`, all that were packed or dropped whole."""
-    names = [name for name in states[0] if name not in ("next_record", "waiting")]
-    counts = {name: sum(state[name] for state in states) for name in names}
+    counts = {name: sum(state[name] for state in states) for name in counts_of(states[0])}
     records = sum(state["next_record"] - len(waiting_records(state)) for state in states)
     return counts | {"records": records}
 
 
-def _of_this_version(state: Any) -> Any:
-    """A state of an older checkpoint, where counts may lack and records that wait have one part each."""
-    try:
-        waiting = [[one, 0] if isinstance(one, int) else one for one in state["waiting"]]
-        return _ADDED_COUNTS | state | {"waiting": waiting}
-    except (TypeError, KeyError):
-        return state
-
-
-def _check_state(state: Any, unit: ItemUnit) -> None:
-    """Raises UserError unless `state` is one that a stream of such items gave."""
-    expected = new_state(unit)
+def _check_state(state: Any, expected: dict[str, Any]) -> None:
+    """Raises UserError unless `state` is one that a stream gave, with the entries of `expected`."""
 
     def is_count(value: Any) -> bool:
         return isinstance(value, int) and value >= 0
@@ -232,16 +246,15 @@ class _Stream(grain.IterDataset[PackedRow]):
         records: grain.MapDataset[Any],
         tokenizer: Tokenizer,
         layout: Layout,
-        name: str,
-        max_drops: int,
+        limits: Mapping[str, Limit],
         start: dict[str, Any],
     ):
+        """`records` are of layout.kind, of a mixture Drawn; `limits` are by the sources' names, "" without a mixture."""
         super().__init__()
         self.records = records
         self.tokenizer = tokenizer
         self.layout = layout
-        self.name = name
-        self.max_drops = max_drops
+        self.limits = limits
         self.start = start
 
     def __iter__(self) -> _StreamIterator:
@@ -254,7 +267,18 @@ class _Stream(grain.IterDataset[PackedRow]):
 
     def tokenize(self, records: list[Any]) -> list[list[Part]]:
         """Their items, or why they are dropped."""
-        return tokenize(records, self.tokenizer, self.layout)
+        drawn = [one if isinstance(one, Drawn) else Drawn("", one) for one in records]
+        tokenized = tokenize([record for _, record in drawn], self.tokenizer, self.layout)
+        return [
+            [_with_source(part, source) for part in parts] if source else parts
+            for (source, _), parts in zip(drawn, tokenized, strict=True)
+        ]
+
+
+def _with_source(part: Part, source: str) -> Part:
+    if isinstance(part, Dropped):
+        return part._replace(source=source)
+    return dataclasses.replace(cast(Any, part), source=source)
 
 
 class _StreamIterator(grain.DatasetIterator[PackedRow]):
@@ -293,32 +317,22 @@ class _StreamIterator(grain.DatasetIterator[PackedRow]):
         self._groups = self._rows = None
 
     def _parts(self) -> Iterator[list[Part]]:
-        """Those of the records that wait, read again, then of the next ones; gives up where none is kept."""
+        """Those of the records that wait, read again, then of the next ones; gives up where none of a source is kept."""
         stream, state = self._stream, self._state
         if waiting := waiting_records(state):
             yield from stream.tokenize([stream.records[i] for i in waiting])
         self._groups = stream.groups(state["next_record"])
-        dropped: list[Dropped] = []
+        config, noun = stream.layout.config, stream.layout.kind.noun
+        dropped: dict[str, list[Dropped]] = {name: [] for name in stream.limits}
         for parts in itertools.chain.from_iterable(self._groups):
+            source = parts[0].source
             for part in parts:
                 if isinstance(part, TokenizedItem):
-                    dropped = []
+                    dropped[source] = []
                 else:
-                    dropped.append(part)
-            if len(dropped) >= stream.max_drops:
-                self._give_up(dropped)
+                    dropped[source].append(part)
+            stream.limits[source].require_kept(dropped[source], config, noun)
             yield parts
-
-    def _give_up(self, dropped: list[Dropped]) -> None:
-        """Raises UserError that says why none of so many was kept."""
-        layout, counts = self._stream.layout, drops.count_reasons(dropped)
-        config, noun = layout.config, layout.kind.noun
-        refused = [one for one in dropped if one.reason == "refused"]
-        words = f" ({drops.describe_refused(refused, noun)})" if refused else ""
-        raise UserError(
-            f"{self._stream.name}: no {noun} was kept of {len(dropped)} in a row; "
-            f"{drops.describe(counts, config)}{words}. Remedy: {drops.remedy(counts, config, noun)}."
-        )
 
 
 def _start_worker(index: int, count: int) -> None:
@@ -351,7 +365,7 @@ class _Batches(StatefulIterator[tuple[Batch, list[str], list[Dropped]]]):
         divisors = (n for n in range(1, num_workers + 1) if len(streams) % n == 0)
         self._num_workers = max(divisors, default=0)
         self._stream_rows = stream_rows
-        self._states = [start for _ in streams]
+        self._states = [copy.deepcopy(start) for _ in streams]
         self._rows: Any = None
 
     def get_state(self) -> list[dict[str, Any]]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+from jaxtyping import Int32
+
 from codepmp_jax.data.batch import Batch, concatenate
 from codepmp_jax.data.drops import Dropped, count_reasons
 from codepmp_jax.data.item_kind import Part
 from codepmp_jax.data.layouts import Layout
 from codepmp_jax.data.loader import GROUP_RECORDS, total_counts
 from codepmp_jax.data.packing import new_state, pack
+from codepmp_jax.data.tokenized_item import TokenizedItem
 from codepmp_jax.data.transforms import tokenize
 from codepmp_jax.text.tokenization import Tokenizer
 
@@ -24,6 +28,10 @@ class OnePass(NamedTuple):
     """Of all hosts together: packing.count_names, and `records`."""
     refused: list[Dropped]
     """Those that the chat template or the tokenizer refused."""
+    items: dict[tuple[int, int], TokenizedItem]
+    """All items, in the order of their records, by the record's number among `records` and the part's number."""
+    numbers: list[Int32[np.ndarray, "B M"]]
+    """Of each batch, which of the items is at each place of this host's rows; -1 where there is none."""
 
 
 def one_pass(
@@ -54,6 +62,16 @@ def one_pass(
     packed = list(pack(iter(tokenized), layout, tokenizer.pad_id, start))
     rows = [element.row for element in packed]
     rows += [layout.empty(1, tokenizer.pad_id)] * (-len(rows) % batch_rows)
+    items = {
+        (record, number): part
+        for record, parts in enumerate(tokenized)
+        for number, part in enumerate(parts)
+        if isinstance(part, TokenizedItem)
+    }
+    number_of = {place: number for number, place in enumerate(items)}
+    numbers = np.full((len(rows), layout.row_items), -1, np.int32)
+    for row, element in zip(numbers, packed, strict=False):
+        row[: len(element.places)] = [number_of[record, part] for record, part in element.places]
     size = batch_rows // process_count
     starts = range(process_index * size, len(rows), batch_rows)
     dropped = [part for parts in tokenized for part in parts if isinstance(part, Dropped)]
@@ -65,6 +83,8 @@ def one_pass(
         [concatenate(rows[start : start + size]) for start in starts],
         counts,
         [one for one in dropped if one.reason == "refused"],
+        items,
+        [numbers[start : start + size] for start in starts],
     )
 
 

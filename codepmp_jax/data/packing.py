@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from codepmp_jax.data.batch import Batch
@@ -41,6 +41,8 @@ class PackedRow:
     """Of one row."""
     record_ids: list[str]
     """Of the records of its items."""
+    places: list[list[int]]
+    """Of its items, each as [record, number of the part], as in `state`."""
     refused: list[Dropped]
     """Records refused since the row before."""
     state: dict[str, Any]
@@ -48,9 +50,21 @@ class PackedRow:
     [record, number of the part]; and the counts. JSON-able."""
 
 
-def new_state(unit: ItemUnit = "pairs") -> dict[str, Any]:
-    """The state of a stream that has read nothing."""
-    return {"next_record": 0, "waiting": []} | dict.fromkeys(count_names(unit), 0)
+def source_counts(unit: ItemUnit, sources: Iterable[str]) -> list[str]:
+    """Counts that a stream of a mixture has too: of each source, records packed or dropped whole; items in rows;
+    records, or texts of them, dropped."""
+    return [f"{what}/{source}" for source in sources for what in ("records", unit, "dropped")]
+
+
+def new_state(unit: ItemUnit = "pairs", sources: Iterable[str] = ()) -> dict[str, Any]:
+    """The state of a stream that has read nothing, of a mixture of these sources or of one data set."""
+    counts = (*count_names(unit), *source_counts(unit, sources))
+    return {"next_record": 0, "waiting": []} | dict.fromkeys(counts, 0)
+
+
+def counts_of(state: Mapping[str, Any]) -> dict[str, int]:
+    """The counts in a stream's state."""
+    return {name: n for name, n in state.items() if name not in ("next_record", "waiting")}
 
 
 def waiting_records(state: dict[str, Any]) -> list[int]:
@@ -69,40 +83,59 @@ def pack(
     `records` are the parts of each record of waiting_records, and then of the records from `next_record` on.
     """
     next_record = state["next_record"]
-    counts = {name: state[name] for name in count_names(layout.kind.unit)}
+    counts = counts_of(state)
     waiting: list[tuple[int, int, TokenizedItem]] = []
     refused: list[Dropped] = []
+
+    def take(record: int, number: int, part: Part) -> None:
+        if isinstance(part, TokenizedItem):
+            waiting.append((record, number, part))
+            return
+        counts[part.reason] += 1
+        if part.source:
+            counts[f"dropped/{part.source}"] += 1
+        if part.reason == "refused":
+            refused.append(part)
+
+    def finish(record: int, source: str) -> None:
+        """Counts a record of a mixture if no part of it waits."""
+        if source and all(one != record for one, *_ in waiting):
+            counts[f"records/{source}"] += 1
+
     for record in waiting_records(state):
         parts = next(records)
         for one, number in state["waiting"]:
-            if one == record:
-                item = parts[number]
-                assert isinstance(item, TokenizedItem)
-                waiting.append((record, number, item))
+            # Settings that changed on resume may leave fewer parts.
+            if one == record and number < len(parts):
+                take(record, number, parts[number])
+        finish(record, parts[0].source)
     while True:
         while len(waiting) < layout.window and (parts := next(records, None)) is not None:
             for number, part in enumerate(parts):
-                if isinstance(part, TokenizedItem):
-                    waiting.append((next_record, number, part))
-                    continue
-                counts[part.reason] += 1
-                if part.reason == "refused":
-                    refused.append(part)
+                take(next_record, number, part)
+            finish(next_record, parts[0].source)
             next_record += 1
         if not waiting:
             return
         chosen = set(fullest_row([item for *_, item in waiting], layout))
-        in_row = [item for i, (*_, item) in enumerate(waiting) if i in chosen]
+        in_row = [entry for i, entry in enumerate(waiting) if i in chosen]
+        items = [item for *_, item in in_row]
         waiting = [entry for i, entry in enumerate(waiting) if i not in chosen]
-        _count(counts, in_row, layout)
-        places = [[record, number] for record, number, _ in waiting]
+        _count(counts, items, layout)
+        for record, source in dict.fromkeys((record, item.source) for record, _, item in in_row):
+            finish(record, source)
         yield PackedRow(
-            layout.fill(in_row, pad_id),
-            [item.record_id for item in in_row],
+            layout.fill(items, pad_id),
+            [item.record_id for item in items],
+            _places(in_row),
             refused,
-            {"next_record": next_record, "waiting": places} | counts,
+            {"next_record": next_record, "waiting": _places(waiting)} | counts,
         )
         refused = []
+
+
+def _places(entries: Iterable[tuple[int, int, TokenizedItem]]) -> list[list[int]]:
+    return [[record, number] for record, number, _ in entries]
 
 
 def fullest_row(items: Sequence[TokenizedItem], layout: Layout) -> list[int]:
@@ -138,6 +171,8 @@ def _count(counts: dict[str, int], items: Sequence[TokenizedItem], layout: Layou
         common = item.common
         rests = [len(text) - common for text in item.texts]
         counts[layout.kind.unit] += 1
+        if item.source:
+            counts[f"{layout.kind.unit}/{item.source}"] += 1
         counts["tokens"] += layout.num_tokens(item)
         counts["useful_tokens"] += common + sum(rests)
         counts["useful_keys"] += common * (common + 1) // 2

@@ -41,6 +41,8 @@ class TokenizedItem:
     assistant's."""
     remarks: frozenset[Remark]
     """What one of the texts lacks."""
+    source: str
+    """Name of the record's source in a mixture; empty without one."""
 
     @property
     def record_id(self) -> str:
@@ -87,6 +89,7 @@ class TokenizedText(TokenizedItem):
     companions: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     gaps: tuple[Int32[np.ndarray, "G 2"]] = (NO_GAPS,)
     remarks: frozenset[Remark] = frozenset()
+    source: str = ""
     common: int = dataclasses.field(default=0, init=False)
     margin: float = dataclasses.field(default=0.0, init=False)
 

@@ -24,6 +24,7 @@ class TokenizedPair(TokenizedItem):
     companions: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     gaps: tuple[Int32[np.ndarray, "G1 2"], Int32[np.ndarray, "G2 2"]] = (NO_GAPS, NO_GAPS)
     remarks: frozenset[Remark] = frozenset()
+    source: str = ""
 
     @property
     def record_id(self) -> str:

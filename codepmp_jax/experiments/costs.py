@@ -121,7 +121,9 @@ def _shown(data: DataConfig) -> DataConfig:
 
 
 def _num_pairs(data: DataConfig) -> int | None:
-    """Pairs of the train split that are trained on; None where there is no such folder yet."""
+    """Pairs of the train split that are trained on; None where there is no such folder yet, or for a mixture."""
+    if data.mixture:
+        return None
     try:
         found = read_manifest(data.input, PreferencePair)["splits"]["train"]["num_records"]
     except (UserError, KeyError):
@@ -136,7 +138,7 @@ def _sample_counts(data: DataConfig) -> dict[str, int] | None:
     from codepmp_jax.data.one_pass import one_pass
     from codepmp_jax.text.tokenization import Tokenizer
 
-    if getattr(data, "mixture", ()):
+    if data.mixture:
         return None
     try:
         pairs = ShardedDataset(data.input, PreferencePair, "train", verify=False)

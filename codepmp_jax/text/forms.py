@@ -27,7 +27,7 @@ from codepmp_jax.config import DataConfig, TextsConfig, presets
 from codepmp_jax.files import storage
 from codepmp_jax.files.json_files import write_json
 from codepmp_jax.records.schema import PreferencePair, Problem, Record
-from codepmp_jax.records.shards import MANIFEST, ShardedDataset
+from codepmp_jax.records.shards import MANIFEST, ShardedDataset, find_record_type
 from codepmp_jax.text.tokenization import Text, Tokenizer
 
 logger = logging.getLogger("codepmp_jax")
@@ -175,11 +175,13 @@ def of_data(data: DataConfig, form: Form) -> TextForm:
     return TextForm(form, data.template, data.append_eos, data.max_length)
 
 
-def of_records(records: ShardedDataset) -> Form:
-    """What a data set's records are, pairs by a sample."""
-    if records.record_type is not PreferencePair:
+def of_records(*datasets: ShardedDataset) -> Form:
+    """What the pairs of data sets are, by a sample of each; `document` where none are of pairs."""
+    of_pairs = [records for records in datasets if records.record_type is PreferencePair]
+    if not of_pairs:
         return "document"
-    return _form({pair.is_conversation for pair in _spread(records, _SAMPLED_PAIRS)})
+    sampled = (pair for records in of_pairs for pair in _spread(records, _SAMPLED_PAIRS))
+    return _form({pair.is_conversation for pair in sampled})
 
 
 def _form(kinds: set[bool]) -> Form:
@@ -195,12 +197,16 @@ def _spread(records: ShardedDataset, number: int) -> list[Any]:
     return [records[index] for index in range(0, size, max(1, size // number))]
 
 
-def find_records(source: str, number: int, record_type: type[Record] = PreferencePair) -> list[Any]:
-    """About `number` training records spread over the folder of shards `source`; none if it cannot be read any more."""
+def find_records(
+    source: str, number: int, record_types: Sequence[type[Record]] = (PreferencePair,)
+) -> list[Any]:
+    """About `number` training records, of one of these types, spread over the folder of shards `source`; none if it
+    cannot be read any more."""
     try:
         if not (storage.to_path(source) / MANIFEST).is_file():
             return []
         only = 0 if storage.is_bucket(source) else None
+        record_type = find_record_type(source, record_types)
         return _spread(ShardedDataset(source, record_type, "train", False, only=only), number)
     except Exception as error:  # moved, damaged, or a bucket that does not answer
         logger.warning("data at %s cannot be read: %s", source, error)
@@ -242,7 +248,7 @@ def write_form(workdir: str | os.PathLike[str], form: TextForm) -> None:
 
 
 def read_run(workdir: str | os.PathLike[str], data: DataConfig) -> TextForm:
-    """How a run's texts are written: by its texts.json, or else by the pairs of `data.input`, or else as strings.
+    """How a run's texts are written: by its texts.json, or else by the pairs of `data.folders`, or else as strings.
 
     Raises UserError where texts.json holds something else.
     """
@@ -251,12 +257,16 @@ def read_run(workdir: str | os.PathLike[str], data: DataConfig) -> TextForm:
         found = path.read_bytes() if path.is_file() else None
     if found is not None:
         return _parse(TextForm, found, str(path))
-    kinds = {pair.is_conversation for pair in find_records(data.input, _SAMPLED_PAIRS)}
+    kinds = {
+        pair.is_conversation
+        for folder in data.folders
+        for pair in find_records(folder, _SAMPLED_PAIRS)
+    }
     if not kinds:
         logger.warning(
             "%s is not there, and no pairs at %s: the run is taken for one on strings",
             path,
-            data.input,
+            ", ".join(data.folders),
         )
     return of_data(data, _form(kinds))
 

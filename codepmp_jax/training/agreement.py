@@ -22,7 +22,7 @@ _LIBRARIES = ("jaxlib", "optax", "flax", "orbax-checkpoint", "grain")
 _PER_HOST_FLAGS = ("--xla_dump_",)
 
 # Where a host finds and keeps the data may be its own; that they are the same is compared by the shards.
-_PER_HOST_SETTINGS = ("data.input", "data.cache", "data.cache_bytes")
+_PER_HOST_SETTINGS = ("data.input", "data.mixture", "data.cache", "data.cache_bytes")
 
 
 def code_version() -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from codepmp_jax.data.batch import Batch
 from codepmp_jax.data.drops import Dropped
@@ -17,14 +17,19 @@ from codepmp_jax.devices import sharding
 
 def to_devices(batch: Batch, mesh: Mesh) -> Batch:
     """This host's rows as its part of the global batch; copies run in the background."""
-    layout = sharding.batch_sharding(mesh)
+    return jax.tree.map(lambda array: _place(array, mesh), batch)
 
-    def place(array: np.ndarray) -> jax.Array:
-        # The whole shape, so that a mesh on which hosts would share their rows is an error.
-        shape = (jax.process_count() * len(array), *array.shape[1:])
-        return jax.make_array_from_process_local_data(layout, array, shape)
 
-    return jax.tree.map(place, batch)
+def _place(array: np.ndarray, mesh: Mesh) -> jax.Array:
+    # The whole shape, so that a mesh on which hosts would share their rows is an error.
+    shape = (jax.process_count() * len(array), *array.shape[1:])
+    return jax.make_array_from_process_local_data(sharding.batch_sharding(mesh), array, shape)
+
+
+def rows_of_all_hosts(array: np.ndarray, mesh: Mesh) -> np.ndarray:
+    """The rows of all hosts, in the order that they have in a global batch. All hosts must call it."""
+    copied = jax.jit(lambda whole: whole, out_shardings=NamedSharding(mesh, PartitionSpec()))
+    return np.asarray(copied(_place(array, mesh)))
 
 
 class FetchedBatch(NamedTuple):

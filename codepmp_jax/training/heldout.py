@@ -8,26 +8,52 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import CheckpointConfig, TrainConfig
 from codepmp_jax.data import drops
 from codepmp_jax.data.layouts import Layout
+from codepmp_jax.data.mixture import Mixture
 from codepmp_jax.data.one_pass import one_pass
 from codepmp_jax.data.tokenized_item import Unit
 from codepmp_jax.text.tokenization import Tokenizer
+from codepmp_jax.training import figures
+from codepmp_jax.training.feed import rows_of_all_hosts
 from codepmp_jax.training.telemetry import logger
 
 # Of the sample. It does not follow the run's seed, so that runs with other seeds are evaluated on the same records.
 _SEED = 0
 
 
-def sample(num_records: int, config: TrainConfig) -> list[int]:
-    """Indices of the records to evaluate on, ascending: all of them if they are at most eval_pairs."""
-    if num_records <= config.eval_pairs or config.eval_sample == "first":
-        return list(range(min(num_records, config.eval_pairs)))
+def sample(num_records: int, config: TrainConfig, most: int | None = None) -> list[int]:
+    """Indices of the records to evaluate on, ascending: all of them if they are at most eval_pairs, or `most`."""
+    most = config.eval_pairs if most is None else most
+    if num_records <= most or config.eval_sample == "first":
+        return list(range(min(num_records, most)))
     order = np.random.default_rng(_SEED).permutation(num_records)
-    return sorted(order[: config.eval_pairs].tolist())
+    return sorted(order[:most].tolist())
+
+
+def even_parts(sizes: Mapping[str, int], total: int) -> dict[str, int]:
+    """How many records of each source to evaluate on: `total` together, equally many of each, but for sources that have
+    fewer, whose rest the others share."""
+    parts: dict[str, int] = {}
+    for name in sorted(sizes, key=lambda name: (sizes[name], name)):
+        parts[name] = min(sizes[name], (total - sum(parts.values())) // (len(sizes) - len(parts)))
+    return parts
+
+
+def sample_of(records: Sequence[Any], config: TrainConfig) -> list[int]:
+    """Indices of the records to evaluate on, ascending; of a mixture, a sample of each source."""
+    if not isinstance(records, Mixture):
+        return sample(len(records), config)
+    indices, before = [], 0
+    parts = even_parts(records.sizes, config.eval_pairs)
+    for name, size in records.sizes.items():
+        indices += [before + i for i in sample(size, config, parts[name])]
+        before += size
+    return indices
 
 
 class Heldout:
@@ -40,15 +66,16 @@ class Heldout:
         layout: Layout,
         config: TrainConfig,
     ):
-        """Takes a sample of `records` (see `sample`), the same on all hosts.
+        """Takes a sample of `records` (see `sample_of`), the same on all hosts.
 
         Raises UserError where there are records but none of the sample is kept.
         """
         self.num_records = len(records)
-        indices = sample(len(records), config)
+        indices = sample_of(records, config)
+        sampled = [records[i] for i in indices]
         # In memory, for they are few and read again and again.
         found = one_pass(
-            [records[i] for i in indices],
+            sampled,
             tokenizer,
             layout,
             batch_rows=config.global_batch_rows // config.accumulation_steps,
@@ -60,14 +87,24 @@ class Heldout:
         self.counts = found.counts
         """Of all hosts together (packing.count_names), and `records`, the size of the sample."""
         self.kind = kind = layout.kind
+        self._numbers, self._places = found.numbers, None
+        records_of_items = [record for record, _ in found.items]
+        if isinstance(records, Mixture):
+            sources = records.sources
+            groups = [sources[indices[i]] for i in records_of_items]
+        else:
+            subsets = (getattr(sampled[i], "subset", "") for i in records_of_items)
+            groups = figures.group_names(subsets)
+        self.facts = figures.ItemFacts(groups, figures.response_lengths(found.items.values()))
+        """Of the items, in their order."""
         data, counts = config.data, found.counts
         dropped = drops.describe(counts, data)
         if found.refused:
             dropped += f" ({drops.describe_refused(found.refused, kind.noun)})"
         if indices and not found.batches:
             raise UserError(
-                f"{data.input}: no held-out {kind.noun} is left to evaluate on, of {len(indices)}; {dropped}. Remedy: "
-                f"{drops.remedy(counts, data, kind.noun)}; or set eval_pairs to 0."
+                f"{', '.join(data.folders)}: no held-out {kind.noun} is left to evaluate on, of {len(indices)}; {dropped}. "
+                f"Remedy: {drops.remedy(counts, data, kind.noun)}; or set eval_pairs to 0."
             )
         if indices:
             how = "the first" if config.eval_sample == "first" else "a sample"
@@ -81,12 +118,46 @@ class Heldout:
             )
         elif config.eval_pairs:
             logger.warning("held out: no %ss; the run is not evaluated", kind.noun)
+        if isinstance(records, Mixture) and indices:
+            self._log_sources(list(records.parts))
+        elif figures.OTHERS in groups:
+            logger.info(
+                "held out: figures of the %d largest subsets; of all others together as %s",
+                figures.MAX_GROUPS,
+                figures.OTHERS,
+            )
+
+    def _log_sources(self, names: Sequence[str]) -> None:
+        """Says how many items there are of each source, and warns where there are none."""
+        sizes, unit = self.facts.group_sizes, self.kind.unit
+        missing = [name for name in names if name not in sizes]
+        if missing:
+            logger.warning(
+                "held out: no %s of %s, which is not evaluated", unit, ", ".join(missing)
+            )
+        each = ", ".join(f"{size} of {name}" for name, size in sizes.items())
+        logger.info("held out, %s by source: %s", unit, each)
 
     @property
     def columns(self) -> dict[str, int]:
         """What metrics.jsonl says of the records of an evaluation."""
-        names = ("records", self.kind.unit, *drops.DROP_REASONS)
-        return {f"heldout_{name}": self.counts[name] for name in names}
+        unit, sizes = self.kind.unit, self.facts.group_sizes
+        names = ("records", unit, *drops.DROP_REASONS)
+        columns = {f"heldout_{name}": self.counts[name] for name in names}
+        return columns | {f"heldout_{unit}/{group}": size for group, size in sizes.items()}
+
+    def figures(self, rewards: Sequence[np.ndarray], mesh: Mesh) -> dict[str, float | None]:
+        """The figures of the pairs, by the rewards (B, M, 2) of each batch, which all hosts have. All hosts must call
+        it."""
+        if self._places is None:
+            # Which pair is at which place of the global batch: the mesh may order the hosts' rows in its own way.
+            whole = [rows_of_all_hosts(part, mesh) for part in self._numbers]
+            self._places = np.concatenate([part.ravel() for part in whole])
+        is_pair = self._places >= 0
+        of_places = np.concatenate([np.reshape(part, (-1, 2)) for part in rewards])
+        ordered = np.zeros((self.counts[self.kind.unit], 2), of_places.dtype)
+        ordered[self._places[is_pair]] = of_places[is_pair]
+        return figures.compute(self.facts, ordered)
 
     @property
     def size(self) -> str:
@@ -95,11 +166,15 @@ class Heldout:
 
 
 def require_best_metric(
-    config: CheckpointConfig, metrics: Mapping[Unit, Iterable[str]], heldout: Heldout
+    config: CheckpointConfig,
+    metrics: Mapping[Unit, Iterable[str]],
+    heldout: Heldout,
+    figures: Iterable[str] = (),
 ) -> None:
     """Raises UserError where best_metric, which keep_best ranks by, is no metric that the evaluation measures.
 
-    `metrics` are the names of what the objective's evaluation gives, by what they are means over.
+    `metrics` are the names of what the objective's evaluation gives, by what they are means over; `figures` those of
+    what it says of the rewards.
     """
     if not heldout.batches:
         logger.warning(
@@ -108,7 +183,7 @@ def require_best_metric(
         return
     names = [
         f"eval_{name}" for unit, some in metrics.items() if heldout.counts[unit] for name in some
-    ]
+    ] + [f"eval_{name}" for name in figures]
     nearest = difflib.get_close_matches(config.best_metric, names, n=1) or ["one of these"]
     require(
         config.best_metric in names,

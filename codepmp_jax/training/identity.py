@@ -1,7 +1,8 @@
 """Whether a start resumes the run that was saved, and what it changes.
 
 A run is its content: model, seed, batch, what forms its rows, and the sha256 of its training shards and of the parts
-of its tokenizer. Paths and names are not: the same shards and the same tokenizer may be elsewhere. What a run is may
+of its tokenizer; of a mixture, the shards and the proportion of each source, by its name. Paths are not: the same
+shards and the same tokenizer may be elsewhere. What a run is may
 change with allow_config_change only; every other setting may, and each that does is a line of the log and of
 WORKDIR/notes.txt.
 """
@@ -13,6 +14,7 @@ from typing import Any
 
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import TrainConfig, presets
+from codepmp_jax.config.mixture import proportions
 
 _OF_THE_RUN = (
     "init",
@@ -24,6 +26,9 @@ _OF_THE_RUN = (
     "seed",
     "global_batch_rows",
 )
+Shards = list[str] | Mapping[str, Any]
+"""The sha256 of shards: a list, or of a mixture one by each source's name."""
+
 # Settings below these that change how a run computes or where it finds its content, but not what it is.
 _MAY_CHANGE_ON_RESUME = (
     "model.init_from",
@@ -71,6 +76,11 @@ def _use(*ways: str) -> str:
     return f"{', '.join(first)}{',' * (len(first) > 1)} or {last}" if first else last
 
 
+def _mix(config: TrainConfig) -> dict[str, int]:
+    """How many records of each source are drawn: what a mixture is but for its folders."""
+    return proportions(config.data.sources)
+
+
 def check_same_run(
     config: TrainConfig, saved: TrainConfig, source: str, others: Sequence[str] = _OTHERS
 ) -> None:
@@ -86,6 +96,7 @@ def check_same_run(
         and path not in _MAY_CHANGE_ON_RESUME
         # A run of an older version wrote the date of each start, and did not say what it began as.
         and not (path in ("data.date", "init") and before is None)
+        and not (path == "data.mixture" and _mix(config) == _mix(saved))
     }
     is_fixed = not changed.keys().isdisjoint(_FIXED)
     if is_fixed or (changed and not config.allow_config_change):
@@ -97,7 +108,7 @@ def check_same_run(
 
 def check_same_content(
     config: TrainConfig,
-    shards: list[str],
+    shards: Shards,
     tokenizer: Mapping[str, str],
     saved: Mapping[str, Any],
     source: str,
@@ -109,8 +120,8 @@ def check_same_content(
     """
     require(
         saved["shards"] == shards or config.allow_config_change,
-        f"{source}: data.input",
-        config.data.input,
+        f"{source}: data.{'mixture' if config.data.mixture else 'input'}",
+        config.data.mixture or config.data.input,
         "must hold exactly the shards that the run was trained on",
         f"give {_use('that data', *others, '--allow-config-change')}",
     )
@@ -130,7 +141,7 @@ def check_same_content(
 
 
 def describe_changes(
-    config: TrainConfig, saved: TrainConfig, heldout: Any, saved_heldout: Any
+    config: TrainConfig, saved: TrainConfig, heldout: Shards, saved_heldout: Shards | None
 ) -> list[str]:
     """A line for each setting that differs from the saved one, and for other held-out records.
 
@@ -148,5 +159,7 @@ def describe_changes(
     return lines
 
 
-def _short(shards: list[str]) -> str:
+def _short(shards: Shards) -> str:
+    if isinstance(shards, Mapping):
+        return "; ".join(f"{name}: {_short(some)}" for name, some in shards.items()) or "none"
     return ", ".join(sha256[:12] for sha256 in shards) or "none"

@@ -12,6 +12,7 @@ import jax
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.data.batch import Batch
+from codepmp_jax.data.mixture import datasets, sizes_of
 from codepmp_jax.devices import chips, hosts, memory
 from codepmp_jax.files import storage
 from codepmp_jax.models.preference import Params
@@ -22,7 +23,7 @@ from codepmp_jax.training.feed import Feed, FetchedBatch
 from codepmp_jax.training.goodput import Goodput
 from codepmp_jax.training.preemption import Preempted, Preemption
 from codepmp_jax.training.run import Run, Start
-from codepmp_jax.training.step import Metrics, eval_step, jit_train_step
+from codepmp_jax.training.step import Metrics, evaluate_batch, jit_train_step
 from codepmp_jax.training.telemetry import MetricsWriter, logger
 from codepmp_jax.training.trace import Trace
 from codepmp_jax.training.watchdog import Watchdog
@@ -61,7 +62,7 @@ def train(
         if telemetry.is_main_process():
             run.write_settings()
             forms.write_form(
-                workdir, forms.of_data(run.config.data, forms.of_records(run.train_records))
+                workdir, forms.of_data(config.data, forms.of_records(*datasets(run.train_records)))
             )
         # The row of a step whose evaluation was cut off is written when that is done.
         num_rows = start.step - (start.resume_state.unevaluated is not None)
@@ -99,8 +100,8 @@ class _Loop:
         shardings = jax.tree.map(lambda leaf: leaf.sharding, run.abstract)
         options = chips.compiler_options(config, run.chip)
         self._train_step = jit_train_step(config, run.num_steps, shardings, options)
-        self._eval_step = jax.jit(lambda params, batch: eval_step(params, batch, config))
-        self._drops = DropLog(config.data, run.objective.kind)
+        self._evaluate_batch = jax.jit(lambda params, batch: evaluate_batch(params, batch, config))
+        self._drops = DropLog(config.data, run.objective.kind, sizes_of(run.chosen_records))
         self._trace = Trace(config.profile, f"{config.workdir}/profile")
         self._bar = progress(
             total=run.num_steps,
@@ -189,7 +190,7 @@ class _Loop:
             return self._preemption.noticed()
 
         logger.info("step %d: evaluating", row["step"])
-        means = self._run.evaluate(self._state.params, self._eval_step, is_cut)
+        means = self._run.evaluate(self._state.params, self._evaluate_batch, is_cut)
         self._goodput.lap("eval")
         if means is None:
             return False

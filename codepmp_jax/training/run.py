@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -14,28 +15,30 @@ import jax.numpy as jnp
 
 from codepmp_jax.checkpoint.checkpointer import Checkpointer, gather
 from codepmp_jax.cli.errors import UserError, require
-from codepmp_jax.config import TrainConfig, presets
+from codepmp_jax.config import DataConfig, TrainConfig, presets
+from codepmp_jax.config.mixture import proportions
 from codepmp_jax.data.batch import Batch
 from codepmp_jax.data.loader import Loader
+from codepmp_jax.data.mixture import Mixture, open_records, sha256_of_shards
 from codepmp_jax.data.one_pass import require_accepted
 from codepmp_jax.data.subset import Subset
 from codepmp_jax.devices import chips, sharding
 from codepmp_jax.files import notes, storage
 from codepmp_jax.files.json_files import write_json
-from codepmp_jax.files.staging import Cache
 from codepmp_jax.models.preference import Params
-from codepmp_jax.records.shards import ShardedDataset, find_record_type
+from codepmp_jax.records.shards import ShardedDataset
 from codepmp_jax.text.tokenization import Tokenizer
 from codepmp_jax.training import branch as branches
-from codepmp_jax.training import objectives
+from codepmp_jax.training import figures, objectives
 from codepmp_jax.training import optimizer as optimizers
 from codepmp_jax.training.agreement import facts_of, require_same_on_all_hosts
+from codepmp_jax.training.drop_log import log_epochs
 from codepmp_jax.training.feed import to_devices
 from codepmp_jax.training.heldout import Heldout, require_best_metric
 from codepmp_jax.training.identity import check_same_content, check_same_run, describe_changes
-from codepmp_jax.training.length import total_steps
+from codepmp_jax.training.length import records_per_step, total_steps
 from codepmp_jax.training.state import TrainState, abstract_state, frozen, init_state, trained
-from codepmp_jax.training.step import Sums, abstract_batch, eval_step
+from codepmp_jax.training.step import Evaluated, abstract_batch, evaluate_batch
 from codepmp_jax.training.telemetry import is_main_process, logger
 from codepmp_jax.training.window import ResumeState
 
@@ -61,6 +64,15 @@ def _is_finite(tree: Any) -> jax.Array:
 def today() -> str:
     """The day in UTC, so that it is the same on hosts in other time zones; hosts compare it as data.date."""
     return datetime.datetime.now(datetime.UTC).date().isoformat()
+
+
+def _chosen(
+    records: ShardedDataset | Mixture, data: DataConfig
+) -> ShardedDataset | Mixture | Subset:
+    """The records of the train split that are trained on."""
+    if data.max_pairs is None or isinstance(records, Mixture):
+        return records
+    return Subset(records, data.max_pairs, data.subset_seed)
 
 
 class Run:
@@ -94,7 +106,10 @@ class Run:
             assert saved is not None
             self._set_length(saved)
         config = self.config
-        self.num_steps = total_steps(config, len(self.chosen_records), self.batches)
+        self.num_steps = self._total_steps(config)
+        if isinstance(self.chosen_records, Mixture):
+            num_records = self.num_steps * self._records_per_step
+            log_epochs(self.chosen_records, self.objective.kind, num_records)
         optimizers.require_room(config.optimizer, self.num_steps)
         self.optimizer = optimizers.build(config.optimizer, self.num_steps)
         self.mesh = sharding.make_mesh(self.mesh_sizes)
@@ -115,7 +130,7 @@ class Run:
             branch = self.branch
             # Before the steps of RUN are counted, which may need its data.
             self._checked = self._check_same(branch.checkpointer, branch.step, branch.source)
-            total = total_steps(saved, len(self.chosen_records), self.batches)
+            total = self._total_steps(saved)
             warmup = branches.warmup_of(self.config, saved, total)
         self.config = branches.with_length(self.config, saved, warmup)
         self.asked = branches.with_length(self.asked, saved, warmup)
@@ -153,14 +168,13 @@ class Run:
             else f"it is {source}'s, so use the tokenizer that belongs to that model, or first enlarge the model with "
             f"transformers' resize_token_embeddings({size})",
         )
-        self.train_records = self._open("train")
-        number, seed = config.data.max_pairs, config.data.subset_seed
-        self.chosen_records = (
-            self.train_records if number is None else Subset(self.train_records, number, seed)
-        )
+        record_types = self.objective.kind.record_types
+        self.train_records = open_records(config.data, "train", record_types)
+        self._shards = sha256_of_shards(self.train_records)
+        self.chosen_records = _chosen(self.train_records, config.data)
         """Those that are trained on."""
-        heldout = self._open("heldout") if config.eval_pairs else None
-        self._heldout_shards = [shard.sha256 for shard in heldout.shards] if heldout else []
+        heldout = open_records(config.data, "heldout", record_types) if config.eval_pairs else None
+        self._heldout_shards = sha256_of_shards(heldout) if heldout else []
         layout = self.objective.layout()
         self.heldout = Heldout(heldout or [], self.tokenizer, layout, config)
         if config.data.refused_policy == "stop":
@@ -178,7 +192,8 @@ class Run:
         )
         return facts_of(
             config,
-            train_shards=self._shards(),
+            train_shards=self._shards,
+            proportions=proportions(config.data.sources),
             heldout_shards=self._heldout_shards,
             tokenizer=self._tokenizer_parts,
         )
@@ -216,27 +231,23 @@ class Run:
         """Raises UserError where the evaluation does not measure checkpoint.best_metric."""
         config = self.config
         with jax.set_mesh(self.mesh):
-            metrics = jax.eval_shape(
-                lambda params, batch: eval_step(params, batch, config),
+            found = jax.eval_shape(
+                lambda params, batch: evaluate_batch(params, batch, config),
                 self.abstract.params,
                 abstract_batch(config, self.mesh),
             )
-        require_best_metric(config.checkpoint, metrics, self.heldout)
+        names = [] if found.rewards is None else self.heldout.facts.names
+        require_best_metric(config.checkpoint, found.sums, self.heldout, names)
 
-    def _shards(self) -> list[str]:
-        """Checksums of the training shards, which do not depend on their path."""
-        return [shard.sha256 for shard in self.train_records.shards]
+    @functools.cached_property
+    def _records_per_step(self) -> float:
+        """How many records the first batches take."""
+        return records_per_step(len(self.chosen_records), self.batches)
 
-    def _open(self, split: str) -> ShardedDataset:
-        data = self.config.data
-        return ShardedDataset(
-            data.input,
-            find_record_type(data.input, self.objective.kind.record_types),
-            split,
-            data.verify_shards,
-            cache=Cache(data.cache, data.cache_bytes),
-            in_order=not data.shuffle,
-        )
+    def _total_steps(self, config: TrainConfig) -> int:
+        """The steps of a run with these settings on the records that are trained on."""
+        size, kind = len(self.chosen_records), self.objective.kind
+        return total_steps(config, size, kind, lambda: self._records_per_step)
 
     def start(self, load_params: Callable[[Params], Params] | None) -> Start:
         """Restores the newest checkpoint, or that of decay_from, and fast-forwards the data; or starts a new run.
@@ -306,7 +317,7 @@ class Run:
         )
         content.setdefault("tokenizer", self._parts_in(self._tokenizer_folder))
         check_same_content(
-            self.config, self._shards(), self._tokenizer_parts, content, source, others
+            self.config, self._shards, self._tokenizer_parts, content, source, others
         )
         return saved, content
 
@@ -378,7 +389,7 @@ class Run:
         state: TrainState,
         data_state: list[dict[str, Any]],
         resume_state: ResumeState,
-        metrics: dict[str, float] | None,
+        metrics: dict[str, float | None] | None,
     ) -> None:
         """Starts to save what the run resumes from as the checkpoint of `step`, with LoRA without frozen parameters.
 
@@ -391,7 +402,7 @@ class Run:
             of_step,
             (state.step, state.opt_state),
             {
-                "shards": self._shards(),
+                "shards": self._shards,
                 "heldout": self._heldout_shards,
                 "tokenizer": self._tokenizer_parts,
                 "streams": streams,
@@ -404,11 +415,12 @@ class Run:
     def evaluate(
         self,
         params: Params,
-        eval_step: Callable[[Params, Batch], Sums],
+        evaluate_batch: Callable[[Params, Batch], Evaluated],
         is_cut: Callable[[], bool],
-    ) -> dict[str, float] | None:
-        """Means of eval_step's metrics over the held-out items, but for those over labels where there are none, and the
-        objective's figures of them, all named `eval_...`; and Heldout.columns.
+    ) -> dict[str, float | None] | None:
+        """Means of the objective's metrics over the held-out items, but for those over labels where there are none, the
+        objective's figures of them, and the figures of the pairs' rewards (training/figures.py), all named `eval_...`;
+        and Heldout.columns.
 
         None where `is_cut`, asked after each batch, says to stop. Raises UserError where a mean is not finite.
         """
@@ -417,7 +429,7 @@ class Run:
         results: list[Any] = []
         on_cpu = jax.default_backend() == "cpu"
         for batch in self.heldout.batches:
-            results.append(eval_step(params, to_devices(batch, self.mesh)))
+            results.append(evaluate_batch(params, to_devices(batch, self.mesh)))
             # One batch ahead of the devices: their memory holds no more, and a cut comes soon. On CPUs none: the
             # threads of two programs may wait for each other in their collectives.
             jax.block_until_ready(results if on_cpu else results[:-1])
@@ -426,8 +438,8 @@ class Run:
         results = jax.device_get(results)
         counts = self.heldout.counts
         means = {
-            name: float(sum(result[unit][name] for result in results)) / counts[unit]
-            for unit, names in results[0].items()
+            name: float(sum(result.sums[unit][name] for result in results)) / counts[unit]
+            for unit, names in results[0].sums.items()
             for name in names
             if counts[unit]
         }
@@ -441,9 +453,15 @@ class Run:
                 "must be finite",
                 "lower optimizer.learning_rate, and resume from the newest checkpoint",
             )
-        figures = ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
-        logger.info("held out, %s: %s", self.heldout.size, figures)
-        return means | self.heldout.columns
+        line = ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
+        logger.info("held out, %s: %s", self.heldout.size, line)
+        row: dict[str, float | None] = {**means, **self.heldout.columns}
+        rewards = [result.rewards for result in results if result.rewards is not None]
+        if rewards:
+            found = self.heldout.figures(rewards, self.mesh)
+            logger.info("held out: %s", figures.describe(self.heldout.facts, found))
+            row |= {f"eval_{name}": value for name, value in found.items()}
+        return row
 
     def close(self) -> None:
         """Waits for the last checkpoint, ends the workers."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, cast
 
 import jax
@@ -14,19 +14,29 @@ from jaxtyping import Array, Float
 
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.data.batch import Batch
-from codepmp_jax.data.layouts import Layout
+from codepmp_jax.data.layouts import SOURCE, Layout
 from codepmp_jax.data.tokenized_item import Unit
 from codepmp_jax.devices.sharding import batch_sharding, constrain
 from codepmp_jax.models.attention import Segments
 from codepmp_jax.models.preference import Params, PreferenceModel, abstract_params, with_changed
 from codepmp_jax.training import objectives
 from codepmp_jax.training import optimizer as optimizers
-from codepmp_jax.training.objectives.objective import Objective, Outputs, Term, Weights
+from codepmp_jax.training.objectives.objective import Objective, Outputs, Weights
 from codepmp_jax.training.state import TrainState, in_dtype, trained
 
 Metrics = dict[str, Array]
 Sums = dict[Unit, Metrics]
 """Sums by what they are over."""
+
+
+class Evaluated(NamedTuple):
+    """What an evaluation needs of a batch."""
+
+    sums: Sums
+    """Of each metric, the sum over the batch's items or labels."""
+    rewards: Float[Array, "B M 2"] | None
+    """Of chosen and rejected, replicated to all devices; anything where there is no pair. None where the objective
+    trains none."""
 
 
 class WeightedBatch(NamedTuple):
@@ -48,24 +58,38 @@ def hidden_states(model: PreferenceModel, batch: Batch, layout: Layout) -> Float
     return constrain(hidden.reshape(num_rows, -1, hidden.shape[-1]), "batch", "length", None)
 
 
-def compute_terms(
-    model: PreferenceModel, part: WeightedBatch, objective: Objective
-) -> Sequence[Term]:
-    """The objective's terms of a part of the batch."""
-    hidden = hidden_states(model, part.batch, objective.layout())
-    return objective.terms(Outputs(model, hidden, part.batch), part.weights)
+def compute_outputs(model: PreferenceModel, batch: Batch, objective: Objective) -> Outputs:
+    """What the objective's terms are computed from."""
+    return Outputs(model, hidden_states(model, batch, objective.layout()), batch)
 
 
 def loss_and_metrics(
     model: PreferenceModel, part: WeightedBatch, objective: Objective
 ) -> tuple[Float[Array, ""], Metrics]:
-    """The part's addends to the global batch's loss and metrics."""
-    terms = compute_terms(model, part, objective)
+    """The part's addends to the global batch's loss, metrics and source_wins."""
+    outputs = compute_outputs(model, part.batch, objective)
+    terms = objective.terms(outputs, part.weights)
     loss = sum(
         (term.coefficient * term.total for term in terms if term.coefficient is not None),
         jnp.float32(0),
     )
-    return loss, {term.name: term.total for term in terms} | {"loss": loss}
+    metrics = {term.name: term.total for term in terms} | {"loss": loss}
+    return loss, metrics | source_wins(outputs, objective)
+
+
+def source_wins(outputs: Outputs, objective: Objective) -> Metrics:
+    """Of each source of a mixture, `accuracy/NAME`: how many of its pairs have the higher reward on chosen, ties half.
+
+    Not yet divided by the number of its pairs, which is known where they are read (Window.rows)."""
+    sources, rewards = objective.config.data.sources, objective.pair_rewards(outputs)
+    if not sources or rewards is None:
+        return {}
+    chosen, rejected = rewards
+    wins = ((chosen > rejected) + 0.5 * (chosen == rejected)) * outputs.batch.item_mask
+    number = outputs.batch.companions[SOURCE]
+    return {
+        f"accuracy/{source.name}": jnp.sum(wins * (number == i)) for i, source in enumerate(sources)
+    }
 
 
 def _parts(whole: WeightedBatch, number: int) -> WeightedBatch:
@@ -142,15 +166,20 @@ def train_step(
     return after, metrics
 
 
-def eval_step(params: Params, batch: Batch, config: TrainConfig) -> Sums:
-    """Of each metric, the sum over the batch's items or labels."""
+def evaluate_batch(params: Params, batch: Batch, config: TrainConfig) -> Evaluated:
+    """The sums of the objective's metrics over the batch's items and labels, and the rewards of its pairs."""
     graph, _, _ = abstract_params(config.model, config.lora)
     model = nnx.merge(graph, in_dtype(params, config.model.compute_dtype))
     masks = Weights(batch.item_mask.astype(jnp.float32), batch.label_mask.astype(jnp.float32))
+    objective = objectives.build(config)
+    outputs = compute_outputs(model, batch, objective)
     sums: Sums = {}
-    for term in compute_terms(model, WeightedBatch(batch, masks), objectives.build(config)):
+    for term in objective.terms(outputs, masks):
         sums.setdefault(term.unit, {})[term.name] = term.total
-    return sums
+    rewards = objective.pair_rewards(outputs)
+    if rewards is None:
+        return Evaluated(sums, None)
+    return Evaluated(sums, constrain(jnp.stack(rewards, axis=-1), None, None, None))
 
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]

@@ -93,6 +93,11 @@ class Window:
         ):
             row: dict[str, Any] = {"step": step}
             row |= {name: float(value) for name, value in metrics.items()}
+            for source in config.data.sources:
+                name, in_rows = f"accuracy/{source.name}", f"pairs/{source.name}"
+                if name in row:
+                    num_pairs = data[in_rows] - before[in_rows]
+                    row[name] = row[name] / num_pairs if num_pairs else None
             row |= {f"data_{name}": n for name, n in data.items()}
             row["fill"] = (data["tokens"] - before["tokens"]) / (
                 data["padded_tokens"] - before["padded_tokens"]

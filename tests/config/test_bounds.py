@@ -43,6 +43,7 @@ RULES = {
         ["runs/a", "@5", "runs/a@", "runs/a@x", "runs/a@-1", "runs/a@5/", "s3://bucket/a@5", ""],
     ),
     "data.input": (["gs://bucket/pairs", "/pairs"], ["s3://bucket/pairs"]),
+    "data.mixture": ([(), ("a=/pairs:1",)], [("/pairs",), ("a=/pairs:1", "b=/pairs")]),
     "workdir": (["gs://bucket/run", "run"], ["s3://bucket/run"]),
     "data.template": (
         ["{prompt}{response}"],

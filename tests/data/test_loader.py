@@ -315,7 +315,7 @@ def test_one_pass_is_complete_and_does_not_depend_on_the_number_of_hosts(tokeniz
             process_count=count,
         )
 
-    whole, counts, _ = host(0, 1)
+    whole, counts, *_ = host(0, 1)
     assert sum(batch.item_mask.sum() for batch in whole) == counts["pairs"] == len(kept)
     assert counts["too_long"] + counts["identical"] + len(kept) == counts["records"] == NUM_PAIRS
     margins = np.concatenate([batch.margin[batch.item_mask] for batch in whole])
@@ -350,7 +350,7 @@ def test_nothing_kept_is_an_error_and_no_endless_loop(tokenizer):
         next(pairs)
     with pytest.raises(UserError, match="holds no pairs"):
         Loader([], tokenizer, config, batch_rows=2)
-    batches, counts, refused = one_pass(
+    batches, counts, refused, *_ = one_pass(
         PAIRS, tokenizer, layout_of(config), batch_rows=8, process_index=0, process_count=1
     )
     assert batches == refused == []

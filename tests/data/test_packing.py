@@ -269,6 +269,17 @@ def test_stream_goes_on_where_a_row_left_it(layout):
         assert row.refused == [drops[1]] * (row.state["refused"] - before["refused"])
 
 
+def test_parts_that_wait_may_be_dropped_or_missing_after_a_change_of_settings():
+    """A resumed stream goes on with what its records give by the new settings, and counts what they drop."""
+    layout = layout_of(DataConfig(layout="packed", max_length=8, packing_window=3))
+    pairs = [pair_of(str(i), [1, 2], [1, 3], 1) for i in range(3)]
+    state = new_state() | {"next_record": 3, "waiting": [[0, 0], [1, 0], [2, 1]]}
+    parts = [[pairs[0]], [Dropped("too_long", "1")], [pairs[2]]]
+    (row,) = pack(iter(parts), layout, PAD, state)
+    assert row.record_ids == ["0"]
+    assert (row.state["pairs"], row.state["too_long"], row.state["waiting"]) == (1, 1, [])
+
+
 def realistic_pairs(count):
     """Lengths as of the paper's data: lognormal prompts and responses, texts of at most 1024 tokens."""
     random = np.random.default_rng(1)

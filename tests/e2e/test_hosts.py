@@ -173,6 +173,21 @@ def test_two_hosts_train_as_one(together, alone):
     assert last["data_pairs"] == NUM_STEPS * 8
 
 
+def test_two_hosts_train_on_a_mixture_as_one(config, cache, tmp_path):
+    """The same pairs of each source, and the same figures of each."""
+    (folder,) = config.data.folders
+    shutil.copytree(folder, tmp_path / "other")
+    mixture = (f"a={folder}:1", f"b={tmp_path / 'other'}:3")
+    data = dataclasses.replace(config.data, input=DataConfig.input, mixture=mixture)
+    config = dataclasses.replace(config, data=data)
+    run_hosts(in_folder(config, tmp_path / "together"), cache)
+    loop.train(in_folder(config, tmp_path / "alone"))
+    assert_same_run(tmp_path / "together", tmp_path / "alone")
+    last = metrics(tmp_path / "together")[-1]
+    assert last["heldout_pairs/a"] + last["heldout_pairs/b"] == 11
+    assert "eval_accuracy/a" in last
+
+
 def test_one_host_writes_and_reports(printed_together):
     workdir, (first, second) = printed_together
     assert "held out: " in first

@@ -108,7 +108,7 @@ def pair_ids(monkeypatch) -> dict[str, dict[int, list[str]]]:
 
     def spy(window, config, resume_state):
         for step, _, fetched in window.steps:
-            seen.setdefault(config.workdir, {})[step] = fetched.pair_ids
+            seen.setdefault(config.workdir, {})[step] = fetched.record_ids
         return rows_of(window, config, resume_state)
 
     monkeypatch.setattr(loop.Window, "rows", spy)

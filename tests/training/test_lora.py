@@ -42,7 +42,7 @@ from codepmp_jax.training import optimizer as optimizers
 from codepmp_jax.training.identity import check_same_run
 from codepmp_jax.training.run import Run
 from codepmp_jax.training.state import TrainState, abstract_state, init_state, trained
-from codepmp_jax.training.step import eval_step, gradients, train_step
+from codepmp_jax.training.step import evaluate_batch, gradients, train_step
 from tests.training.reference import (
     TorchPreferenceModel,
     batch_of,
@@ -374,7 +374,7 @@ def test_the_merged_model_computes_the_same():
     params, batch = random_params(config), batch_of(random_pairs(5), config)
     whole = dataclasses.replace(config, lora=LoraConfig())
     apart, together = (
-        jax.jit(lambda params, each=each: eval_step(params, batch, each))(tree)
+        jax.jit(lambda params, each=each: evaluate_batch(params, batch, each).sums)(tree)
         for tree, each in ((params, config), (merged(params, config.lora), whole))
     )
     jax.tree.map(

@@ -17,7 +17,7 @@ from codepmp_jax.models.preference import init_params
 from codepmp_jax.training import optimizer as optimizers
 from codepmp_jax.training.objectives.objective import label_chunk
 from codepmp_jax.training.state import abstract_state, init_state
-from codepmp_jax.training.step import eval_step, gradients, jit_train_step
+from codepmp_jax.training.step import evaluate_batch, gradients, jit_train_step
 from tests.training.reference import batch_of, random_pairs, tiny_config
 
 
@@ -135,7 +135,7 @@ def test_first_pair_loss_of_a_zero_score_head_is_ln_2(layout):
     config = layout_config(layout, model__score_init_std=0.0)
     batch = batch_of(random_pairs(0), config)
     batch = batch._replace(margin=jnp.zeros_like(batch.margin))
-    sums = eval_step(init_params(config.model, 0), batch, config)["pairs"]
+    sums = evaluate_batch(init_params(config.model, 0), batch, config).sums["pairs"]
     assert float(sums["pair_loss"]) == pytest.approx(8 * math.log(2), rel=1e-6)
     assert float(sums["accuracy"]) == 4
 
@@ -227,8 +227,8 @@ def test_empty_rows_change_nothing():
     params = init_params(config.model, 0)
     batch = batch_of(random_pairs(4), config)
     filled = batch_of(random_pairs(4), tiny_config(global_batch_rows=16))
-    expected = eval_step(params, batch, config)
-    found = eval_step(params, filled, config)
+    expected = evaluate_batch(params, batch, config).sums
+    found = evaluate_batch(params, filled, config).sums
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, expected
     )
@@ -239,7 +239,7 @@ def test_the_lm_loss_ignores_rejected_texts():
     params = init_params(config.model, 0)
     batch = batch_of(random_pairs(6), config)
     other = batch._replace(tokens=batch.tokens.at[:, 24:].set((batch.tokens[:, 24:] + 1) % 96))
-    ours, others = (eval_step(params, each, config) for each in (batch, other))
+    ours, others = (evaluate_batch(params, each, config).sums for each in (batch, other))
     lm_losses = [float(sums["labels"]["lm_loss"]) for sums in (ours, others)]
     pair_losses = [float(sums["pairs"]["pair_loss"]) for sums in (ours, others)]
     assert lm_losses[0] == pytest.approx(lm_losses[1], rel=1e-6)
@@ -249,8 +249,8 @@ def test_the_lm_loss_ignores_rejected_texts():
 def test_bfloat16_is_close_to_float32():
     batch = batch_of(random_pairs(7), tiny_config())
     params = init_params(tiny_config().model, 0)
-    exact = eval_step(params, batch, tiny_config())
-    rough = eval_step(params, batch, tiny_config(model__compute_dtype="bfloat16"))
+    exact = evaluate_batch(params, batch, tiny_config()).sums
+    rough = evaluate_batch(params, batch, tiny_config(model__compute_dtype="bfloat16")).sums
     losses = [float(sums["labels"]["lm_loss"]) for sums in (rough, exact)]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
 

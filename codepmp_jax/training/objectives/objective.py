@@ -138,6 +138,14 @@ class Objective:
         del means
         return {}
 
+    def pair_rewards(
+        self, outputs: Outputs
+    ) -> tuple[Float[Array, "B M"], Float[Array, "B M"]] | None:
+        """Rewards of chosen and rejected as the objective trains them, in float32: an evaluation has figures of them
+        (training/figures.py). None, the default, where it trains none."""
+        del outputs
+        return None
+
 
 def mean_weights(mask: Bool[Array, "*B"]) -> Float[Array, "*B"]:
     """1 / (number of items) for each item of the mask, 0 elsewhere."""

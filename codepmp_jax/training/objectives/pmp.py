@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from codepmp_jax.config import PmpConfig, TrainConfig
 from codepmp_jax.data.batch import Batch
@@ -64,3 +65,9 @@ class Pmp(Objective):
             lm = outputs.lm_loss(weights.labels, loss.lm_chunk_tokens)
             terms.append(Term("lm_loss", "labels", lm, loss.lm_coef))
         return terms
+
+    def pair_rewards(
+        self, outputs: Outputs
+    ) -> tuple[Float[Array, "B M"], Float[Array, "B M"]] | None:
+        """Those of the score head, if it is trained."""
+        return outputs.rewards() if self.uses_score_head else None

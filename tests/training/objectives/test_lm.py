@@ -40,7 +40,7 @@ from codepmp_jax.records.shards import ShardedDataset, write_manifest, write_spl
 from codepmp_jax.text.tokenization import EncodedText, Tokenizer
 from codepmp_jax.training import loop, objectives
 from codepmp_jax.training.run import Run
-from codepmp_jax.training.step import eval_step, gradients
+from codepmp_jax.training.step import evaluate_batch, gradients
 from tests.training.reference import TorchPreferenceModel, tiny_config
 from tests.training.runs import final_state, rows
 
@@ -99,7 +99,7 @@ def test_the_loss_is_that_of_transformers_on_each_piece_alone(layout, tied):
     metrics = gradients(params, batch_of(documents, config), config)[1]
     assert float(metrics["loss"]) == pytest.approx(total / labels, rel=1e-5)
     assert metrics.keys() == {"loss", "lm_loss"}
-    sums = eval_step(params, batch_of(documents, config), config)
+    sums = evaluate_batch(params, batch_of(documents, config), config).sums
     assert sums.keys() == {"labels"}
     assert float(sums["labels"]["lm_loss"]) == pytest.approx(total, rel=1e-5)
 

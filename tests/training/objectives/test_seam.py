@@ -33,7 +33,7 @@ from codepmp_jax.training.objectives.objective import (
     Weights,
     mean_weights,
 )
-from codepmp_jax.training.step import eval_step, gradients
+from codepmp_jax.training.step import evaluate_batch, gradients
 from tests.training.reference import random_pairs, tiny_config
 from tests.training.runs import rows
 
@@ -202,7 +202,7 @@ def test_log_probs_of_both_sides_are_those_of_each_text_alone(layout):
         )
         reference = array_of("reference", RECORD, pair)
         margins.append(0.3 * (chosen - rejected - reference[0] + reference[1]))
-    sums = eval_step(params, batch_of(pairs, config), config)["pairs"]
+    sums = evaluate_batch(params, batch_of(pairs, config), config).sums["pairs"]
     assert float(sums["rewards/margins"]) == pytest.approx(sum(margins), rel=1e-4)
     losses = [math.log1p(math.exp(-margin)) for margin in margins]
     assert float(sums["dpo_loss"]) == pytest.approx(sum(losses), rel=1e-4)
@@ -211,7 +211,7 @@ def test_log_probs_of_both_sides_are_those_of_each_text_alone(layout):
 def test_an_evaluation_sums_over_the_terms_unit():
     """With a value head of 0, over the squared returns of all labels."""
     config, pairs = config_of(ValueConfig(), "shared"), random_pairs(2)
-    sums = eval_step(init_params(config.model, 0), batch_of(pairs, config), config)
+    sums = evaluate_batch(init_params(config.model, 0), batch_of(pairs, config), config).sums
     expected = sum(np.square(array_of("returns", RECORD, pair)).sum() for pair in pairs)
     assert float(sums["labels"]["value_loss"]) == pytest.approx(expected, rel=1e-5)
 

@@ -31,7 +31,7 @@ from codepmp_jax.text.tokenization import EncodedText, Text, Tokenizer
 from codepmp_jax.training import loop, objectives
 from codepmp_jax.training.losses import token_nll
 from codepmp_jax.training.objectives.objective import Objective, Outputs, Term, Weights
-from codepmp_jax.training.step import eval_step, gradients
+from codepmp_jax.training.step import evaluate_batch, gradients
 from tests.training.reference import tiny_config
 from tests.training.runs import rows
 
@@ -194,7 +194,7 @@ def test_each_number_belongs_to_its_response_and_token():
         expected["critic_loss"] -= float(critic[int(record.margin) % NUM_OUTCOMES])
     for layout in ("packed", "padded"):
         config = config_of(layout)
-        sums = eval_step(params, batch_of(config), config)
+        sums = evaluate_batch(params, batch_of(config), config).sums
         assert sums.keys() == {"labels", "responses"}
         found = {name: float(value) for unit in sums.values() for name, value in unit.items()}
         assert found == pytest.approx(expected, rel=2e-4)
