@@ -30,7 +30,7 @@ def workdir(request, tmp_path) -> str:
 
 
 def save(
-    workdir, *steps: int, metrics: dict[int, dict[str, float]] | None = None, **config
+    workdir, *steps: int, metrics: dict[int, dict[str, float | None]] | None = None, **config
 ) -> None:
     checkpointer = Checkpointer(str(workdir), CheckpointConfig(**config))
     for step in steps:
