@@ -23,8 +23,11 @@ class Source(NamedTuple):
     """A source of a mixture."""
 
     name: str
+    """By which metrics and the log call it."""
     folder: str
+    """Of its shards, a path or gs://."""
     weight: float
+    """Its share of the records that are drawn, in proportion to the other sources' weights."""
 
 
 def _parse(entry: str) -> Source | None:
