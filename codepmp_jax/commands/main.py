@@ -26,7 +26,7 @@ STAGES = {
         "evaluate best-of-n",
         "evaluate report",
     ),
-    "Training on pods": ("supervise", "queued-resources", "xpk"),
+    "Training on pods": ("supervise", "queued-resources", "gcluster", "jobset", "xpk"),
 }
 
 

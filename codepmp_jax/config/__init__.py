@@ -28,15 +28,15 @@ from codepmp_jax.config.evaluation import (
     VotesConfig,
 )
 from codepmp_jax.config.interchange import ExportConfig, ImportConfig
-from codepmp_jax.config.mesh import MeshConfig
-from codepmp_jax.config.model import ModelConfig, RopeScalingConfig
-from codepmp_jax.config.operation import (
-    ProfileConfig,
+from codepmp_jax.config.launching import (
+    GclusterConfig,
+    JobsetConfig,
     QueuedResourceConfig,
-    SuperviseConfig,
-    WatchdogConfig,
     XpkConfig,
 )
+from codepmp_jax.config.mesh import MeshConfig
+from codepmp_jax.config.model import ModelConfig, RopeScalingConfig
+from codepmp_jax.config.operation import ProfileConfig, SuperviseConfig, WatchdogConfig
 from codepmp_jax.config.pmp import PmpConfig
 from codepmp_jax.config.quickstart import QuickstartConfig
 from codepmp_jax.config.scoring import ScoreConfig, ScorerConfig, TextsConfig
@@ -75,7 +75,9 @@ __all__ = [
     "FilterConfig",
     "FromHfConfig",
     "GateConfig",
+    "GclusterConfig",
     "ImportConfig",
+    "JobsetConfig",
     "JudgeConfig",
     "LossConfig",
     "MeshConfig",

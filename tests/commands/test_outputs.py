@@ -47,6 +47,7 @@ COMMANDS = {
         True,
     ),
     "evaluate report": ("--inputs IN/accuracy --output OUT", True),
+    "jobset": ("--image registry/image --output OUT.jsonl", False),
     "quickstart": ("--output OUT", True),
 }
 # These compile a program or run others before they write much: their disks are tested elsewhere.
@@ -55,7 +56,12 @@ SLOW = {"compile-check", "quickstart"}
 
 def test_every_command_that_writes_is_in_the_table():
     commands = {command for stage in main.STAGES.values() for command in stage}
-    assert commands - COMMANDS.keys() == {"supervise", "queued-resources", "xpk"}
+    assert commands - COMMANDS.keys() == {
+        "supervise",
+        "queued-resources",
+        "gcluster",
+        "xpk",
+    }
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ OPTIONS = {
     "compile_check.py": "--workdir STR",
     "supervise.py": "--backoff-seconds FLOAT",
     "queued_resources.py": "--zone STR",
+    "gcluster.py": "--location",
     "xpk.py": "--zone STR",
 }
 CALLS = [
