@@ -144,7 +144,9 @@ class Watcher:
         where = f"{self._logs}/{self._config.name}-{host}.log"
         what = "training is done" if status == 0 else f"ended with status {status}, see {where}"
         if state and status == MISTAKE and self._config.keep_after_mistake:
-            self._say(f"{what}. The slice is kept and BILLED: {shlex.join(self._commands['delete'])}")
+            self._say(
+                f"{what}. The slice is kept and BILLED: {shlex.join(self._commands['delete'])}"
+            )
             return status
         if state and time.time() < when + _GIVE_BACK_SECONDS:
             return None
@@ -201,8 +203,14 @@ class Watcher:
                     "same command again."
                 )
             wait = self._wait(failures)
-            hint = ", which looks permanent: the slice goes on, and is billed" if looks_permanent else ""
-            self._say(f"gcloud failed {failures} times in a row{hint} ({said}); again in {wait:.0f} s")
+            hint = (
+                ", which looks permanent: the slice goes on, and is billed"
+                if looks_permanent
+                else ""
+            )
+            self._say(
+                f"gcloud failed {failures} times in a row{hint} ({said}); again in {wait:.0f} s"
+            )
             time.sleep(wait)
 
     def _wait(self, failures: int) -> float:

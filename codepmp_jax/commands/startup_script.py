@@ -75,10 +75,11 @@ trap 'end $? "the startup script"' EXIT
 trap 'exit "$resume"' TERM
 
 if [ -n "$setup" ]; then
-    printf %s "$setup" >/run/codepmp_setup.sh
+    file=$(mktemp)
+    printf %s "$setup" >"$file"
     for again in "in a minute" "in a minute" never; do
         env CODEPMP_HOME="$repository" "${environment[@]}" \
-            timeout 3600 bash -eo pipefail /run/codepmp_setup.sh && break
+            timeout 3600 bash -eo pipefail "$file" && break
         status=$?
         echo "codepmp: the setup ended with status $status; again: $again"
         [ "$again" != never ] || end 1 "the setup"

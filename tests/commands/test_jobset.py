@@ -133,7 +133,9 @@ def test_hosts_are_restarted_by_their_exit_status():
 
 def test_every_exit_status_is_final_or_restarted():
     named = {
-        value for name, value in vars(exit_codes).items() if name.isupper() and value.__class__ is int
+        value
+        for name, value in vars(exit_codes).items()
+        if name.isupper() and value.__class__ is int
     }
     assert named <= {*exit_codes.FINAL, *exit_codes.RESTARTED}
     assert not {*exit_codes.FINAL} & {*exit_codes.RESTARTED}
