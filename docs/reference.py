@@ -91,10 +91,12 @@ PAGES = {
         "evaluate report",
     ),
     "operation": _page(
-        "supervise, queued-resources, xpk",
+        "supervise and launchers",
         "Commands that start a training command, and start it again.",
         "supervise",
         "queued-resources",
+        "gcluster",
+        "jobset",
         "xpk",
     ),
 }

@@ -38,6 +38,11 @@ if [ ! -f "$home/requirements.txt" ]; then
     mv "$home.new" "$home"
 fi
 home=$(cd "$home" && pwd)
+if [ -e "$home/.venv" ] && [ ! -e "$home/.venv.begun" ]; then
+    echo "error: $home/.venv is not of this script. Remedy: remove it, or use it as it is." >&2
+    exit 2
+fi
+touch "$home/.venv.begun"
 
 # Python's own venv and pip do not bring a Python of another version; TPU VMs have 3.10.
 if ! command -v uv >/dev/null; then

@@ -111,6 +111,15 @@ def test_what_fails_half_way_fails_and_is_done_again(set_up, tmp_path, repositor
     assert len((tmp_path / "uv").read_text().splitlines()) == 1 + 3
 
 
+def test_an_environment_of_others_is_left_alone(set_up, tmp_path):
+    (tmp_path / "home" / ".venv").mkdir(parents=True)
+    (tmp_path / "home" / "requirements.txt").write_text("jax==3\n")
+    status, said = set_up()
+    assert status == 2
+    assert "Remedy: " in said
+    assert list((tmp_path / "home" / ".venv").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
