@@ -14,7 +14,7 @@ from codepmp_jax.cli.errors import require
 from codepmp_jax.cli.exit_codes import RESTARTED
 from codepmp_jax.config import GclusterConfig, presets
 
-COMMAND = (GclusterConfig, "Trains on a GKE cluster by Cluster Toolkit's gcluster.")
+COMMAND = (GclusterConfig, "Trains on a GKE cluster by gcluster.")
 
 
 def make_command(config: GclusterConfig, options: list[str]) -> list[str]:

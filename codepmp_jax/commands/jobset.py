@@ -10,16 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
 from codepmp_jax.cli.errors import require
 from codepmp_jax.cli.exit_codes import FINAL
 from codepmp_jax.commands.gcluster import require_image
 from codepmp_jax.config import JobsetConfig, presets
 from codepmp_jax.devices.slices import Slice, slice_of
-from codepmp_jax.files import output as outputs
 
-COMMAND = (JobsetConfig, "Prints the manifest of a JobSet that trains on a GKE cluster.")
+COMMAND = (JobsetConfig, "Prints the manifest of a JobSet that trains on GKE.")
 _CONTAINER = "train"
 # Where libtpu's processes meet: those of a slice, and those of several slices.
 _PORTS = (8471, 8080)
@@ -144,9 +141,14 @@ def main() -> None:
     """Parses, prints or writes."""
     arguments, options = presets.split_arguments()
     config = presets.parse(*COMMAND, arguments)
+    import yaml
+
     text = yaml.safe_dump(make_manifest(config, options), sort_keys=False, width=1000)
     if config.output is None:
         print(text, end="")
     else:
+        from codepmp_jax.files import output as outputs
+        from codepmp_jax.files import storage
+
         with outputs.file(config.output) as file:
-            file.write_text(text, encoding="utf-8")
+            storage.write_text(file, text)

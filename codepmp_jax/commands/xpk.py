@@ -14,7 +14,7 @@ from codepmp_jax.cli import shell
 from codepmp_jax.cli.exit_codes import RESTARTED
 from codepmp_jax.config import XpkConfig, presets
 
-COMMAND = (XpkConfig, "Trains on a GKE cluster by xpk (legacy: see gcluster).")
+COMMAND = (XpkConfig, "Trains on a GKE cluster by xpk (legacy).")
 
 
 def make_command(config: XpkConfig, options: list[str]) -> list[str]:

@@ -27,6 +27,7 @@ OPTIONS = {
     "supervise.py": "--backoff-seconds FLOAT",
     "queued_resources.py": "--zone STR",
     "gcluster.py": "--location",
+    "jobset.py": "--output",
     "xpk.py": "--zone STR",
 }
 CALLS = [
