@@ -7,6 +7,7 @@ What stands after -- goes to `codepmp train` on every host. --dry-run prints wha
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import pathlib
 import re
@@ -129,6 +130,12 @@ class Watcher:
     def _status(self, state: str) -> int | None:
         """The status with which the hosts ended; None while they work or give the slice back."""
         ended = self._ended() if state in ("", "ACTIVE") else None
+        for tries in range(1, _PATIENCE):
+            # A slice that is gone is asked about no more: its bucket may be at fault for a while.
+            if state or ended is not None or not self._logs.startswith("gs://"):
+                break
+            time.sleep(self._wait(tries))
+            ended = self._ended()
         if ended is None:
             if state:
                 return None
@@ -175,7 +182,7 @@ class Watcher:
         state, _, created = self._gcloud("state").partition("\t")
         if state:
             self._has_existed = True
-        if created:
+        with contextlib.suppress(ValueError):
             self._created = datetime.datetime.fromisoformat(created).timestamp()
         if state and state != self._shown:
             self._say(state)

@@ -32,7 +32,8 @@ def make_command(config: XpkConfig, options: list[str]) -> list[str]:
         f"--num-slices={config.num_slices}",
         f"--docker-image={config.image}",
         f"--max-restarts={config.max_restarts}",
-        f"--restart-on-exit-codes={','.join(map(str, RESTARTED))}",
+        # Beside those from 127 on, after which xpk does so anyway.
+        f"--restart-on-exit-codes={','.join(str(code) for code in RESTARTED if code < 127)}",
         f"--termination-grace-period-seconds={config.grace_seconds}",
         f"--command={training}",
     ]

@@ -19,6 +19,7 @@ from tests.e2e.launching import command, environment, launch
 
 OPTIONS = ["--config", "pmp_7b", "--workdir", "gs://bucket/a run"]
 LOGS = "gs://bucket/a run/launch"
+TRANSIENT = "HttpError 503: UNAVAILABLE: The service is currently unavailable."
 # `failures` has "VERB MESSAGE" of calls to fail, in turn; `states` the answers of list, in turn, empty for a resource
 # that is not there; `ended` what storage cat finds. A state may come with what a host writes to `ended` then.
 GCLOUD = """\
@@ -168,6 +169,19 @@ def test_a_slice_that_is_gone_without_a_word_is_reported(cloud, capsys):
     assert f"no host left a status in {LOGS}" in capsys.readouterr().out
 
 
+def test_a_bucket_may_fail_when_the_slice_is_gone(cloud):
+    cloud.write(failures=f"cat {TRANSIENT}\n" * 4)
+    cloud.states("", "PROVISIONING", f"|{ended(HOST_LOST)}")
+    assert watch() == HOST_LOST
+
+
+@pytest.mark.parametrize("created", ["", "soon", "2026-11-01T10:00:00Z", "2026-11-01 10:00:00"])
+def test_a_time_of_creation_need_not_be_there(cloud, created):
+    cloud.write(created=created)
+    cloud.states("", "ACTIVE", f"ACTIVE|{ended(0)}", "")
+    assert watch() == 0
+
+
 def test_a_workdir_on_a_disk_leaves_the_watcher_without_a_status(cloud, tmp_path):
     cloud.states("", "ACTIVE", "")
     assert watch(logs="/nowhere/launch") == 0
@@ -193,7 +207,6 @@ def test_requests_that_keep_failing_are_made_ever_more_slowly(cloud, capsys):
 
 # --- a gcloud that fails --------------------------------------------------------------------------
 
-TRANSIENT = "HttpError 503: UNAVAILABLE: The service is currently unavailable."
 FORBIDDEN = "PERMISSION_DENIED: Permission 'tpu.nodes.create' denied on project 'pp'."
 
 
