@@ -50,7 +50,7 @@ esac
 
 
 class Cloud:
-    """What the stand-in is told and what it was asked."""
+    """The stand-in: what it answers and how it was called."""
 
     def __init__(self, folder: pathlib.Path):
         self.folder = folder

@@ -16,9 +16,9 @@ from codepmp_jax.config import QueuedResourceConfig
 
 OPTIONS = ["--config", "pmp_7b", "--workdir", "gs://bucket/a run", "--data.input", "it's $HOME"]
 DELETE = ["gcloud", "delete", "pmp"]
-# What stands in for each program. What they are told is a line of the file `log`.
+# What stands in for each program. The file `log` has their calls.
 PROGRAMS = {
-    # Fails as often as the file of its verb has lines; copies to the bucket go to the folder `bucket`.
+    # Fails as often as the file of its verb has lines. Copies to the bucket go to the folder `bucket`.
     "gcloud": """\
 echo "gcloud $*" >>log
 if [ -s "fails_$1" ]; then sed -i 1d "fails_$1"; exit 1; fi
