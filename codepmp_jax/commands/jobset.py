@@ -2,7 +2,7 @@
 
     codepmp jobset --name pmp --image IMAGE -- --config pmp_7b --workdir gs://B/pmp ... | kubectl apply -f -
 
-What stands after -- goes to `codepmp train` on every host. The cluster has JobSet 0.6 or newer and, unless --queue
+What stands after -- goes to `codepmp train` on every host. The cluster has JobSet 0.7 or newer and, unless --queue
 is None, Kueue. Restarts follow the exit status: docs/guides/operating.md.
 """
 
