@@ -81,13 +81,13 @@ def group_names(names: Iterable[str]) -> list[str]:
     return [name if name in largest else OTHERS for name in known]
 
 
-def response_lengths(items: Iterable[TokenizedItem]) -> Int[np.ndarray, "P S"]:
-    """Tokens from the first label of each text on."""
+def response_lengths(items: Iterable[TokenizedItem], num_texts: int) -> Int[np.ndarray, "P S"]:
+    """Tokens from the first label of each of the num_texts texts on."""
     lengths = [
         [len(text) - start for text, start in zip(item.texts, item.label_starts, strict=True)]
         for item in items
     ]
-    return np.array(lengths, np.int64)
+    return np.array(lengths, np.int64).reshape(-1, num_texts)
 
 
 def compute(facts: ItemFacts, rewards: Float[np.ndarray, "P 2"]) -> dict[str, float | None]:

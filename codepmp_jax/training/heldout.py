@@ -95,7 +95,8 @@ class Heldout:
         else:
             subsets = (getattr(sampled[i], "subset", "") for i in records_of_items)
             groups = figures.group_names(subsets)
-        self.facts = figures.ItemFacts(groups, figures.response_lengths(found.items.values()))
+        lengths = figures.response_lengths(found.items.values(), kind.num_texts)
+        self.facts = figures.ItemFacts(groups, lengths)
         """Of the items, in their order."""
         data, counts = config.data, found.counts
         dropped = drops.describe(counts, data)

@@ -263,7 +263,7 @@ def test_documents_are_mixed_by_source_and_resume_inside_one(tokenizer):
         for number in batch.companions["source"][batch.item_mask]
     )
     ids = [name for _, names in batches for name in names]
-    assert in_rows == collections.Counter("a" if name.startswith("a") else "b" for name in ids)
+    assert in_rows == collections.Counter(SOURCE_OF.get(name, "a") for name in ids)
     assert in_rows == {name: counts[f"pieces/{name}"] for name in "ab"}
     for start in (0, 1, 5):
         rest = make()

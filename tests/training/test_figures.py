@@ -117,6 +117,6 @@ def test_groups_are_the_largest_subsets():
 
 def test_lengths_are_those_of_responses():
     pairs = random_pairs(0)
-    lengths = figures.response_lengths(pairs)
+    lengths = figures.response_lengths(pairs, 2)
     assert lengths.shape == (len(pairs), 2)
     assert lengths[:, 0].tolist() == [pair.num_labels(("chosen",)) for pair in pairs]

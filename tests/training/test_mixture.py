@@ -145,7 +145,7 @@ def test_the_log_says_how_often_each_source_is_read(messages, config):
     assert sum(read.values()) == last["data_records"]
     assert read["small"] / last["data_records"] == pytest.approx(0.75, abs=0.1)
     text = "\n".join(messages)
-    assert "mixture: 75.00 % of the records are of small" in text
+    assert "mixture: 75.00 % of the pairs are of small" in text
     assert "mixture: small is read" in text
     assert "mixture: large is read" not in text
     assert f"source small: {read['small']} pairs read, {read['small'] / 9:.2f} times its 9" in text
@@ -316,11 +316,17 @@ def test_documents_of_code_and_of_pairs_are_mixed(config, folders, tmp_path, cap
     }
     write_manifest(tmp_path / "code", SourceFile, splits, {})
     mixture = (f"code={tmp_path / 'code'}:1", f"small={folders['small']}:1")
-    config = with_data(config, mixture=mixture, layout="packed", length_policy="split")
     config = dataclasses.replace(
-        config, workdir=str(tmp_path / "run"), loss=LmConfig(), checkpoint=CheckpointConfig()
+        config,
+        workdir=str(tmp_path / "run"),
+        data=dataclasses.replace(
+            config.data, mixture=mixture, layout="packed", length_policy="split"
+        ),
+        loss=LmConfig(),
+        checkpoint=CheckpointConfig(),
+        num_steps=2,
+        eval_every_steps=2,
     )
-    config = dataclasses.replace(config, num_steps=2, eval_every_steps=2)
     caplog.set_level(logging.INFO, "codepmp_jax")
     last = loop.train(config)
     for what, total in (("data_pieces", "data_pieces"), ("data_records", "data_records")):
