@@ -104,7 +104,7 @@ def measure(
             next(loader)
         elapsed = time.perf_counter() - started
         done = {name: number - before[name] for name, number in loader.counts.items()}
-    counts = {
+    counts: dict[str, Any] = {
         "tokens": done["useful_tokens"],
         "keys": done["useful_keys"],
         "labels": done["labels"],

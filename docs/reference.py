@@ -100,10 +100,12 @@ PAGES = {
         "experiment", "A grid of training runs with their evaluations, as tables, plots and a page."
     ),
     "operation": _page(
-        "supervise, queued-resources, xpk",
+        "supervise and launchers",
         "Commands that start a training command, and start it again.",
         "supervise",
         "queued-resources",
+        "gcluster",
+        "jobset",
         "xpk",
     ),
 }

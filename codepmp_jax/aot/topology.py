@@ -11,21 +11,7 @@ from jax.experimental import topologies
 
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.devices.chips import CHIPS, Chip
-
-# Chips along each axis of the common slices: a plane of v5e and v6e, a cube of the others.
-_PLANES = ("2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
-_CUBES = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8")
-NAMES = tuple(
-    f"{chip}:{shape}"
-    for chip, shapes in (
-        ("v5e", _PLANES),
-        ("v6e", _PLANES),
-        ("v4", _CUBES),
-        ("v5p", _CUBES),
-        ("tpu7x", _CUBES),
-    )
-    for shape in shapes
-)
+from codepmp_jax.devices.slices import NAMES
 
 
 def describe(name: str, num_slices: int = 1) -> tuple[Chip, list[Any]]:

@@ -17,7 +17,7 @@ import logging
 import math
 import pathlib
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -286,7 +286,7 @@ class Checkpointer:
         optimizer: Any,
         data: Any,
         config: Any,
-        metrics: dict[str, float | None] | None = None,
+        metrics: Mapping[str, float | None] | None = None,
     ) -> None:
         """Starts to save; returns when the arrays are copied, before they are written.
 
@@ -317,7 +317,7 @@ class Checkpointer:
                     data=ocp.args.JsonSave(data),
                     config=ocp.args.JsonSave(config),
                 ),
-                metrics=metrics,
+                metrics=None if metrics is None else {**metrics},
                 force=True,
             )
         self._saved = self._waiter.submit(self._manager.wait_until_finished)

@@ -17,3 +17,10 @@ STORE = 74
 WORKER_LOST = 71
 # A setting, the data or the numbers are wrong; another start would end the same.
 MISTAKE = 2
+
+# What launchers end a run after instead of starting it again: a mistake, or 126 to 128 where a shell or a
+# container cannot start the command.
+FINAL = (MISTAKE, 126, 127, 128)
+# What launchers start a run again after, besides a lost node: those above, a crash (1), and the signals that end a
+# process (1 to 15, each as 128 + its number).
+RESTARTED = (1, HOST_LOST, STUCK, WORKER_LOST, STORE, RESUME, *range(129, 144))

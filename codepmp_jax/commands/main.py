@@ -27,7 +27,7 @@ STAGES = {
         "evaluate report",
     ),
     "Experiments": ("experiment",),
-    "Training on pods": ("supervise", "queued-resources", "xpk"),
+    "Training on pods": ("supervise", "queued-resources", "gcluster", "jobset", "xpk"),
 }
 
 

@@ -1,8 +1,9 @@
-"""Trains on TPU slices of a GKE cluster, as a workload that xpk submits and GKE starts again.
+"""Trains on TPU slices of a GKE cluster, as a workload that xpk submits and GKE starts again. Legacy.
 
     codepmp xpk --name pmp --cluster tpus -- --config pmp_7b --workdir gs://B/pmp ...
 
-What stands after -- goes to `codepmp train` on every host. --dry-run prints what would run.
+What stands after -- goes to `codepmp train` on every host. --dry-run prints what would run. Google deprecated xpk:
+new clusters take codepmp_jax/commands/gcluster.py.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 import shlex
 
 from codepmp_jax.cli import shell
-from codepmp_jax.cli.exit_codes import HOST_LOST, RESUME, STORE, STUCK
+from codepmp_jax.cli.exit_codes import RESTARTED
 from codepmp_jax.config import XpkConfig, presets
 
-COMMAND = (XpkConfig, "Trains on a GKE cluster by xpk.")
+COMMAND = (XpkConfig, "Trains on a GKE cluster by xpk (legacy).")
 
 
 def make_command(config: XpkConfig, options: list[str]) -> list[str]:
@@ -31,8 +32,8 @@ def make_command(config: XpkConfig, options: list[str]) -> list[str]:
         f"--num-slices={config.num_slices}",
         f"--docker-image={config.image}",
         f"--max-restarts={config.max_restarts}",
-        # Beside those of signals, after which xpk does so anyway; 1 is any other crash.
-        f"--restart-on-exit-codes={RESUME},{STUCK},{HOST_LOST},{STORE},1",
+        # Beside those from 127 on, after which xpk does so anyway.
+        f"--restart-on-exit-codes={','.join(str(code) for code in RESTARTED if code < 127)}",
         f"--termination-grace-period-seconds={config.grace_seconds}",
         f"--command={training}",
     ]

@@ -29,17 +29,17 @@ from codepmp_jax.config.evaluation import (
 )
 from codepmp_jax.config.experiment import ClusterConfig, ExperimentConfig
 from codepmp_jax.config.interchange import ExportConfig, ImportConfig
+from codepmp_jax.config.launching import (
+    GclusterConfig,
+    JobsetConfig,
+    QueuedResourceConfig,
+    XpkConfig,
+)
 from codepmp_jax.config.lm import LmConfig
 from codepmp_jax.config.lora import LoraConfig
 from codepmp_jax.config.mesh import MeshConfig
 from codepmp_jax.config.model import ModelConfig, RopeScalingConfig
-from codepmp_jax.config.operation import (
-    ProfileConfig,
-    QueuedResourceConfig,
-    SuperviseConfig,
-    WatchdogConfig,
-    XpkConfig,
-)
+from codepmp_jax.config.operation import ProfileConfig, SuperviseConfig, WatchdogConfig
 from codepmp_jax.config.pmp import PmpConfig
 from codepmp_jax.config.quickstart import QuickstartConfig
 from codepmp_jax.config.rm_data import (
@@ -85,7 +85,9 @@ __all__ = [
     "FilterConfig",
     "FromHfConfig",
     "GateConfig",
+    "GclusterConfig",
     "ImportConfig",
+    "JobsetConfig",
     "JudgeConfig",
     "LmConfig",
     "LoraConfig",

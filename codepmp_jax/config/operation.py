@@ -10,7 +10,6 @@ from codepmp_jax.config.base import (
     Config,
     NonNegativeFloat,
     NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
     Remedy,
     Rule,
@@ -70,58 +69,3 @@ class SuperviseConfig(Config):
     minutes."""
     steady_seconds: NonNegativeFloat = 900.0
     """A process that runs at least this many seconds resets the crash count."""
-
-
-@dataclasses.dataclass(frozen=True)
-class QueuedResourceConfig(Config):
-    """A TPU slice that gcloud's queued resources provide, whose hosts train. It is requested again whenever it is
-    taken away."""
-
-    name: str = "codepmp"
-    """Name of the queued resource and of its slice."""
-    project: str | None = None
-    """Google Cloud project; by default gcloud's current one."""
-    zone: str = "us-west4-a"
-    """Zone that has the accelerator."""
-    accelerator_type: str = "v5litepod-256"
-    """Type and size of the slice."""
-    runtime_version: str = "v2-alpha-tpuv5-lite"
-    """TPU software version of the hosts; must match the accelerator."""
-    spot: bool = False
-    """Use spot capacity, which costs less and may be preempted at any time."""
-    repository: str = "/opt/codepmp_jax"
-    """Folder on the hosts whose .venv has this package installed."""
-    setup: str | None = None
-    """Local shell script that creates that folder, run on each host first, as root; by default none."""
-    service_account: str | None = None
-    """Service account with which the hosts read and write buckets; by default the project's."""
-    poll_seconds: PositiveFloat = 60.0
-    """Seconds between checks of the queued resource's state."""
-    dry_run: bool = False
-    """Print the commands instead of running them."""
-
-
-@dataclasses.dataclass(frozen=True)
-class XpkConfig(Config):
-    """A training workload on a GKE cluster, submitted by xpk."""
-
-    name: str = "codepmp"
-    """Name of the workload."""
-    cluster: str = "tpus"
-    """GKE cluster, created by `xpk cluster create`."""
-    project: str | None = None
-    """Google Cloud project; by default gcloud's current one."""
-    zone: str = "us-west4-a"
-    """Zone of the cluster."""
-    tpu_type: str = "v5litepod-256"
-    """Type and size of a slice."""
-    num_slices: PositiveInt = 1
-    """Number of slices; must divide mesh.data."""
-    image: str = "codepmp_jax"
-    """Docker image with this package installed, so that `codepmp` is on its PATH."""
-    max_restarts: Annotated[NonNegativeInt, Remedy("0 never restarts")] = 100
-    """Maximum number of times that GKE restarts the hosts."""
-    grace_seconds: PositiveInt = 300
-    """Seconds that a host has after SIGTERM to save."""
-    dry_run: bool = False
-    """Print the commands instead of running them."""

@@ -43,7 +43,7 @@ def test_documents_fill_their_rows():
     """In pieces; every token but a document's first is a label, and no prefix is shared."""
     data = DataConfig(layout="packed", max_length=1024, row_length=2560, length_policy="split")
     row = measure(layout_of(data, kind=Documents()), 512)
-    assert row.fill > 0.98
+    assert row.fill > 0.96
     assert row.tokens == pytest.approx(row.fill * 2560)
     assert row.tokens - row.labels == pytest.approx(row.items)
     assert row.labels > 2400

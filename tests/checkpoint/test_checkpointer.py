@@ -4,6 +4,7 @@ import itertools
 import resource
 import sys
 import time
+from collections.abc import Mapping
 
 import jax
 import numpy as np
@@ -30,7 +31,7 @@ def workdir(request, tmp_path) -> str:
 
 
 def save(
-    workdir, *steps: int, metrics: dict[int, dict[str, float]] | None = None, **config
+    workdir, *steps: int, metrics: Mapping[int, Mapping[str, float]] | None = None, **config
 ) -> None:
     checkpointer = Checkpointer(str(workdir), CheckpointConfig(**config))
     for step in steps:

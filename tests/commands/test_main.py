@@ -59,7 +59,12 @@ def codepmp(monkeypatch, capsys):
 def test_the_table_of_contents_has_every_command():
     folder = pathlib.Path(next(iter(commands.__path__)))
     modules = {path.stem.replace("_", "-") for path in folder.glob("*.py")}
-    assert {name.split()[0] for name in COMMANDS} == modules - {"--init--", "main", "completion"}
+    assert {name.split()[0] for name in COMMANDS} == modules - {
+        "--init--",
+        "main",
+        "completion",
+        "startup-script",
+    }
     for name in ("convert", "evaluate"):
         listed = [command.split()[1] for command in COMMANDS if command.startswith(f"{name} ")]
         assert listed == list(main.command_module(name).COMMANDS)

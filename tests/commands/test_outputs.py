@@ -50,6 +50,7 @@ COMMANDS = {
         True,
     ),
     "evaluate report": ("--inputs IN/accuracy --output OUT", True),
+    "jobset": ("--image registry/image --output OUT.jsonl", False),
     "quickstart": ("--output OUT", True),
     "experiment": ("--commands true --output OUT", True),
 }
@@ -59,7 +60,12 @@ SLOW = {"compile-check", "quickstart"}
 
 def test_every_command_that_writes_is_in_the_table():
     commands = {command for stage in main.STAGES.values() for command in stage}
-    assert commands - COMMANDS.keys() == {"supervise", "queued-resources", "xpk"}
+    assert commands - COMMANDS.keys() == {
+        "supervise",
+        "queued-resources",
+        "gcluster",
+        "xpk",
+    }
 
 
 @pytest.fixture(scope="module")

@@ -1,94 +1,102 @@
-"""What the launchers of pods would run."""
+"""What the launchers of GKE workloads would run."""
 
 from __future__ import annotations
 
 import pathlib
 import shlex
-import stat
-import subprocess
 
 import pytest
 
-from tests.e2e.launching import command, environment, launch
+from codepmp_jax.cli.errors import UserError
+from codepmp_jax.cli.exit_codes import RESTARTED
+from codepmp_jax.commands import gcluster, xpk
+from codepmp_jax.config import GclusterConfig, XpkConfig
+from tests.e2e.launching import launch
 
 OPTIONS = ["--config", "pmp_7b", "--workdir", "gs://bucket/a run"]
-
-
-def shown(script: str, *options: str) -> list[list[str]]:
-    """The commands that a dry run shows."""
-    lines = launch(script, "--dry-run", *options, "--", *OPTIONS).splitlines()
-    return [shlex.split(line[2:]) for line in lines if line.startswith("$ ")]
-
-
-def test_xpk_submits_the_training_command():
-    (create,) = shown("xpk.py", "--name", "pmp", "--num-slices", "2", "--project", "p")
-    assert create[:3] == ["xpk", "workload", "create"]
-    assert {"--workload=pmp", "--num-slices=2", "--project=p", "--max-restarts=100"} <= set(create)
-    assert "--restart-on-exit-codes=75,70,69,74,1" in create
-    assert shlex.split(create[-1].removeprefix("--command=")) == [
-        "codepmp",
-        "train",
-        *OPTIONS,
-    ]
-
-
-def test_a_queued_resource_is_asked_for():
-    state, create, _ = shown("queued_resources.py", "--name", "pmp", "--spot", "--zone", "z")
-    assert create[:6] == ["gcloud", "compute", "tpus", "queued-resources", "create", "pmp"]
-    assert {"--spot", "--zone=z", "--node-id=pmp"} <= set(create)
-    assert "--filter=name ~ /pmp$" in state
-
-
-# States in turn; an empty one is of a queued resource that is not there.
-GCLOUD = """\
-#!/bin/bash
-echo "$@" >> {log}
-for argument in "$@"; do case "$argument" in
-    *startup-script=*) cp "${{argument#*startup-script=}}" {script} ;;
-esac; done
-if [ "$4" = list ]; then head -n 1 {states}; sed -i 1d {states}; fi
-"""
+TRAINING = ["codepmp", "train", *OPTIONS]
+IMAGE = "us-docker.pkg.dev/p/r/codepmp_jax:1"
+CODES = ",".join(map(str, RESTARTED))
 
 
 @pytest.mark.parametrize(
-    ("first", "began"),
-    [
-        ("", ["list", "create"]),
-        ("ACTIVE", ["list"]),
-        ("FAILED", ["list", "delete", "create"]),
-    ],
+    ("script", "options", "program"),
+    [("xpk.py", (), "xpk"), ("gcluster.py", ("--image", IMAGE), "gcluster")],
 )
-def test_a_slice_that_is_taken_away_is_asked_for_again(tmp_path, first, began):
-    """And no longer once it gave itself back; one that is there is watched."""
-    log, script, states = (tmp_path / name for name in ("log", "script", "states"))
-    states.write_text(f"{first}\nWAITING_FOR_RESOURCES\nACTIVE\nSUSPENDED\nACTIVE\n\n")
-    gcloud = tmp_path / "gcloud"
-    gcloud.write_text(GCLOUD.format(log=log, script=script, states=states))
-    gcloud.chmod(gcloud.stat().st_mode | stat.S_IXUSR)
-    setup = tmp_path / "setup.sh"
-    setup.write_text("echo setting up\n")
-    done = subprocess.run(
-        command(
-            "queued_resources.py",
-            "--name",
-            "pmp",
-            "--poll-seconds",
-            0.01,
-            "--setup",
-            setup,
-            "--",
-            *OPTIONS,
-        ),
-        env=environment(PATH=f"{tmp_path}:/usr/bin:/bin"),
-        capture_output=True,
-        text=True,
+def test_a_dry_run_shows_the_command(script, options, program):
+    shown = launch(script, "--dry-run", *options, "--", *OPTIONS)
+    (line,) = [line for line in shown.splitlines() if line.startswith("$ ")]
+    assert shlex.split(line)[1] == program
+
+
+def test_xpk_submits_the_training_command():
+    create = xpk.make_command(XpkConfig(name="pmp", num_slices=2, project="p"), OPTIONS)
+    assert create[:3] == ["xpk", "workload", "create"]
+    assert {"--workload=pmp", "--num-slices=2", "--project=p", "--max-restarts=100"} <= set(create)
+    # xpk itself adds those from 127 on.
+    assert "--restart-on-exit-codes=1,69,70,71,74,75" in create
+    assert shlex.split(create[-1].removeprefix("--command=")) == TRAINING
+
+
+def test_gcluster_submits_the_training_command():
+    """Flags as in Cluster Toolkit's reference of `gcluster job submit`; none that is not asked for."""
+    submit = gcluster.make_command(GclusterConfig(image=IMAGE), OPTIONS)
+    assert submit[:3] == ["gcluster", "job", "submit"]
+    assert set(submit[3:-1]) == {
+        "--name=codepmp",
+        f"--image={IMAGE}",
+        "--compute-type=v5litepod-256",
+        "--num-slices=1",
+        "--restarts=100",
+        f"--restart-on-exit-codes={CODES}",
+        "--grace-period=300s",
+    }
+    assert shlex.split(submit[-1].removeprefix("--command=")) == ["exec", *TRAINING]
+    config = GclusterConfig(
+        name="pmp",
+        cluster="tpus",
+        project="p",
+        location="us-west4-a",
+        image=IMAGE,
+        compute_type="v6e-64",
+        topology="8x8",
+        num_slices=2,
+        queue="lq",
+        priority="high",
+        service_account="trainer",
+        env=("A=1", "B=x y"),
+        max_restarts=0,
+        grace_seconds=120,
+        dry_run_out="pmp.yaml",
     )
-    assert done.returncode == 0, done.stderr
-    verbs = [line.split()[3] for line in pathlib.Path(log).read_text().splitlines()]
-    assert verbs == [*began, *["list"] * 3, "delete", "create", *["list"] * 2]
-    text = script.read_text()
-    assert text.startswith("#!/bin/bash\necho setting up\n")
-    training = shlex.join([".venv/bin/codepmp", "train", *OPTIONS])
-    assert f".venv/bin/codepmp supervise -- {training} || exit\n" in text
-    assert text.rstrip().endswith("--force --quiet --async")
-    subprocess.run(["bash", "-n", script], check=True)
+    assert set(gcluster.make_command(config, OPTIONS)[3:-1]) == {
+        "--name=pmp",
+        "--cluster=tpus",
+        "--project=p",
+        "--location=us-west4-a",
+        f"--image={IMAGE}",
+        "--compute-type=v6e-64",
+        "--topology=8x8",
+        "--num-slices=2",
+        "--queue=lq",
+        "--priority=high",
+        "--service-account=trainer",
+        "--env=A=1",
+        "--env=B=x y",
+        "--restarts=0",
+        f"--restart-on-exit-codes={CODES}",
+        "--grace-period=120s",
+        "--dry-run-out=pmp.yaml",
+    }
+
+
+def test_gcluster_needs_an_image_with_its_registry():
+    with pytest.raises(UserError, match=r"image = 'codepmp_jax'.*Remedy: "):
+        gcluster.make_command(GclusterConfig(image="codepmp_jax"), OPTIONS)
+
+
+def test_help_calls_xpk_legacy():
+    assert "legacy" in xpk.COMMAND[1]
+    readme = pathlib.Path(__file__).parents[2] / "launch" / "README.md"
+    (line,) = [line for line in readme.read_text().splitlines() if "`xpk.py`" in line]
+    assert "legacy" in line

@@ -64,6 +64,9 @@ RULES = {
     "openai.endpoints": ([("http://a",)], [(), ("http://a", "b")]),
     "worker": (["0/1", "3/4"], ["1/1", "0/0", "-1/2", "1", "a/b"]),
     "template": (["", "{prompt}"], ["no place for it"]),
+    "name": (["a", "pmp-7b", "a" * 28], ["", "a" * 29, "Pmp", "pmp_7b", "7b", "pmp-"]),
+    "env": ([(), ("A=", "B=c=d")], [("A",), ("1A=b",), ("A=b", "")]),
+    "node_selectors": ([(), ("a.b/c=d", "e=")], [("a",), ("=a",), ("a b=c",)]),
 }
 
 

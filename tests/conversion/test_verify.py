@@ -46,6 +46,7 @@ def folder(untied) -> pathlib.Path:
 def require_equal(config: TrainConfig, params: dict, folder: pathlib.Path) -> None:
     errors = verify.verify(folder, config.model, config.data, lambda: params, "float32")
     assert errors.rewards is not None
+    assert errors.logits is not None
     assert 0 < max(errors.rewards.value, errors.logits.value) < verify.TOLERANCE["float32"]
 
 

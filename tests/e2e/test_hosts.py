@@ -25,6 +25,7 @@ from codepmp_jax.training import agreement, loop
 from tests.e2e.launching import checkpoint_steps, command, environment, metrics
 from tests.processes import LIMIT_SECONDS, Process, free_port
 from tests.training.reference import tiny_config
+from tests.training.runs import assert_close
 
 NUM_HOSTS = 2
 NUM_STEPS = 12
@@ -157,7 +158,7 @@ def assert_same_run(ours: pathlib.Path, theirs: pathlib.Path) -> None:
     rows = metrics(ours)
     assert [row["step"] for row in rows] == list(range(1, NUM_STEPS + 1))
     for row, expected in zip(rows, metrics(theirs), strict=True):
-        assert row == pytest.approx(expected, rel=1e-4, abs=1e-5)
+        assert_close(row, expected)
     (_, step, params), (_, _, expected) = (load_run(str(run), None) for run in (ours, theirs))
     assert step == NUM_STEPS
     jax.tree.map(

@@ -26,6 +26,8 @@ OPTIONS = {
     "compile_check.py": "--workdir STR",
     "supervise.py": "--backoff-seconds FLOAT",
     "queued_resources.py": "--zone STR",
+    "gcluster.py": "--location",
+    "jobset.py": "--output",
     "xpk.py": "--zone STR",
 }
 CALLS = [

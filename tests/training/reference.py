@@ -45,14 +45,14 @@ def tiny_config(**changes) -> TrainConfig:
         optimizer=OptimizerConfig(learning_rate=1e-2, warmup_fraction=0.2),
         global_batch_rows=8,
     )
+    # All at once, since one may be allowed only with another.
+    own = {path: value for path, value in changes.items() if "__" not in path}
     for path, value in changes.items():
         section, _, name = path.partition("__")
         if name:
-            part = dataclasses.replace(getattr(config, section), **{name: value})
-            config = dataclasses.replace(config, **{section: part})
-        else:
-            config = dataclasses.replace(config, **{section: value})
-    return config
+            part = own.get(section, getattr(config, section))
+            own[section] = dataclasses.replace(part, **{name: value})
+    return dataclasses.replace(config, **own)
 
 
 def random_pairs(

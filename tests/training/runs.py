@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import pytest
 
 from codepmp_jax.checkpoint.checkpointer import Checkpointer
 from codepmp_jax.config import TrainConfig
@@ -23,6 +24,14 @@ def rows(config: TrainConfig) -> list[dict[str, Any]]:
         {name: value for name, value in json.loads(line).items() if not name.startswith("speed/")}
         for line in text.splitlines()
     ]
+
+
+def assert_close(row: dict[str, Any], expected: dict[str, Any]) -> None:
+    """The same metrics but for the order of sums; the same ones are not defined."""
+    assert row.keys() == expected.keys()
+    defined = {name: value for name, value in expected.items() if value is not None}
+    assert {name for name, value in row.items() if value is not None} == defined.keys()
+    assert {name: row[name] for name in defined} == pytest.approx(defined, rel=1e-4, abs=1e-5)
 
 
 def final_state(config: TrainConfig) -> list[np.ndarray]:

@@ -23,7 +23,7 @@ from codepmp_jax.records.shards import ShardedDataset, write_manifest, write_spl
 from codepmp_jax.training import loop
 from codepmp_jax.training.goodput import PHASES
 from codepmp_jax.training.preemption import Preemption
-from tests.training.runs import final_state, rows
+from tests.training.runs import assert_close, final_state, rows
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -134,7 +134,7 @@ def test_fewer_devices_go_on_with_the_same_pairs(finished, tmp_path, monkeypatch
         with pytest.raises(SystemExit) if number > 1 else contextlib.nullcontext():
             loop.train(config)
     for row, expected in zip(rows(config), rows(finished), strict=True):
-        assert row == pytest.approx(expected, rel=1e-4, abs=1e-5)
+        assert_close(row, expected)
     for ours, theirs in zip(final_state(config), final_state(finished), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
 

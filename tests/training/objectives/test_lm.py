@@ -328,7 +328,7 @@ def test_pmp_starts_from_it_with_a_new_score_head(lm_run, pairs, tmp_path, caplo
     with pytest.raises(UserError, match="must be a reward model with init pmp"):
         load.resolve(dataclasses.replace(config, init="pmp"))
     model = dataclasses.replace(config.model, init_from=None, base=lm_run.workdir)
-    base = dataclasses.replace(config, workdir=str(tmp_path / "base"), init="base", model=model)
+    base = dataclasses.replace(config, workdir=str(tmp_path / "base"), model=model, init="base")
     again = params_at_start(load.resolve(base))
     jax.tree.map(np.testing.assert_array_equal, again, params)
     zero = pmp_from(lm_run.workdir, pairs, str(tmp_path / "zero"), score_init_std=0.0)
