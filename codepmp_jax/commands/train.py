@@ -19,7 +19,7 @@ from codepmp_jax.config import TrainConfig, presets
 from codepmp_jax.config.training import run_and_step
 from codepmp_jax.devices import chips
 
-COMMAND = (TrainConfig, "Trains a preference model (PMP or RM finetuning), or a language model.")
+COMMAND = (TrainConfig, "Trains a preference model (PMP, RM) or a language model.")
 
 # Settings that a decay branch does not take from the run that it starts from.
 _OWN = ("workdir", "decay_from", "num_steps", "allow_config_change")

@@ -249,8 +249,8 @@ def test_where_a_branch_can_start(wsd):
 
 MISTAKES = [
     (
-        {"decay_from": "@5"},
-        r"checkpoints/5: there is no such checkpoint; there are: 1, 2, 4, 6, 7,",
+        {"decay_from": "@9"},
+        r"checkpoints/9: there is no such checkpoint; there are: 1, 2, 3, 4, 5, 6, 7, 8, 10,",
     ),
     ({"decay_from": "@1"}, r"the warmup of that run ends after step 2, and its decay begins after"),
     ({"decay_from": "@16"}, r"its decay begins after step 15\. Remedy: give the step of a check"),
@@ -261,7 +261,7 @@ MISTAKES = [
     ({"optimizer__schedule": "cosine"}, r"optimizer\.schedule = 'cosine': must be 'wsd'"),
     ({"optimizer__decay_fraction": 0.0}, r"must leave steps to decay after step 6\. Remedy: give"),
     ({"model__init_from": "a"}, r"model\.init_from = 'a': must not be given with decay_from"),
-    ({"model__base": "a", "init": "base"}, r"init = 'base': must not be given with decay_from"),
+    ({"model__base": "a", "init": "base"}, r"model\.base = 'a': must not be given with decay_from"),
     ({"model__mlp_dim": 64}, r"model\.mlp_dim = 64 .*Remedy: use the old settings\."),
     ({"seed": 1}, r"seed = 1 .*Remedy: use the old settings or --allow-config-change\."),
 ]
