@@ -34,10 +34,12 @@ def content_id(*parts: str) -> str:
 
 
 @functools.cache
-def _example_class() -> Any:
-    """The message class of tf.train.Example, built from its published wire format.
+def _message_classes() -> dict[str, Any]:
+    """The message classes of tf.train.Example by name, built from its published wire format.
 
-    protobuf is imported here, as processes that only judge candidates need none.
+    protobuf is imported here, as processes that only judge candidates need none. All classes are kept: protobuf itself
+    keeps those of fields only while a message of theirs lives, and then the garbage collector of one thread may be
+    clearing a class that another thread is about to use, which crashes the process.
     """
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
@@ -81,7 +83,17 @@ def _example_class() -> Any:
     add(example, "features", 1, kinds.TYPE_MESSAGE, type_name=".tensorflow.Features")
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))
+    names = (
+        "Example",
+        "Features",
+        "Features.FeatureEntry",
+        "Feature",
+        *(f"{n}List" for n, _ in lists),
+    )
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"tensorflow.{name}"))
+        for name in names
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +104,7 @@ class Record:
 
     def to_bytes(self) -> bytes:
         """The record as a serialized tf.train.Example; equal records, equal bytes."""
-        example = _example_class()()
+        example = _message_classes()["Example"]()
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             feature = example.features.feature[field.name]
@@ -111,7 +123,7 @@ class Record:
         """The record that `to_bytes` wrote. Raises ValueError where the bytes are no such record."""
         from google.protobuf.message import DecodeError
 
-        example = _example_class()()
+        example = _message_classes()["Example"]()
         try:
             example.ParseFromString(data)
         except DecodeError as error:

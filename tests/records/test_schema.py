@@ -1,5 +1,7 @@
 import dataclasses
+import gc
 import json
+import weakref
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from codepmp_jax.records.schema import (
     PreferencePair,
     Problem,
     SourceFile,
+    _message_classes,
     content_id,
     read_problems,
 )
@@ -160,3 +163,18 @@ def test_missing_names_are_refused(tmp_path):
         list(read_problems(lines_of(tmp_path / "c.jsonl", Problem("", "p").to_json())))
     with pytest.raises(UserError, match=r"nowhere\.jsonl: no such file"):
         list(read_problems(str(tmp_path / "nowhere.jsonl")))
+
+
+def test_garbage_collection_ends_no_message_class():
+    """protobuf alone keeps the classes of fields only while a message of theirs lives: a collection in one thread would
+    end them while another thread makes such a message."""
+
+    def classes() -> list[type]:
+        example = _message_classes()["Example"]()
+        feature = example.features.feature["name"]
+        feature.bytes_list.value.append(b"")
+        return [type(example), type(example.features), type(feature), type(feature.bytes_list)]
+
+    alive = [weakref.ref(cls) for cls in classes()]
+    gc.collect()
+    assert [ref() for ref in alive] == classes()
