@@ -200,8 +200,7 @@ def test_a_run_in_a_workdir_is_not_resumed_as_another(wsd, planned, tmp_path):
 def test_a_branch_from_a_bucket(wsd, planned, tmp_path, bucket):
     for name in storage.files(wsd.workdir):
         if not name.startswith(("checkpoints/", "tokenizer/")) or f"/{STEP}/" in f"/{name}":
-            target = storage.to_path("gs://code/wsd") / name
-            target.write_bytes((pathlib.Path(wsd.workdir) / name).read_bytes())
+            bucket.put(f"wsd/{name}", (pathlib.Path(wsd.workdir) / name).read_bytes())
     before = {*bucket.names()}
     config = branch(wsd, tmp_path / "branch", decay_from=f"gs://code/wsd/@{STEP}")
     loop.train(config)
