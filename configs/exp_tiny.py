@@ -3,8 +3,8 @@
     codepmp experiment --config exp_tiny --parallel 2
 
 Pretrains a Qwen2 of 0.6 M parameters on code pairs of the n-gram writer, as the quickstart does, then finetunes it, and a
-random one, on 40 to 320 right and wrong answers. It shows the path from pairs to the data multiplier; whether so small a
-model carries anything over from code to arithmetic is not known beforehand. Hardware: 2 CPU cores, two minutes with --parallel 2. Extras:
+random one, on 40 to 360 right and wrong answers. It shows the path from pairs to the data multiplier; whether so small a
+model carries anything over from code to arithmetic is not known beforehand. Hardware: 2 CPU cores, two minutes. Extras:
 evaluation.
 """
 
