@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from codepmp_jax.checkpoint import saved_settings
 from codepmp_jax.checkpoint.checkpointer import Checkpointer, gather
 from codepmp_jax.cli.errors import StoreError, UserError
-from codepmp_jax.files import storage
 
 
 def newest_config(workdir: str) -> dict[str, Any] | None:
@@ -15,14 +15,13 @@ def newest_config(workdir: str) -> dict[str, Any] | None:
     All hosts must call it. It is None too where they see different checkpoints. Raises StoreError where the workdir
     cannot be read.
     """
-    folder = storage.to_path(workdir) / "checkpoints"
-    with storage.storage_errors(folder, "read"):
-        steps = [int(path.name) for path in _children(folder) if path.name.isdecimal()]
-    if not steps or any(theirs != sorted(steps) for theirs in gather(sorted(steps))):
+    steps = saved_settings.steps(workdir)
+    # Also where this host sees none: the others wait for it.
+    if any(theirs != steps for theirs in gather(steps)) or not steps:
         return None
     checkpointer = Checkpointer(workdir)
     try:
-        for step in sorted(steps, reverse=True):
+        for step in reversed(steps):
             try:
                 return checkpointer.restore_config(step)
             except StoreError:
@@ -32,7 +31,3 @@ def newest_config(workdir: str) -> dict[str, Any] | None:
         return None
     finally:
         checkpointer.close()
-
-
-def _children(folder: Any) -> list[Any]:
-    return list(folder.iterdir()) if folder.is_dir() else []

@@ -179,10 +179,11 @@ def array_names(directory: epath.PathLike) -> set[str]:
 
 def named(tree: Any) -> dict[str, Any]:
     """The leaves of a nested dict by their names, joined by dots."""
-    return {
-        ".".join(key.key for key in path): leaf
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
+    return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
 def part(tree: dict[str, Any], names: set[str], above: str = "") -> dict[str, Any]:
@@ -199,9 +200,7 @@ def part(tree: dict[str, Any], names: set[str], above: str = "") -> dict[str, An
 def joined(like: Any, *parts: Any) -> Any:
     """A tree like another one, of the leaves of its parts."""
     leaves = {name: leaf for tree in parts for name, leaf in named(tree).items()}
-    return jax.tree_util.tree_map_with_path(
-        lambda path, _: leaves[".".join(key.key for key in path)], like
-    )
+    return jax.tree_util.tree_map_with_path(lambda path, _: leaves[_name(path)], like)
 
 
 def missing_arrays(directory: epath.PathLike) -> list[str]:

@@ -18,7 +18,7 @@ from codepmp_jax.cli.exit_codes import MISTAKE, RESUME
 from codepmp_jax.config import QueuedResourceConfig
 
 # systemd stops a unit of its own when the machine shuts down: its first process, the supervisor, gets SIGTERM and
-# passes it on. Processes of startup scripts get none, only SIGKILL at the very end (their unit has KillMode=process).
+# passes it on. Processes of startup scripts get none, only SIGKILL at the end (their unit has KillMode=process).
 _UNIT = (
     "--unit=codepmp",
     "--wait",

@@ -42,10 +42,7 @@ from codepmp_jax.config.model import ModelConfig, RopeScalingConfig
 from codepmp_jax.config.operation import ProfileConfig, SuperviseConfig, WatchdogConfig
 from codepmp_jax.config.pmp import PmpConfig
 from codepmp_jax.config.quickstart import QuickstartConfig
-from codepmp_jax.config.rm_data import (
-    ParaphrasesConfig,
-    RmDataConfig,
-)
+from codepmp_jax.config.rm_data import ParaphrasesConfig, RmDataConfig
 from codepmp_jax.config.scoring import ScoreConfig, ScorerConfig, TextsConfig
 from codepmp_jax.config.synthesis import (
     CandidatesConfig,

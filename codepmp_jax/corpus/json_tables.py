@@ -11,18 +11,18 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import fs
 
 from codepmp_jax.corpus import tables
 from codepmp_jax.corpus.files import NOTEBOOK_FACTOR, File, Rejected
+from codepmp_jax.files.json_window import JsonWindow
 from codepmp_jax.text.languages import language_of
 
 # What is looked at to tell what a file holds.
 _HEAD = 1 << 20
-_CHUNK = 1 << 20
 # What is lost at most before the place where an archive breaks off.
 _BUFFER = 1 << 12
 _DECODER = json.JSONDecoder()
@@ -197,12 +197,13 @@ def read_array(
     """The rows of a file that is one JSON array. Memory: the longest row and a chunk. Raises OSError."""
     longest = _longest(max_bytes)
     with _open(filesystem, path) as stream, io.BufferedReader(stream, _BUFFER) as file:
-        window = _Window(file)
+        # Bytes that are no UTF-8 stay recognisable: the row that holds them is rejected.
+        window = JsonWindow(file, errors="surrogateescape")
         while "[" not in window.text and window.fill():
             pass
-        window.go_to(window.text.find("[") + 1)
+        window.start = window.text.find("[") + 1
         while True:
-            window.go_to(_BETWEEN.match(window.text, window.start).end())  # type: ignore[union-attr]
+            window.start = _BETWEEN.match(window.text, window.start).end()  # type: ignore[union-attr]
             where = f"{name}:{window.place}"
             if window.start == len(window.text):
                 if window.fill():
@@ -218,56 +219,27 @@ def read_array(
                     break
                 values, behind = _next_value(window.text, window.start)
             if values is not None:
-                window.go_to(behind)
+                window.start = behind
                 yield _to_file(values, name, where, max_bytes)
                 continue
             yield Rejected(
                 where, "damaged", f"is no JSON, cut off, or more than {longest} characters"
             )
-            if not window.go_to_next_row():
+            if not _go_to_next_row(window):
                 return
 
 
-class _Window:
-    """The next characters of a stream."""
-
-    def __init__(self, file: BinaryIO | io.BufferedReader):
-        self._file = file
-        # Bytes that are no UTF-8 stay recognisable: the row that holds them is rejected.
-        self._decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="surrogateescape")
-        self._before = 0  # characters that were dropped from the text
-        self.text = ""
-        self.start = 0
-        """What is read ends here."""
-        self.fill()
-
-    @property
-    def place(self) -> int:
-        """Characters of the file before `start`."""
-        return self._before + self.start
-
-    def fill(self) -> bool:
-        """Adds to what is not read yet, as much as there is of it at least; False at the end of the stream."""
-        self._before += self.start
-        self.text, self.start = self.text[self.start :], 0
-        data = self._file.read(max(_CHUNK, len(self.text)))
-        self.text += self._decoder.decode(data, final=not data)
-        return bool(data)
-
-    def go_to(self, start: int) -> None:
-        self.start = start
-
-    def go_to_next_row(self) -> bool:
-        """Goes to a row behind `start`; False where there is none."""
-        self.start += 1
-        while True:
-            found = _NEXT_ROW.search(self.text, self.start)
-            if found:
-                self.start = found.end() - len(found["row"])
-                return True
-            self.start = max(self.start, len(self.text) - 100)
-            if not self.fill():
-                return False
+def _go_to_next_row(window: JsonWindow) -> bool:
+    """Goes to a row behind the window's start; False where there is none."""
+    window.start += 1
+    while True:
+        found = _NEXT_ROW.search(window.text, window.start)
+        if found:
+            window.start = found.end() - len(found["row"])
+            return True
+        window.start = max(window.start, len(window.text) - 100)
+        if not window.fill():
+            return False
 
 
 def _skip_line(file: Any) -> int:

@@ -22,12 +22,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from codepmp_jax.cli.errors import UserError
+from codepmp_jax.files.json_window import CHUNK, JsonWindow
 
 ENDINGS = (".jsonl", ".jsonl.gz", ".parquet")
 # Endings under which benchmarks and others publish rows too.
 ALL_ENDINGS = (*ENDINGS, ".json", ".json.gz", ".txt", ".txt.gz")
 _ROWS_AT_A_TIME = 1024
-_CHUNK = 1 << 20
 
 
 class MalformedRow(ValueError):
@@ -106,7 +106,7 @@ def _json_rows(path: pathlib.Path) -> Iterator[Row]:
 
 
 def _is_array(stream: io.BufferedReader[Any]) -> bool:
-    return stream.peek(_CHUNK).removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"["
+    return stream.peek(CHUNK).removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"["
 
 
 def _line_rows(stream: io.BufferedReader[Any], position: Callable[[], int]) -> Iterator[Row]:
@@ -134,65 +134,50 @@ def _array_rows(stream: io.BufferedReader[Any], position: Callable[[], int]) -> 
 
     Memory: the longest element, and a chunk.
     """
-    window = _Window(stream)
-    window.next_mark()
-    window.place += 1
-    mark = "" if window.next_mark() == "]" else ","
+    window = JsonWindow(stream)
+    _next_mark(window)
+    window.start += 1
+    mark = "" if _next_mark(window) == "]" else ","
     number = 0
     while mark == ",":
         number += 1
-        value, raw = window.next_value()
+        value, raw = _next_value(window)
         yield Row(number, value, raw, position())
-        mark = window.next_mark()
+        mark = _next_mark(window)
         if mark not in (",", "]"):
             raise ValueError(f"behind a row stands {mark!r}, not a comma or ]")
-        window.place += 1
+        window.start += 1
 
 
-class _Window:
-    """The next characters of a stream of UTF-8."""
+def _next_mark(window: JsonWindow) -> str:
+    """The next character behind white space, to which it goes; empty at the end of the stream."""
+    while True:
+        window.start = _BLANK.match(window.text, window.start).end()  # type: ignore[union-attr]
+        if window.start < len(window.text) or not window.fill():
+            return window.text[window.start : window.start + 1]
 
-    def __init__(self, stream: io.BufferedReader[Any]):
-        self._stream = stream
-        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
-        self._text = ""
-        self.place = 0
 
-    def next_mark(self) -> str:
-        """The next character behind white space, to which it goes; empty at the end of the stream."""
-        while True:
-            self.place = _BLANK.match(self._text, self.place).end()  # type: ignore[union-attr]
-            if self.place < len(self._text) or not self._fill():
-                return self._text[self.place : self.place + 1]
-
-    def next_value(self) -> tuple[Any, Any]:
-        """The next value, behind which it goes: a MalformedRow where it has two entries of one name, and as it is."""
-        self.next_mark()
-        while True:
-            try:
-                raw, end = _DECODER.raw_decode(self._text, self.place)
-            except RecursionError as error:
-                raise ValueError(str(error)) from error
-            except ValueError:
-                if not self._fill():
-                    raise
-                continue
-            # A number at the end of the window may go on behind it.
-            if end == len(self._text) and self._fill():
-                continue
-            try:
-                value, _ = _CHECKED_DECODER.raw_decode(self._text, self.place)
-            except MalformedRow as error:
-                value = error
-            self.place = end
-            return value, raw
-
-    def _fill(self) -> bool:
-        """Adds to what is not read yet, as much as there is of it at least; False at the end of the stream."""
-        self._text, self.place = self._text[self.place :], 0
-        data = self._stream.read(max(_CHUNK, len(self._text)))
-        self._text += self._decoder.decode(data, final=not data)
-        return bool(data)
+def _next_value(window: JsonWindow) -> tuple[Any, Any]:
+    """The next value, behind which it goes: a MalformedRow where it has two entries of one name, and as it is."""
+    _next_mark(window)
+    while True:
+        try:
+            raw, end = _DECODER.raw_decode(window.text, window.start)
+        except RecursionError as error:
+            raise ValueError(str(error)) from error
+        except ValueError:
+            if not window.fill():
+                raise
+            continue
+        # A number at the end of the window may go on behind it.
+        if end == len(window.text) and window.fill():
+            continue
+        try:
+            value, _ = _CHECKED_DECODER.raw_decode(window.text, window.start)
+        except MalformedRow as error:
+            value = error
+        window.start = end
+        return value, raw
 
 
 def _object(entries: list[tuple[str, Any]]) -> dict[str, Any]:

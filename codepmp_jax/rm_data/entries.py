@@ -17,6 +17,8 @@ CORRECTNESS = "correctness"
 RATING = "rating"
 REWARD = "reward"
 PREFERENCE = "preference"
+# Why an answer is left out where grades are ratings.
+NO_RATING = "response has no rating"
 
 RIGHT, WRONG = 1.0, 0.0
 

@@ -11,6 +11,7 @@ from pyarrow import fs
 
 from codepmp_jax.corpus import json_tables, tables
 from codepmp_jax.corpus.files import File, Rejected
+from codepmp_jax.files import json_window
 
 LOCAL = fs.LocalFileSystem()
 THE_STACK = {
@@ -250,7 +251,7 @@ def array(path: pathlib.Path, data: bytes, max_bytes: int = 1000):
 @pytest.mark.parametrize("indent", [None, 2])
 @pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
 def test_arrays_give_every_row_at_any_chunk(tmp_path, monkeypatch, indent, chunk):
-    monkeypatch.setattr(json_tables, "_CHUNK", chunk)
+    monkeypatch.setattr(json_window, "CHUNK", chunk)
     rows = [{"content": f"x = '}}, {{\"é{i}'\n", "path": f"{i}.py"} for i in range(20)]
     data = json.dumps(rows, indent=indent, ensure_ascii=False).encode()
     for mark in (b"", b"\xef\xbb\xbf", b"\n "):

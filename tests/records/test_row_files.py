@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codepmp_jax.cli.errors import UserError
+from codepmp_jax.files import json_window
 from codepmp_jax.records import row_files
 from codepmp_jax.records.row_files import ALL_ENDINGS, MalformedRow, find_files, read_rows
 
@@ -31,7 +32,7 @@ def test_arrays_and_lines(tmp_path, monkeypatch, name, indent, bom):
     path = tmp_path / name
     path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
     for chunk in (1, 3, 1 << 20):
-        monkeypatch.setattr(row_files, "_CHUNK", chunk)
+        monkeypatch.setattr(json_window, "CHUNK", chunk)
         first = 2 if indent == "array of lines" and bom == " \n" else 1
         assert values(path) == [*enumerate(ROWS, start=first)]
 
@@ -46,7 +47,7 @@ def test_any_array_is_read_in_chunks_of_any_size(rows, chunk):
     with tempfile.NamedTemporaryFile(suffix=".json") as file, pytest.MonkeyPatch.context() as patch:
         file.write(json.dumps(rows).encode())
         file.flush()
-        patch.setattr(row_files, "_CHUNK", chunk)
+        patch.setattr(json_window, "CHUNK", chunk)
         assert [row.value for row in read_rows(row_files.pathlib.Path(file.name))] == rows
 
 

@@ -10,10 +10,17 @@ from codepmp_jax.config import RmDataConfig
 from codepmp_jax.config.rm_data import SourceName
 from codepmp_jax.records.row_files import MalformedRow
 from codepmp_jax.rm_data.choices import NOT_JUDGED
-from codepmp_jax.rm_data.entries import CORRECTNESS, PREFERENCE, RATING, REWARD, Source, find_source
+from codepmp_jax.rm_data.entries import (
+    CORRECTNESS,
+    NO_RATING,
+    PREFERENCE,
+    RATING,
+    REWARD,
+    Source,
+    find_source,
+)
 from codepmp_jax.rm_data.sources import candidates as candidates_source
 from codepmp_jax.rm_data.sources import mathshepherd, ultrafeedback
-from codepmp_jax.rm_data.sources.codeultrafeedback import NO_RATING
 from tests.rm_data.rows import (
     BENCH,
     EGGS,

@@ -1,9 +1,10 @@
-"""What a training run left in its workdir."""
+"""Runs that end early, and what a training run left in its workdir."""
 
 from __future__ import annotations
 
 import json
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,8 +14,31 @@ import pytest
 from codepmp_jax.checkpoint.checkpointer import Checkpointer
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.devices import sharding
+from codepmp_jax.models.preference import Params
+from codepmp_jax.training import loop
 from codepmp_jax.training import optimizer as optimizers
 from codepmp_jax.training.state import abstract_state
+
+
+class Killed(Exception):
+    """What ends a run that a test kills."""
+
+
+def train_until(
+    config: TrainConfig, step: int, load_params: Callable[[Params], Params] | None = None
+) -> None:
+    """Trains and ends before anything of the step is written."""
+    rows_of = loop.Window.rows
+
+    def killed(window, config, resume_state):
+        if window.steps[-1][0] == step:
+            raise Killed
+        return rows_of(window, config, resume_state)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.Window, "rows", killed)
+        with pytest.raises(Killed):
+            loop.train(config, load_params)
 
 
 def rows(config: TrainConfig) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from codepmp_jax.text.tokenization import EMBEDDED
 from codepmp_jax.training import loop
 from codepmp_jax.training.branch import warmup_of
 from tests.conversion.runs import write_run
-from tests.training.runs import final_state, rows
+from tests.training.runs import final_state, rows, train_until
 from tests.training.test_identity import notes_of
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -140,26 +140,7 @@ def test_a_branch_equals_the_run_that_had_decayed_there(wsd, planned, tmp_path, 
     assert "changed at step 6: optimizer.decay_steps: None -> 2" in noted
 
 
-class Killed(Exception):
-    pass
-
-
-def train_until(config: TrainConfig, step: int, monkeypatch) -> None:
-    """Trains and ends before anything of the step is written."""
-    rows_of = loop.Window.rows
-
-    def killed(window, config, resume_state):
-        if window.steps[-1][0] == step:
-            raise Killed
-        return rows_of(window, config, resume_state)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Window, "rows", killed)
-        with pytest.raises(Killed):
-            loop.train(config)
-
-
-def test_a_branch_resumes_itself(wsd, tmp_path, monkeypatch):
+def test_a_branch_resumes_itself(wsd, tmp_path):
     """Before its first own checkpoint from RUN, and after it without RUN."""
     run = change(wsd, workdir=str(tmp_path / "run"))
     shutil.copytree(wsd.workdir, run.workdir)
@@ -167,9 +148,9 @@ def test_a_branch_resumes_itself(wsd, tmp_path, monkeypatch):
     loop.train(whole)
     assert [row["step"] for row in rows(whole)] == [7, 8, 9, 10, 11]
     config = change(whole, workdir=str(tmp_path / "branch"))
-    train_until(config, 8, monkeypatch)
+    train_until(config, 8)
     assert [row["step"] for row in rows(config)] == [7]
-    train_until(config, 10, monkeypatch)
+    train_until(config, 10)
     assert (tmp_path / "branch" / "checkpoints" / "8").is_dir()
     pathlib.Path(run.workdir).rename(tmp_path / "gone")
     with pytest.raises(UserError, match="no such folder"):

@@ -23,28 +23,14 @@ from codepmp_jax.records.shards import ShardedDataset, write_manifest, write_spl
 from codepmp_jax.training import loop
 from codepmp_jax.training.goodput import PHASES
 from codepmp_jax.training.preemption import Preemption
-from tests.training.runs import assert_close, final_state, rows
+from tests.training.runs import assert_close, final_state, rows, train_until
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
-def test_interrupted_and_resumed_equals_uninterrupted(finished, tmp_path, monkeypatch):
+def test_interrupted_and_resumed_equals_uninterrupted(finished, tmp_path):
     config = dataclasses.replace(finished, workdir=str(tmp_path))
-
-    class Killed(Exception):
-        pass
-
-    fetch = loop.Window.rows
-
-    def killed_at_5(window, config, resume_state):
-        if window.steps[-1][0] == 5:
-            raise Killed
-        return fetch(window, config, resume_state)
-
-    monkeypatch.setattr(loop.Window, "rows", killed_at_5)
-    with pytest.raises(Killed):
-        loop.train(config)
-    monkeypatch.undo()
+    train_until(config, 5)
     assert Checkpointer(config.workdir).latest_step() == 4
     loop.train(config)
     assert [row["step"] for row in rows(config)] == [1, 2, 3, 4, 5, 6]

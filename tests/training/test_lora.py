@@ -51,7 +51,7 @@ from tests.training.reference import (
     tiny_config,
     torch_optimizer,
 )
-from tests.training.runs import final_state, rows
+from tests.training.runs import final_state, rows, train_until
 from tests.training.test_parity import TOLERANCE, data_config, error, random_params
 from tests.training.test_step import assert_same_run, run
 
@@ -411,23 +411,9 @@ def lora_run(finished, compiled_once, tmp_path_factory) -> TrainConfig:
     return config
 
 
-def test_interrupted_and_resumed_equals_uninterrupted(lora_run, tmp_path, monkeypatch):
+def test_interrupted_and_resumed_equals_uninterrupted(lora_run, tmp_path):
     config = dataclasses.replace(lora_run, workdir=str(tmp_path))
-
-    class Killed(Exception):
-        pass
-
-    fetch = loop.Window.rows
-
-    def killed_at_5(window, config, resume_state):
-        if window.steps[-1][0] == 5:
-            raise Killed
-        return fetch(window, config, resume_state)
-
-    monkeypatch.setattr(loop.Window, "rows", killed_at_5)
-    with pytest.raises(Killed):
-        loop.train(config, load.params_loader(config))
-    monkeypatch.undo()
+    train_until(config, 5, load.params_loader(config))
     loop.train(config, load.params_loader(config))
     assert rows(config) == rows(lora_run)
     for ours, theirs in zip(final_state(config), final_state(lora_run), strict=True):

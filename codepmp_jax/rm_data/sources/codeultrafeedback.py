@@ -12,6 +12,7 @@ from typing import Any
 
 from codepmp_jax.records.row_files import MalformedRow
 from codepmp_jax.rm_data.entries import (
+    NO_RATING,
     RATING,
     Answer,
     Entry,
@@ -23,7 +24,6 @@ from codepmp_jax.rm_data.entries import (
 )
 from codepmp_jax.rm_data.sources import pairs
 
-NO_RATING = "response has no rating"
 _READ = ("instruction", "responses", "annotations", "preference")
 
 
