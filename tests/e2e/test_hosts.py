@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.cli.exit_codes import HOST_LOST, MISTAKE, RESUME
@@ -21,7 +22,7 @@ from codepmp_jax.config import CheckpointConfig, DataConfig, MeshConfig, TrainCo
 from codepmp_jax.conversion.export import load_run
 from codepmp_jax.records.schema import PreferencePair, content_id
 from codepmp_jax.records.shards import write_manifest, write_split
-from codepmp_jax.training import agreement, loop
+from codepmp_jax.training import loop
 from tests.e2e.launching import checkpoint_steps, command, environment, metrics
 from tests.processes import LIMIT_SECONDS, Process, free_port
 from tests.training.reference import tiny_config
@@ -272,7 +273,9 @@ def as_one_of(monkeypatch):
     def pretend(number: int) -> None:
         monkeypatch.setattr(jax, "process_count", lambda: number)
         monkeypatch.setattr(jax, "device_count", lambda: 2 * number)
-        monkeypatch.setattr(agreement, "gather", lambda value: [value] * number)
+        monkeypatch.setattr(
+            multihost_utils, "process_allgather", lambda value: np.stack([value] * number)
+        )
 
     return pretend
 
