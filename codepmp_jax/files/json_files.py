@@ -10,14 +10,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from codepmp_jax.files import storage
-from codepmp_jax.files.json_lines import json_line
+from codepmp_jax.files.json_lines import escaped, json_line
 
 _logger = logging.getLogger("codepmp_jax")
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Writes JSON so that the file is either the old one or the whole new one."""
-    storage.write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    storage.write_text(path, escaped(json.dumps(value, indent=2, ensure_ascii=False)) + "\n")
 
 
 def set_aside(path: str | os.PathLike[str], why: object) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 _NO_SEGMENT = np.iinfo(np.int32).max
 
@@ -102,13 +102,24 @@ def visible(segments: Segments, window: int | None = None) -> Bool[Array, "B L L
     return seen
 
 
+def _of_blocks(
+    reduce: Callable[..., Array], tokens: Shaped[Array, "B L"], block: int
+) -> Shaped[Array, "B Q"]:
+    """What `reduce` says of each block of tokens.
+
+    By way of blocks without rows: of (B, Q, block) the TPU compiler picks a layout that it then cannot compile, where the
+    rows themselves are a reshape of longer ones.
+    """
+    return reduce(tokens.reshape(-1, block), axis=-1).reshape(len(tokens), -1)
+
+
 def near_blocks(segments: Segments, block: int, window: int) -> Bool[Array, "B Q Q"]:
     """True where some key of a block (column) may be in the window of some query of a block (row)."""
     places = jnp.arange(segments.ids.shape[1] // block)
     nearest = ((places[:, None] - places[None, :] - 1) * block + 1)[None]
     if segments.branches is not None:
-        hidden = branch_offsets(segments).hidden.reshape(len(segments.ids), -1, block)
-        nearest = nearest - hidden.max(axis=-1)[:, :, None]
+        hidden = branch_offsets(segments).hidden
+        nearest = nearest - _of_blocks(jnp.max, hidden, block)[:, :, None]
     return nearest < window
 
 
@@ -120,17 +131,17 @@ def needed_blocks(
     `block` divides L; Q = L / block. Compares only the first and last segment of each block, which is cheap: every
     needed block is found, and if segments ascend along the row hardly any other.
     """
-    rows = segments.ids.shape[0]
-    ids = segments.ids.reshape(rows, -1, block)
-    first = jnp.where(ids > 0, ids, _NO_SEGMENT).min(axis=-1)
-    last = ids.max(axis=-1)
+    ids = segments.ids
+    first = _of_blocks(jnp.min, jnp.where(ids > 0, ids, _NO_SEGMENT), block)
+    last = _of_blocks(jnp.max, ids, block)
     needed = first[:, None, :] <= last[:, :, None]
     needed = needed & (first[:, :, None] <= last[:, None, :])
     if segments.branches is not None:
-        branches = segments.branches.reshape(rows, -1, block)
-        chosen, rejected = (jnp.all(branches == branch, axis=-1) for branch in (1, 2))
+        chosen, rejected = (
+            _of_blocks(jnp.all, segments.branches == branch, block) for branch in (1, 2)
+        )
         needed = needed & ~(rejected[:, :, None] & chosen[:, None, :])
-    places = jnp.arange(ids.shape[1])
+    places = jnp.arange(last.shape[1])
     needed = needed & (places[None, :] < places[:, None])
     if window is not None:
         needed = needed & near_blocks(segments, block, window)

@@ -109,7 +109,7 @@ class Record:
             value = getattr(self, field.name)
             feature = example.features.feature[field.name]
             if isinstance(value, dict):
-                value = json.dumps(value, sort_keys=True, ensure_ascii=False)
+                value = json_line(value, sort_keys=True)
             if isinstance(value, str):
                 feature.bytes_list.value.append(value.encode())
             elif isinstance(value, float):

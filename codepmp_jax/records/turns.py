@@ -168,31 +168,31 @@ def messages_in(text: str) -> list[Any] | None:
     is_messages = all(
         isinstance(turn, dict)
         and ({"role", "content"} <= turn.keys() or {"from", "value"} <= turn.keys())
-        and turn.get("role", turn.get("from")) in _ROLES
+        and isinstance(role := turn.get("role", turn.get("from")), str)
+        and role in _ROLES
         for turn in found
     )
     return found if is_messages else None
 
 
-def to_messages(name: str, value: Sequence[Any]) -> Messages:
+def to_messages(column: str, value: Sequence[Any]) -> Messages:
     """Messages of {role, content}, from those or from ShareGPT's {from, value}.
 
-    Raises MalformedRow where one of column `name` is neither, or says more.
+    Raises MalformedRow where one of `column` is neither, or says more.
     """
     messages = []
     for message in value:
         entries = dict(message) if isinstance(message, dict) else {}
         if "from" in entries and "role" not in entries:
-            role = _SHAREGPT.get(entries.pop("from"))
+            name = entries.pop("from")
+            role = _SHAREGPT.get(name) if isinstance(name, str) else None
             if role is None:
-                raise MalformedRow(
-                    f"{name} has a message of an unknown role", repr(message["from"])
-                )
+                raise MalformedRow(f"{column} has a message of an unknown role", repr(name)[:80])
             entries |= {"role": role, "content": entries.pop("value", None)}
         if not all(isinstance(entries.get(key), str) for key in ("role", "content")):
-            raise MalformedRow(f"{name} has a message without a role and content of strings")
+            raise MalformedRow(f"{column} has a message without a role and content of strings")
         for key, entry in entries.items():
             if key not in ("role", "content") and entry not in (None, "", [], {}):
-                raise MalformedRow(f"{name} has a message with more than role and content", key)
+                raise MalformedRow(f"{column} has a message with more than role and content", key)
         messages.append({"role": entries["role"], "content": entries["content"]})
     return messages

@@ -31,6 +31,7 @@ from codepmp_jax.config import RmDataConfig, presets
 from codepmp_jax.files import output as outputs
 from codepmp_jax.files.buckets import Buckets
 from codepmp_jax.files.json_files import write_json
+from codepmp_jax.files.resume import describe_difference
 from codepmp_jax.records import shards
 from codepmp_jax.records.schema import PreferencePair
 from codepmp_jax.rm_data.entries import Entry, find_source, plain
@@ -108,12 +109,24 @@ def _is_finished(output: pathlib.Path, made_by: dict[str, Any]) -> bool:
             )
         return False
     before = shards.read_manifest(output, PreferencePair)["made_by"]
-    if before == json.loads(json.dumps(made_by)):
+    now = json.loads(json.dumps(made_by))
+    if before == now:
         return True
+    command = before.get("command", "another command")
+    other = "of other rows or with other settings"
+    if command == _COMMAND:
+        other += f" ({describe_difference(_numbered(before), _numbered(now))})"
     raise UserError(
-        f"output = {str(output)!r}: holds pairs that {before.get('command', 'another command')} made of other rows or "
-        "with other settings. Remedy: give another --output, or remove it."
+        f"output = {str(output)!r}: holds pairs that {command} made {other}. Remedy: give another --output, or remove "
+        "it."
     )
+
+
+def _numbered(made_by: dict[str, Any]) -> dict[str, Any]:
+    """With the inputs by their numbers, so that each of their facts is an entry."""
+    return made_by | {
+        "inputs": {str(number): facts for number, facts in enumerate(made_by["inputs"])}
+    }
 
 
 def _take_back(staging: pathlib.Path, output: pathlib.Path) -> None:
@@ -254,7 +267,8 @@ class _Builder:
         if self._has_heldout_input:
             heldout = given & has_pairs
             near = clusters_with(roots, given) & ~given
-            self.tally.dropped.problems[OF_HELDOUT] += int(near.sum())
+            if near.any():
+                self.tally.dropped.problems[OF_HELDOUT] += int(near.sum())
             sides = {"train": ~given & ~near & has_pairs, "heldout": heldout}
         else:
             heldout = hold_out(roots, self._config.heldout_fraction)

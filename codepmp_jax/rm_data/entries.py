@@ -147,7 +147,7 @@ def number_of(value: Any) -> float | None:
     """A rating: a number, or digits; None for anything else, e.g. `N/A`."""
     try:
         number = float(value) if isinstance(value, int | float | str) else None
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     is_number = number is not None and not isinstance(value, bool) and abs(number) < float("inf")
     return number if is_number else None

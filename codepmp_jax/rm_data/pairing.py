@@ -135,7 +135,7 @@ def _ready(entry: Entry, config: RmDataConfig, dropped: Dropped) -> Iterator[_Pa
     if reason:
         dropped.pairs[reason] += 1
     else:
-        order = (_draw(config, entry, chosen, rejected),)
+        order = _order(config, chosen, rejected)
         yield _Pair(order, _Placed(chosen, entry.place), _Placed(rejected, entry.place))
 
 
@@ -148,7 +148,7 @@ def _matched(group: list[Entry], config: RmDataConfig, dropped: Dropped) -> tupl
     for one, other in itertools.permutations(answers, 2):
         margin = one.answer.grade - other.answer.grade
         if margin > 0 and margin >= least:
-            order = _order(config, group[0], one.answer, other.answer)
+            order = _order(config, one.answer, other.answer)
             candidates.append(_Pair(order, one, other))
     candidates.sort(key=lambda pair: pair.order)
     if config.pairing == "best_worst":
@@ -184,8 +184,8 @@ def _distinct(group: list[Entry], dropped: Dropped) -> list[_Placed]:
     return found
 
 
-def _order(config: RmDataConfig, entry: Entry, better: Answer, worse: Answer) -> tuple[Any, ...]:
-    draw = _draw(config, entry, better, worse)
+def _order(config: RmDataConfig, better: Answer, worse: Answer) -> tuple[Any, ...]:
+    draw = _draw(config, better, worse)
     if config.pairing == "nearest_length":
         return abs(len(better.text) - len(worse.text)), draw
     if config.pairing == "best_worst":
@@ -193,7 +193,7 @@ def _order(config: RmDataConfig, entry: Entry, better: Answer, worse: Answer) ->
     return (draw,)
 
 
-def _draw(config: RmDataConfig, entry: Entry, better: Answer, worse: Answer) -> str:
+def _draw(config: RmDataConfig, better: Answer, worse: Answer) -> str:
     """A random number, the same for the same texts and seed."""
     return content_id(str(config.seed), better.text.strip(), worse.text.strip())
 

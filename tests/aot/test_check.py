@@ -96,6 +96,18 @@ def test_the_real_step(name, peak_gib, collective_gib, reports):
     assert report.collective_gib == pytest.approx(sum(c["gib"] for c in report.collectives))
 
 
+def test_several_padded_rows_a_device_compile():
+    """Texts of several blocks: libtpu fails on some ways to take the blocks of a row apart."""
+    config = dataclasses.replace(
+        CONFIG,
+        model=dataclasses.replace(CONFIG.model, num_layers=1, attention_block=128),
+        data=DataConfig(layout="padded", max_length=256),
+        global_batch_rows=16,
+    )
+    report = check(config, "v5e:2x2")
+    assert (report.fits, report.rows_per_device) == (True, 4)
+
+
 def test_between_slices_go_only_sums_of_gradients(reports):
     """Within a slice a device receives three quarters of the gradients, from the other its own quarter."""
     config = dataclasses.replace(

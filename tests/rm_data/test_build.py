@@ -183,6 +183,8 @@ def test_a_held_out_input_takes_its_problems_and_their_paraphrases_out_of_train(
     assert report["dropped"]["rows"] == {module.OF_HELDOUT: 4}
     assert report["dropped"]["problems"] == {module.OF_HELDOUT: 1, "no wrong answer": 1}
     assert splits["heldout"][0].lineage["chosen"]["file"] == "heldout.jsonl"
+    _, report = built(tmp_path / "apart", solutions(4), "mathshepherd", heldout_input=str(path))
+    assert report["dropped"]["problems"] == {"no wrong answer": 1}
 
 
 def test_problems_and_answers_of_benchmarks_are_left_out(tmp_path):
@@ -286,6 +288,76 @@ def test_text_that_is_no_unicode_is_malformed(tmp_path):
         built(tmp_path / "other", rows, "candidates")
 
 
+# What may stand in any place of a row of somebody else's.
+ODD = (
+    *(None, "", " ", "ки", "Step 1:", "N/A", "1e999", "\x00", "\ud83d", "[]", "٣"),
+    *(0, -1, 1.5, 10**400, float("nan"), float("inf"), 1e308, True, False),
+    *([], {}, [[]], [None], ["x", "y"], [1, 2], {"a": 1}, {"from": []}),
+    *([{"role": "user"}], [{"role": 5, "content": None}], '[{"role": {}, "content": "x"}]'),
+)
+TURNS = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+ROWS = {
+    "mathshepherd": [shepherd(RIGHT, "++"), stepwise(WRONG, [True, False])],
+    "reclor": [RECLOR],
+    "logiqa2": [LOGIQA2],
+    "codeultrafeedback": [
+        RATED,
+        RATED | {"chosen": "sorry", "rejected": "xs.reverse()", "rating_chosen": 9},
+    ],
+    "ultrafeedback": [
+        {
+            "source": "flan",
+            "instruction": "Sing.",
+            "models": ["a", "b"],
+            "completions": [
+                {"model": "a", "response": "la", "fine-grained_score": 4.5, "overall_score": 8},
+                {"model": "b", "response": "lo", "fine-grained_score": 2.5, "overall_score": 3},
+            ],
+        },
+        {"chosen": TURNS, "rejected": [TURNS[0], {"from": "gpt", "value": "?"}]},
+    ],
+    "rewardbench": [BENCH],
+    "pairs": [
+        {"prompt": "p", "chosen": "a", "rejected": "b", "score_chosen": 3, "score_rejected": 1},
+        {"instruction": "i", "input": "u", "history": [["a", "b"]], "chosen": "c", "rejected": "d"},
+        {"conversations": [{"from": "human", "value": "x"}], "chosen": "c", "rejected": "d"},
+    ],
+    "candidates": [candidates(1, [("2", True), ("3", False), ("4", None)])],
+}
+
+
+def replaced(value, other):
+    """The value with `other` in one place, for each place."""
+    yield other
+    if isinstance(value, dict | list):
+        entries = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, entry in list(entries):
+            for changed in replaced(entry, other):
+                whole = value.copy()
+                whole[key] = changed
+                yield whole
+
+
+@pytest.mark.parametrize("source", ROWS)
+def test_whatever_stands_anywhere_is_read_or_set_aside(tmp_path, source):
+    rows = [*ROWS[source], {"prompt": "Another", "chosen": "c", "rejected": "d"}]
+    if source == "candidates":
+        rows[-1] = candidates(2, [("4", True), ("5", False)])
+    rows += [row for good in rows for odd in ODD for row in replaced(good, odd)]
+    _, report = built(tmp_path, rows, source, skip_bad=True, pairing="best_worst")
+    assert 0 < sum(report["malformed"].values()) < len(rows) == report["rows"]
+
+
+def test_a_file_may_have_any_name(tmp_path):
+    path = write(tmp_path / os.fsdecode(b"rows-\xff.jsonl"), [BENCH])
+    config = RmDataConfig(
+        source="rewardbench", input=str(path), output=str(tmp_path / "out"), heldout_fraction=0.0
+    )
+    build(config)
+    (pair,) = ShardedDataset(config.output, PreferencePair, "train")
+    assert pair.lineage["chosen"]["file"] == path.name
+
+
 @pytest.mark.parametrize(
     ("rows", "settings_", "message"),
     [
@@ -347,10 +419,12 @@ def test_a_finished_folder_is_left_as_it_is(tmp_path):
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
     assert built(tmp_path, rows, "mathshepherd")[1] == report
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == times
-    for change in ({"seed": 1}, {"max_pairs": 2}):
-        with pytest.raises(UserError, match=r"of other rows or with other settings\. Remedy"):
+    for change, named in (({"seed": 1}, "seed was 0, is 1"), ({"max_pairs": 2}, "was None, is 2")):
+        with pytest.raises(
+            UserError, match=rf"or with other settings \(config.*{named}\)\. Remedy"
+        ):
             built(tmp_path, rows, "mathshepherd", **change)
-    with pytest.raises(UserError, match="of other rows or with other settings"):
+    with pytest.raises(UserError, match=r"of other rows .*\(inputs\.0\.files\.rows\.jsonl was"):
         built(tmp_path, rows[:-1], "mathshepherd")
 
 
