@@ -36,6 +36,8 @@ DOCS = ["mkdocs-material>=9.6"]
 GCS = ["gcsfs>=2025.3", "google-cloud-storage>=3.0"]
 OPENAI = ["openai>=2.0"]
 RAY = ["ray[data]>=2.50"]
+# `codepmp serve`, beside what its model needs.
+SERVE = ["fastapi>=0.115", "prometheus-client>=0.20", "uvicorn>=0.30"]
 TORCH = ["torch>=2.6", "transformers>=5.0"]
 # `codepmp convert to-peft --verify`.
 PEFT = [*TORCH, "peft>=0.19"]
@@ -93,6 +95,7 @@ setuptools.setup(
         "synthesis": [*CORPUS, *OPENAI, "vllm>=0.32"],
         # PyTorch reads and scores the converted folders; nothing in the training path needs it.
         "torch": TORCH,
+        "serve": [*SERVE, *TORCH],
         "peft": PEFT,
         # Benchmarks and their judges.
         "evaluation": EVALUATION,
@@ -108,6 +111,7 @@ setuptools.setup(
             *OPENAI,
             *PEFT,
             *RAY,
+            *SERVE,
             *TFDS,
             # The compiler, for launch/compile_check.py.
             *TPU,

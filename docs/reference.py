@@ -96,6 +96,7 @@ PAGES = {
         "evaluate best-of-n",
         "evaluate report",
     ),
+    "serve": _page("serve", "A reward model behind HTTP, for RL frameworks."),
     "experiment": _page(
         "experiment", "A grid of training runs with their evaluations, as tables, plots and a page."
     ),

@@ -21,7 +21,7 @@ LAYERS = (
     ("tasks",),
     ("text", "models"),
     ("corpus", "synthesis", "rm_data", "data", "conversion", "evaluation"),
-    ("training",),
+    ("training", "serving"),
     ("aot", "experiments"),
     ("commands",),
 )
@@ -68,6 +68,10 @@ DOORS = {
     "tree_sitter": {"text.languages"},
     "tree_sitter_language_pack": {"text.languages"},
     "tensorflow_datasets": {"data"},
+    "fastapi": {"serving"},
+    "starlette": {"serving"},
+    "uvicorn": {"serving"},
+    "prometheus_client": {"serving"},
     "seqio": {"data"},
 }
 

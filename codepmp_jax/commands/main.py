@@ -26,6 +26,7 @@ STAGES = {
         "evaluate best-of-n",
         "evaluate report",
     ),
+    "Serving": ("serve",),
     "Experiments": ("experiment",),
     "Training on pods": ("supervise", "queued-resources", "gcluster", "jobset", "xpk"),
 }

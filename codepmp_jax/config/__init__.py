@@ -44,6 +44,7 @@ from codepmp_jax.config.pmp import PmpConfig
 from codepmp_jax.config.quickstart import QuickstartConfig
 from codepmp_jax.config.rm_data import ParaphrasesConfig, RmDataConfig
 from codepmp_jax.config.scoring import ScoreConfig, ScorerConfig, TextsConfig
+from codepmp_jax.config.serving import LimitsConfig, ServeConfig
 from codepmp_jax.config.synthesis import (
     CandidatesConfig,
     GateConfig,
@@ -86,6 +87,7 @@ __all__ = [
     "ImportConfig",
     "JobsetConfig",
     "JudgeConfig",
+    "LimitsConfig",
     "LmConfig",
     "LoraConfig",
     "LossConfig",
@@ -111,6 +113,7 @@ __all__ = [
     "ScoreConfig",
     "ScorerConfig",
     "SecretsConfig",
+    "ServeConfig",
     "SuperviseConfig",
     "SynthesisConfig",
     "TextsConfig",

@@ -38,6 +38,7 @@ MADE_BY = "codepmp_jax.json"
 # Pairs that are read to see what a run is trained on.
 _SAMPLED_PAIRS = 64
 
+_NO_PROMPT = "the model was trained on documents, which have no prompt: give --texts.form text or conversation"
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 Form = Literal["text", "conversation", "both", "document"]
@@ -89,15 +90,25 @@ class TextForm:
     def texts(self, item: PreferencePair | Problem, tokenizer: Tokenizer) -> list[Text]:
         """Chosen and rejected of a pair, or every candidate of a problem. Raises Refused."""
         try:
-            return [
-                self._text(prompt, response, tokenizer) for prompt, response in _rounds(item, self)
-            ]
+            rounds = _rounds(item, self)
+        except ValueError as error:
+            raise Refused(str(error)) from error
+        return [self.text(prompt, response, tokenizer) for prompt, response in rounds]
+
+    def text(
+        self, prompt: list[Any] | str, response: list[Any] | str, tokenizer: Tokenizer
+    ) -> Text:
+        """The text of a prompt and a response: strings, or lists of messages. Raises Refused."""
+        try:
+            return self._text(prompt, response, tokenizer)
         except Exception as error:  # templates raise anything
             raise Refused(" ".join(str(error).split()) or type(error).__name__) from error
 
     def _text(
         self, prompt: list[Any] | str, response: list[Any] | str, tokenizer: Tokenizer
     ) -> Text:
+        if self.form == "document":
+            raise ValueError(_NO_PROMPT)
         is_conversation = self.form == "conversation" or (
             self.form == "both" and not isinstance(prompt, str)
         )
@@ -115,10 +126,6 @@ def _rounds(item: PreferencePair | Problem, form: TextForm) -> list[tuple[Any, A
 
     Half a surrogate pair in a problem, which tokenizers refuse, becomes U+FFFD.
     """
-    if form.form == "document":
-        raise ValueError(
-            "the model was trained on documents, which have no prompt: give --texts.form text or conversation"
-        )
     if isinstance(item, Problem):
         if form.form == "both":
             raise ValueError(

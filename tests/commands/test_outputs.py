@@ -65,6 +65,7 @@ def test_every_command_that_writes_is_in_the_table():
         "queued-resources",
         "gcluster",
         "xpk",
+        "serve",
     }
 
 

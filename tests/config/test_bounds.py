@@ -30,12 +30,14 @@ COMPANIONS = {
     "model.logit_soft_cap": {"family": "gemma2"},
     "model.query_scale": {"family": "gemma2"},
     "rewards": {"source": "candidates"},
+    "limits.queued_texts": {"texts": 1},
 }
 # Values that follow and break each rule that is no bound.
 _PATHS = (["run", "/pairs"], ["s3://bucket/pairs"])
 RULES = {
     **dict.fromkeys(
-        ("input", "output", "pairs", "scores", "candidates", "run", "runs", "rewards"), _PATHS
+        ("input", "output", "pairs", "scores", "candidates", "run", "runs", "rewards", "model"),
+        _PATHS,
     ),
     "texts.template": ([None, "{prompt}{response}"], ["{prompt}", "{response}{prompt}"]),
     "decay_from": (

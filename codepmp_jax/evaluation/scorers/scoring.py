@@ -32,13 +32,14 @@ from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import ScoreConfig, presets
 from codepmp_jax.evaluation.items import Items, digest, item_id_of, read_items
+from codepmp_jax.evaluation.scorers.load import load_scorer
 from codepmp_jax.evaluation.scorers.scorer import Scorer
 from codepmp_jax.evaluation.scores import meta_path, read_meta, to_line
 from codepmp_jax.files.journal import Journal, open_journal
 from codepmp_jax.files.json_files import write_json
 from codepmp_jax.records.schema import Problem, Score
 from codepmp_jax.text.forms import Refused
-from codepmp_jax.text.tokenization import EncodedText
+from codepmp_jax.text.tokenization import EncodedText, Tokenizer
 
 _ITEMS_AT_A_TIME = 256
 _SHOWN_REASONS = 3
@@ -76,17 +77,13 @@ def run(config: ScoreConfig) -> None:
         value = getattr(config, name)
         require(value != "", name, value, "must be given", f"add --{name} PATH")
     if config.backend == "torch":
-        from codepmp_jax.evaluation.scorers.torch_scorer import TorchScorer
-
-        _score_items(config, TorchScorer.load(config.model, config.scorer, config.texts))
+        _score_items(config, load_scorer(config))
         return
-    # Only the chosen backend's library is imported.
     from codepmp_jax.devices import hosts
-    from codepmp_jax.evaluation.scorers.jax_scorer import JaxScorer
 
     hosts.join()
     with hosts.leaving_on_error():
-        _score_items(config, JaxScorer.load(config))
+        _score_items(config, load_scorer(config))
 
 
 def _score_items(config: ScoreConfig, scorer: Scorer) -> None:
@@ -192,7 +189,7 @@ def tokenize(items: Items, scorer: Scorer) -> Texts:
             encoded = iter(tokenizer.encode(flat, append_eos=form.append_eos))
             for item_id, its_texts in texts.items():
                 its_rows = list(itertools.islice(encoded, len(its_texts)))
-                reason = _why_no_reward(its_rows, scorer)
+                reason = why_no_reward(its_rows, tokenizer, scorer.vocab_size)
                 if reason is not None:
                     refused[item_id] = reason
                     continue
@@ -207,14 +204,16 @@ def tokenize(items: Items, scorer: Scorer) -> Texts:
     return Texts(keys, distinct, row_of, num_truncated, num_rewritten, refused)
 
 
-def _why_no_reward(texts: Sequence[EncodedText], scorer: Scorer) -> str | None:
-    """Why one of an item's texts cannot have a reward; None if all can."""
+def why_no_reward(
+    texts: Sequence[EncodedText], tokenizer: Tokenizer, vocab_size: int
+) -> str | None:
+    """Why one of an item's texts cannot have a reward of a model with `vocab_size` embeddings; None if all can."""
     for index, text in enumerate(texts):
         if len(text.tokens) == 0:
             return f"text {index}: has no tokens"
         largest = int(text.tokens.max())
-        if largest >= scorer.vocab_size:
-            token = scorer.tokenizer.backend.id_to_token(largest)
+        if largest >= vocab_size:
+            token = tokenizer.backend.id_to_token(largest)
             return f"text {index}: the model has no embedding for its token {token!r} ({largest})"
     return None
 
