@@ -94,6 +94,7 @@ PAGES = {
         "evaluate score",
         "evaluate accuracy",
         "evaluate best-of-n",
+        "evaluate benchmark",
         "evaluate report",
     ),
     "serve": _page("serve", "A reward model behind HTTP, for RL frameworks."),

@@ -1,6 +1,6 @@
 """Evaluates a reward model, from a benchmark to a report.
 
-    python launch/evaluate.py problems|judge|score|accuracy|best-of-n|report --help
+    python launch/evaluate.py problems|judge|score|accuracy|best-of-n|benchmark|report --help
 
 The same as `codepmp evaluate`: see codepmp_jax/commands/evaluate.py.
 """

@@ -5,7 +5,8 @@ judge       candidates -> candidates with a judgement each
 score       candidates or pairs -> scores
 accuracy    pairs and scores -> pairwise accuracy
 best-of-n   judged candidates and scores -> Best-of-N
-report      several of the last two side by side
+benchmark   responses of a reward model benchmark and scores -> its table
+report      several of accuracy and best-of-n side by side
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ COMMANDS = {
     "score": (config.ScoreConfig, "Scores candidates or pairs."),
     "accuracy": (config.AccuracyConfig, "Pairwise accuracy of scores."),
     "best-of-n": (config.BestOfNConfig, "Best-of-N of scores over judged candidates."),
+    "benchmark": (config.BenchmarkConfig, "The table of a reward model benchmark."),
     "report": (config.ReportConfig, "Puts several evaluations side by side."),
 }
 # Command -> the module of codepmp_jax.evaluation whose run(config) does it. Only the chosen one is imported:
@@ -31,6 +33,7 @@ _MODULES = {
     "score": "scorers.scoring",
     "accuracy": "accuracy",
     "best-of-n": "best_of_n",
+    "benchmark": "benchmarks.run",
     "report": "reports.report",
 }
 

@@ -24,6 +24,7 @@ STAGES = {
         "evaluate score",
         "evaluate accuracy",
         "evaluate best-of-n",
+        "evaluate benchmark",
         "evaluate report",
     ),
     "Serving": ("serve",),

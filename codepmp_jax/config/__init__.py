@@ -22,6 +22,7 @@ from codepmp_jax.config.corpus import (
 from codepmp_jax.config.data import DataConfig
 from codepmp_jax.config.evaluation import (
     AccuracyConfig,
+    BenchmarkConfig,
     BestOfNConfig,
     ReportConfig,
     ResamplingConfig,
@@ -66,6 +67,7 @@ LossConfig = PmpConfig
 __all__ = [
     "AccuracyConfig",
     "AdapterConfig",
+    "BenchmarkConfig",
     "BestOfNConfig",
     "CandidatesConfig",
     "CheckpointConfig",

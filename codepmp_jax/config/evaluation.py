@@ -70,6 +70,18 @@ class BestOfNConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True)
+class BenchmarkConfig(Config):
+    """The table of a reward model benchmark, by its authors' rule."""
+
+    candidates: DiskPath = "runs/problems.jsonl"
+    """The benchmark's responses, as `evaluate problems` writes them."""
+    scores: DiskPath = "runs/scores.jsonl"
+    """Their scores, written by launch/evaluate.py score or by another program."""
+    output: DiskPath = "runs/benchmark"
+    """Folder to write report.json and benchmark.csv to."""
+
+
+@dataclasses.dataclass(frozen=True)
 class ReportConfig(Config):
     """Several models side by side."""
 

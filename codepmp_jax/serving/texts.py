@@ -115,8 +115,9 @@ class TextReader:
 
     def _without_padding(self, text: str) -> str:
         """The text without pad tokens around it and EOS tokens at its end, as sampling leaves them."""
+        backend = self.tokenizer.backend
         pad, eos = (
-            "" if token is None else self.tokenizer.backend.id_to_token(token)
+            "" if token is None else backend.id_to_token(token) or ""
             for token in (self.tokenizer.pad_id, self.tokenizer.eos_id)
         )
         while pad and text.startswith(pad):

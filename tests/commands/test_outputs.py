@@ -49,6 +49,10 @@ COMMANDS = {
         "--candidates IN/candidates.jsonl --scores IN/candidate_scores.jsonl --output OUT",
         True,
     ),
+    "evaluate benchmark": (
+        "--candidates IN/battles.jsonl --scores IN/candidate_scores.jsonl --output OUT",
+        True,
+    ),
     "evaluate report": ("--inputs IN/accuracy --output OUT", True),
     "jobset": ("--image registry/image --output OUT.jsonl", False),
     "quickstart": ("--output OUT", True),
@@ -119,6 +123,8 @@ def inputs(tmp_path_factory) -> pathlib.Path:
         for i in range(20)
     ]
     (folder / "candidates.jsonl").write_text("".join(f"{p.to_json()}\n" for p in problems))
+    battles = [dataclasses.replace(problem, task="judgebench") for problem in problems]
+    (folder / "battles.jsonl").write_text("".join(f"{p.to_json()}\n" for p in battles))
     for name, ids in (
         ("scores", [pair.pair_id for pair in pairs]),
         ("candidate_scores", [problem.problem_id for problem in problems]),

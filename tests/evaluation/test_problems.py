@@ -16,7 +16,33 @@ from codepmp_jax.evaluation.problems import read_benchmark, run
 from codepmp_jax.records.schema import Candidate, Problem, read_problems
 from codepmp_jax.tasks.common.registry import find_task
 from codepmp_jax.tasks.common.row import Row
+from codepmp_jax.tasks.judges.given import digest
 from codepmp_jax.text.decontamination import Decontaminator
+
+PPE_ROW = {
+    "question_id": "7",
+    "model_name": "claude",
+    "prompt": "What is seven times six, my friend?",
+    "response_1": "42",
+    "response_2": "41",
+    "response_3": "42",
+    "scores": [True, False, True],
+    "sampled_conflict_pairs": [[0, 1], [1, 2]],
+}
+PPE_SETS = ("ppe_gpqa", "ppe_ifeval", "ppe_math", "ppe_mbpp_plus", "ppe_mmlu_pro")
+
+
+def given(task: str, name: str, prompt: str, responses: dict[str, bool], subset="", **reference):
+    """The problem whose responses were judged by the authors."""
+    candidates = tuple(
+        Candidate(text, right, None, "correct" if right else "wrong answer")
+        for text, right in responses.items()
+    )
+    correct = sorted({digest(text) for text, right in responses.items() if right})
+    return Problem(
+        f"{task}/{name}", prompt, candidates, task, subset, {"correct": correct, **reference}
+    )
+
 
 ROWS: dict[str, list[dict[str, Any]]] = {
     "gsm8k": [
@@ -89,6 +115,68 @@ ROWS: dict[str, list[dict[str, Any]]] = {
             "test_list": ["assert math.isclose(g(1), 0.5)"],
         },
     ],
+    "rewardbench": [
+        {
+            "id": 30,
+            "prompt": "Say hello to me, please.",
+            "chosen": "Hello.",
+            "chosen_model": "a",
+            "rejected": "",
+            "rejected_model": "b",
+            "subset": "hep-go",
+        }
+    ],
+    "rewardbench2": [
+        {
+            "id": "tied:3",
+            "prompt": "Name a primary colour of paint.",
+            "chosen": ["Red.", "Blue."],
+            "rejected": ["Green."],
+            "num_correct": 2,
+            "num_rejected": 1,
+            "subset": "Ties",
+        },
+        {
+            "id": "3",
+            "prompt": "And another colour of paint?",
+            "chosen": ["Red."],
+            "rejected": ["Green.", "Pink.", "Brown."],
+            "num_correct": 1,
+            "num_rejected": 3,
+            "subset": "Math",
+        },
+    ],
+    "rm_bench": [
+        {
+            "id": 5,
+            "prompt": "Explain the cat of the physicist.",
+            "chosen": ["a", "b", "c"],
+            "rejected": ["d", "e", "f"],
+            "domain": "safety-refuse",
+        }
+    ],
+    "judgebench": [
+        {
+            "pair_id": "81ec",
+            "question": "Which channel has the most capacity?",
+            "response_A": "This one.",
+            "response_B": "That one.",
+            "label": "B>A",
+            "source": "mmlu-pro-computer science",
+            "response_model": "gpt-4o",
+        }
+    ],
+    "ppe_preference": [
+        {
+            "question_id": "q1",
+            "prompt": "Write me a poem about spring.",
+            "response_1": "Spring.",
+            "response_2": "Sprung.",
+            "winner": "model_b",
+            "language": "English",
+        }
+    ],
+    **{name: [PPE_ROW] for name in PPE_SETS},
 }
 EXPECTED = {
     "gsm8k": Problem("gsm8k/1", "And Weng?", (), "gsm8k", "", {"answer": "1234"}),
@@ -152,6 +240,54 @@ EXPECTED = {
             "tests": ["assert math.isclose(g(1), 0.5)"],
         },
     ),
+    "rewardbench": given(
+        "rewardbench", "30", "Say hello to me, please.", {"Hello.": True, "": False}, "hep-go"
+    ),
+    "rewardbench2": given(
+        "rewardbench2",
+        "Ties/tied:3",
+        "Name a primary colour of paint.",
+        {"Red.": True, "Blue.": True, "Green.": False},
+        "Ties",
+        kind="tied",
+        question="3",
+    ),
+    "rm_bench": given(
+        "rm_bench",
+        "5",
+        "Explain the cat of the physicist.",
+        {text: text < "d" for text in "abcdef"},
+        "safety-refuse",
+    ),
+    "judgebench": given(
+        "judgebench",
+        "81ec",
+        "Which channel has the most capacity?",
+        {"This one.": False, "That one.": True},
+        "mmlu-pro-computer science",
+    ),
+    "ppe_preference": given(
+        "ppe_preference",
+        "q1",
+        "Write me a poem about spring.",
+        {"Spring.": False, "Sprung.": True},
+        "English",
+    ),
+    **{
+        name: Problem(
+            f"{name}/claude/7",
+            PPE_ROW["prompt"],
+            (
+                Candidate("42", True, None, "correct"),
+                Candidate("41", False, None, "wrong answer"),
+                Candidate("42", True, None, "correct"),
+            ),
+            name,
+            "claude",
+            {"correct": [digest("42")], "pairs": [[0, 1], [1, 2]]},
+        )
+        for name in PPE_SETS
+    },
 }
 
 
