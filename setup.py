@@ -79,6 +79,7 @@ setuptools.setup(
         "pyarrow>=18",
         "pydantic>=2.10",
         "pyyaml>=6",
+        "rapidfuzz>=3.9",
         "safetensors>=0.5",
         "scipy>=1.14",
         "tensorboard>=2.18",

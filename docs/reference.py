@@ -69,7 +69,10 @@ PAGES = {
         "import-pairs",
         "export-pairs",
     ),
-    "train": _page("train", "PMP pretraining, RM finetuning, and language modelling of documents."),
+    "train": _page(
+        "train", "PMP pretraining, RM finetuning, policies, and language modelling of documents."
+    ),
+    "logprobs": _page("logprobs", "Log-probs of pairs under a model, for training policies."),
     "compile-check": _page(
         "compile-check",
         "Compiles the training step for a TPU slice, without a TPU.",

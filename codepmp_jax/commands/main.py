@@ -15,7 +15,7 @@ STAGES = {
     "All stages at a small size": ("quickstart",),
     "Corpus": ("corpus", "train-tokenizer"),
     "Preference pairs": ("synthesize", "rm-data", "import-pairs", "export-pairs"),
-    "Training": ("compile-check", "train"),
+    "Training": ("compile-check", "logprobs", "train"),
     "Conversion": ("convert to-hf", "convert to-peft", "convert from-hf"),
     "Evaluation": (
         "evaluate problems",

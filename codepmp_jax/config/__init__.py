@@ -20,6 +20,7 @@ from codepmp_jax.config.corpus import (
     TokenizerConfig,
 )
 from codepmp_jax.config.data import DataConfig
+from codepmp_jax.config.dpo import DpoConfig
 from codepmp_jax.config.evaluation import (
     AccuracyConfig,
     BenchmarkConfig,
@@ -37,9 +38,11 @@ from codepmp_jax.config.launching import (
     XpkConfig,
 )
 from codepmp_jax.config.lm import LmConfig
+from codepmp_jax.config.logprobs import LogProbsConfig
 from codepmp_jax.config.lora import LoraConfig
 from codepmp_jax.config.mesh import MeshConfig
 from codepmp_jax.config.model import ModelConfig, RopeScalingConfig
+from codepmp_jax.config.mrpo import MrpoConfig
 from codepmp_jax.config.operation import ProfileConfig, SuperviseConfig, WatchdogConfig
 from codepmp_jax.config.pmp import PmpConfig
 from codepmp_jax.config.quickstart import QuickstartConfig
@@ -60,6 +63,7 @@ from codepmp_jax.config.synthesis import (
 )
 from codepmp_jax.config.tasks import JudgeConfig, ProblemsConfig, PuzzlesConfig
 from codepmp_jax.config.training import OptimizerConfig, TrainConfig
+from codepmp_jax.config.weighted_dpo import WeightedDpoConfig
 
 # PmpConfig under the name that presets of one's own may import.
 LossConfig = PmpConfig
@@ -80,6 +84,7 @@ __all__ = [
     "DecontaminationConfig",
     "DedupConfig",
     "DescriptionConfig",
+    "DpoConfig",
     "ExperimentConfig",
     "ExportConfig",
     "FilterConfig",
@@ -91,10 +96,12 @@ __all__ = [
     "JudgeConfig",
     "LimitsConfig",
     "LmConfig",
+    "LogProbsConfig",
     "LoraConfig",
     "LossConfig",
     "MeshConfig",
     "ModelConfig",
+    "MrpoConfig",
     "MutantConfig",
     "NgramConfig",
     "OpenAIConfig",
@@ -124,6 +131,7 @@ __all__ = [
     "VllmConfig",
     "VotesConfig",
     "WatchdogConfig",
+    "WeightedDpoConfig",
     "WriterConfig",
     "XpkConfig",
 ]

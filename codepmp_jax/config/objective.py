@@ -22,7 +22,9 @@ class ObjectiveConfig(Config, section="loss"):
     """The objective's name."""
 
     def __init_subclass__(cls) -> None:
-        ObjectiveConfig.KINDS[cls.objective] = cls
+        # Not a base of several objectives.
+        if "objective" in vars(cls):
+            ObjectiveConfig.KINDS[cls.objective] = cls
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:

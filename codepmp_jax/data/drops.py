@@ -15,7 +15,8 @@ DROP_REASONS: tuple[DropReason, ...] = get_args(DropReason)
 """`too_long`: a text is over max_length, or the pair or document does not fit a row, and data.length_policy is `drop`.
 `identical`: the two texts of a pair are the same tokens, after the cut where there is one, and data.identical_policy is
 `drop`; their pair loss is ln 2 whatever the model, without gradient. `empty`: a text of a pair without a token has no
-reward, and a document of less than two tokens no label. `refused`: the chat template or the tokenizer does not take
+reward, one without a token of the response (after the cut) no log-prob where both texts have labels, and a document of
+less than two tokens no label. `refused`: the chat template or the tokenizer does not take
 the record."""
 
 _PHRASES: dict[str, str] = {

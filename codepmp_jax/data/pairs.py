@@ -10,7 +10,7 @@ from codepmp_jax.config import DataConfig
 from codepmp_jax.data.drops import Dropped, DropReason
 from codepmp_jax.data.item_kind import ItemKind, Part
 from codepmp_jax.data.label_window import label_gaps, label_start
-from codepmp_jax.data.tokenized_item import with_companions
+from codepmp_jax.data.tokenized_item import SIDES, with_companions
 from codepmp_jax.data.tokenized_pair import TokenizedPair, common_length
 from codepmp_jax.records.schema import PreferencePair
 from codepmp_jax.text.tokenization import EncodedText, Text, Tokenizer
@@ -55,7 +55,15 @@ class Pairs(ItemKind):
         return f"{num_items} of {num_records} pairs"
 
 
+@dataclasses.dataclass(frozen=True)
+class PolicyPairs(Pairs):
+    """Pairs that a policy is trained on, which has no reward to read at a row's end."""
+
+    eos_may_be_pad = True
+
+
 PAIRS = Pairs()
+POLICY_PAIRS = PolicyPairs()
 
 
 def fit_pair(
@@ -92,6 +100,9 @@ def fit_pair(
         is_identical = pair.common == max(len(first), len(second))
         if is_identical and config.identical_policy == "drop":
             return "identical"
+        # A loss of both responses is of no use where one has no token (left by the cut).
+        if layout.label_sides == SIDES and not all(len(own) for _, _, own in pair.labelled(SIDES)):
+            return "empty"
         if layout.num_tokens(pair) <= layout.row_tokens:
             return with_companions(pair, record, layout.companions)
     return "too_long"

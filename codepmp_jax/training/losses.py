@@ -62,17 +62,40 @@ def lm_loss(
 
     The logits exist for `chunk` labels of a row at a time, in the backward pass too.
     """
-    num_chunks = math.ceil(hidden.shape[1] / chunk)
-
-    def chunks(array: Array) -> Array:
-        padding = [(0, 0), (0, num_chunks * chunk - array.shape[1])] + [(0, 0)] * (array.ndim - 2)
-        split = jnp.pad(array, padding).reshape(array.shape[0], num_chunks, chunk, *array.shape[2:])
-        return jnp.moveaxis(split, 1, 0)
 
     @jax.checkpoint
-    def add(total: Array, part: tuple[Array, Array, Array]) -> tuple[Array, None]:
+    def add(total: Array, part: tuple[Array, ...]) -> tuple[Array, None]:
         hidden, labels, weights = part
         return total + jnp.sum(token_nll(hidden, kernel, labels, cap) * weights), None
 
-    parts = (chunks(hidden), chunks(labels), chunks(weights))
-    return jax.lax.scan(add, jnp.float32(0), parts)[0]
+    return jax.lax.scan(add, jnp.float32(0), _chunks(chunk, hidden, labels, weights))[0]
+
+
+def label_log_probs(
+    hidden: Float[Array, "B C D"],
+    kernel: Float[Array, "D V"],
+    labels: Int[Array, "B C"],
+    chunk: int,
+    cap: float | None = None,
+) -> Float[Array, "B C"]:
+    """log p of each label, in float32, with the logits of lm_loss."""
+
+    @jax.checkpoint
+    def one(_: None, part: tuple[Array, ...]) -> tuple[None, Array]:
+        hidden, labels = part
+        return None, -token_nll(hidden, kernel, labels, cap)
+
+    _, parts = jax.lax.scan(one, None, _chunks(chunk, hidden, labels))
+    return jnp.moveaxis(parts, 0, 1).reshape(labels.shape[0], -1)[:, : labels.shape[1]]
+
+
+def _chunks(chunk: int, *arrays: Array) -> tuple[Array, ...]:
+    """The arrays (B, C, ...) as (chunks, B, chunk, ...), filled up with zeros."""
+    num_chunks = math.ceil(arrays[0].shape[1] / chunk)
+
+    def split(array: Array) -> Array:
+        padding = [(0, 0), (0, num_chunks * chunk - array.shape[1])] + [(0, 0)] * (array.ndim - 2)
+        parts = jnp.pad(array, padding).reshape(array.shape[0], num_chunks, chunk, *array.shape[2:])
+        return jnp.moveaxis(parts, 1, 0)
+
+    return tuple(map(split, arrays))

@@ -19,6 +19,7 @@ from codepmp_jax.config import DataConfig, TrainConfig, presets
 from codepmp_jax.config.mixture import proportions
 from codepmp_jax.data.batch import Batch
 from codepmp_jax.data.loader import Loader
+from codepmp_jax.data.log_probs import flat_shards
 from codepmp_jax.data.mixture import Mixture, open_records, sha256_of_shards
 from codepmp_jax.data.one_pass import require_accepted
 from codepmp_jax.data.subset import Subset
@@ -175,6 +176,11 @@ class Run:
         """Those that are trained on."""
         heldout = open_records(config.data, "heldout", record_types) if config.eval_pairs else None
         self._heldout_shards = sha256_of_shards(heldout) if heldout else []
+        beside = self.objective.open_data(
+            config.data,
+            flat_shards({"train": self._shards, "heldout": self._heldout_shards}),
+            self._tokenizer_parts,
+        )
         layout = self.objective.layout()
         self.heldout = Heldout(heldout or [], self.tokenizer, layout, config)
         if config.data.refused_policy == "stop":
@@ -196,6 +202,7 @@ class Run:
             proportions=proportions(config.data.sources),
             heldout_shards=self._heldout_shards,
             tokenizer=self._tokenizer_parts,
+            beside=beside,
         )
 
     def _load_tokenizer(self) -> Tokenizer:

@@ -60,7 +60,8 @@ def hidden_states(model: PreferenceModel, batch: Batch, layout: Layout) -> Float
 
 def compute_outputs(model: PreferenceModel, batch: Batch, objective: Objective) -> Outputs:
     """What the objective's terms are computed from."""
-    return Outputs(model, hidden_states(model, batch, objective.layout()), batch)
+    hidden = hidden_states(model, batch, objective.layout())
+    return Outputs(model, hidden, batch, objective.lm_chunk_tokens)
 
 
 def loss_and_metrics(

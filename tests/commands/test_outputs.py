@@ -34,6 +34,7 @@ COMMANDS = {
     "export-pairs": ("--input IN/pairs --split heldout --output OUT.jsonl", False),
     "compile-check": ("--config pmp_tiny --topology v5e:2x2 --json OUT.jsonl", False),
     "train": ("--config pmp_tiny --workdir OUT --data.input IN/pairs --eval-pairs 0", True),
+    "logprobs": ("--model IN/run --input IN/pairs --output OUT", True),
     "convert to-hf": ("--run IN/run --output OUT", True),
     "convert to-peft": ("--run IN/lora --output OUT", True),
     "convert from-hf": ("--input IN/hf --output OUT", True),

@@ -73,8 +73,8 @@ def check_command(words: list[str]) -> None:
 
 
 def _preset_type(name: str) -> type:
-    """compile-check takes the presets of train."""
-    return CONFIGS["train"] if name == "compile-check" else CONFIGS[name]
+    """compile-check and logprobs take the presets of train."""
+    return CONFIGS["train"] if name in ("compile-check", "logprobs") else CONFIGS[name]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

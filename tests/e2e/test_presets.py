@@ -30,6 +30,7 @@ from transformers import (
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.commands import convert, evaluate, train
 from codepmp_jax.config import ModelConfig, TrainConfig, presets
+from codepmp_jax.config.policy import PolicyConfig
 from codepmp_jax.conversion import load
 from codepmp_jax.conversion.verify_tokens import verify_tokens
 from codepmp_jax.devices import chips
@@ -45,6 +46,8 @@ PRESETS = sorted(
     path.stem
     for path in presets.CONFIGS.glob("*.py")
     if isinstance(presets.load_preset(path.stem), TrainConfig)
+    # Policies need log-probs first (tests/logprobs), and give no rewards to score with.
+    and not isinstance(presets.load_preset(path.stem).loss, PolicyConfig)
     # The others of finetuning differ in numbers and paths only (tests/config).
     and not (path.stem.startswith("rm_") and path.stem not in ("rm_tiny", "rm_mathshepherd_7b"))
 )

@@ -5,14 +5,30 @@ Enters: losses and metrics of hidden states and a batch; step, run and aot know 
 
 import dataclasses
 
-from codepmp_jax.config import LmConfig, PmpConfig, TrainConfig
+from codepmp_jax.config import (
+    DpoConfig,
+    LmConfig,
+    MrpoConfig,
+    PmpConfig,
+    TrainConfig,
+    WeightedDpoConfig,
+)
 from codepmp_jax.config.objective import ObjectiveConfig
 from codepmp_jax.models.flops import train_flops
+from codepmp_jax.training.objectives.dpo import Dpo
 from codepmp_jax.training.objectives.lm import Lm
+from codepmp_jax.training.objectives.mrpo import Mrpo
 from codepmp_jax.training.objectives.objective import Objective
 from codepmp_jax.training.objectives.pmp import Pmp
+from codepmp_jax.training.objectives.weighted_dpo import WeightedDpo
 
-OBJECTIVES: dict[type[ObjectiveConfig], type[Objective]] = {PmpConfig: Pmp, LmConfig: Lm}
+OBJECTIVES: dict[type[ObjectiveConfig], type[Objective]] = {
+    PmpConfig: Pmp,
+    LmConfig: Lm,
+    DpoConfig: Dpo,
+    MrpoConfig: Mrpo,
+    WeightedDpoConfig: WeightedDpo,
+}
 
 
 def build(config: TrainConfig) -> Objective:

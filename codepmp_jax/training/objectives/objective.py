@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from codepmp_jax.config import TrainConfig
+from codepmp_jax.config import DataConfig, TrainConfig
 from codepmp_jax.data.batch import Batch
 from codepmp_jax.data.item_kind import ItemKind
 from codepmp_jax.data.layouts import Layout, layout_of
@@ -18,7 +20,7 @@ from codepmp_jax.data.pairs import PAIRS
 from codepmp_jax.data.tokenized_item import Companion, Side, Unit
 from codepmp_jax.devices.sharding import axis_devices, constrain
 from codepmp_jax.models.preference import PreferenceModel
-from codepmp_jax.training.losses import lm_loss
+from codepmp_jax.training.losses import label_log_probs, lm_loss
 
 
 class Weights(NamedTuple):
@@ -32,7 +34,8 @@ class Weights(NamedTuple):
     labels: Float[Array, "B C"]
 
 
-class Outputs(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Outputs:
     """What the model computed for a batch, or for a part of one."""
 
     model: PreferenceModel
@@ -40,6 +43,8 @@ class Outputs(NamedTuple):
     hidden: Float[Array, "B W D"]
     """After the final norm; at padding, anything finite."""
     batch: Batch
+    chunk_tokens: int
+    """Tokens a device whose logits exist at a time, for `log_probs`."""
 
     def rewards(self) -> tuple[Float[Array, "B M"], Float[Array, "B M"]]:
         """Rewards of a pair's chosen and rejected, in float32."""
@@ -67,6 +72,20 @@ class Outputs(NamedTuple):
                 self.lm_kernel(),
                 self.batch.labels,
                 weights,
+                chunk,
+                self.model.logit_soft_cap,
+            )
+
+    @functools.cached_property
+    def log_probs(self) -> Float[Array, "B C"]:
+        """log p of each label, in float32, with the logits of `lm_loss`; anything where there is no label."""
+        num_rows, row_labels = self.batch.labels.shape
+        chunk = label_chunk(num_rows, row_labels, self.chunk_tokens)
+        with jax.named_scope("log_probs"):
+            return label_log_probs(
+                self.before_labels(),
+                self.lm_kernel(),
+                self.batch.labels,
                 chunk,
                 self.model.logit_soft_cap,
             )
@@ -109,10 +128,20 @@ class Objective:
     """Whether the step computes logits of the labels; counts in useful FLOPs."""
     uses_score_head: bool = True
     """Whether the loss depends on rewards."""
+    lm_chunk_tokens: int = 1024
+    """Tokens a device whose logits exist at a time, for Outputs.log_probs."""
 
     def __init__(self, config: TrainConfig):
         """Of the config, an objective reads `loss` and the data's and the model's settings."""
         self.config = config
+
+    def open_data(
+        self, data: DataConfig, shards: Sequence[str], tokenizer: Mapping[str, str]
+    ) -> Any:
+        """Checks what the objective reads beside the records, whose shards and tokenizer parts have these sha256: what it
+        is, as JSON, which hosts compare. Raises UserError where it is missing or of other records."""
+        del data, shards, tokenizer
+        return None
 
     def layout(self) -> Layout:
         """The rows that the objective is computed on."""

@@ -1,5 +1,5 @@
-"""Three objectives that the package does not have, each added as a config and a class: DPO with reference log-probs as
-a companion, a value a token from a head of its own, and a 4-way critic of whole texts."""
+"""Two objectives that the package does not have, each added as a config and a class: a value a token from a head of its
+own, and a 4-way critic of whole texts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import DataConfig, MeshConfig, PmpConfig, TrainConfig, presets
@@ -22,10 +21,9 @@ from codepmp_jax.data.packing import new_state, pack
 from codepmp_jax.data.tokenized_item import SIDES, Companion, with_companions
 from codepmp_jax.data.tokenized_pair import TokenizedPair
 from codepmp_jax.devices.sharding import make_mesh
-from codepmp_jax.models.preference import abstract_params, init_params, one_text_rows
+from codepmp_jax.models.preference import init_params
 from codepmp_jax.records.schema import PreferencePair
 from codepmp_jax.training import loop, objectives
-from codepmp_jax.training.losses import token_nll
 from codepmp_jax.training.objectives.objective import (
     Objective,
     Outputs,
@@ -45,38 +43,15 @@ def array_of(name: str, record: PreferencePair, pair: TokenizedPair) -> np.ndarr
     seed = int(pair.chosen.sum()) * 1000 + int(pair.rejected.sum())
     rng = np.random.default_rng(seed)
     return {
-        "reference": lambda: rng.normal(-10, 1, 2),
         "returns": lambda: rng.normal(size=pair.num_labels(SIDES)),
         "outcomes": lambda: rng.integers(0, 4, 2),
     }[name]()
 
 
 @dataclasses.dataclass(frozen=True)
-class DpoConfig(ObjectiveConfig):
-    objective: Literal["dpo"] = "dpo"
-    beta: float = 0.1
-
-
-class Dpo(Objective):
-    label_sides = SIDES
-    companions = (
-        Companion("reference", "pairs", functools.partial(array_of, "reference"), shape=(2,)),
-    )
-
-    def terms(self, outputs: Outputs, weights: Weights):
-        batch = outputs.batch
-        nll = token_nll(outputs.before_labels(), outputs.lm_kernel(), batch.labels)
-        ratios = -outputs.sum_by_text(nll) - batch.companions["reference"]
-        margin = self.config.loss.beta * (ratios[..., 0] - ratios[..., 1])  # pyright: ignore[reportAttributeAccessIssue]
-        return [
-            Term("dpo_loss", "pairs", jnp.sum(weights.items * jax.nn.softplus(-margin)), 1.0),
-            Term("rewards/margins", "pairs", jnp.sum(weights.items * margin)),
-        ]
-
-
-@dataclasses.dataclass(frozen=True)
 class ValueConfig(ObjectiveConfig):
     objective: Literal["value"] = "value"
+    coefficient: float = 0.5
 
     @property
     def trains_rewards(self) -> bool:
@@ -92,7 +67,10 @@ class Value(Objective):
     def terms(self, outputs: Outputs, weights: Weights):
         values = outputs.model.head("value", outputs.before_labels())[..., 0]
         errors = jnp.square(values - outputs.batch.companions["returns"])
-        return [Term("value_loss", "labels", jnp.sum(weights.labels * errors), 0.5)]
+        loss = self.config.loss
+        assert isinstance(loss, ValueConfig)
+        total = jnp.sum(weights.labels * errors)
+        return [Term("value_loss", "labels", total, loss.coefficient)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +100,7 @@ class Critic(Objective):
         return [Term("critic_loss", "pairs", jnp.sum(weights.items * losses), 1.0)]
 
 
-TOYS = {DpoConfig: Dpo, ValueConfig: Value, CriticConfig: Critic}
+TOYS = {ValueConfig: Value, CriticConfig: Critic}
 
 
 @pytest.fixture(autouse=True)
@@ -155,7 +133,7 @@ def params_of(config: TrainConfig):
     return params
 
 
-LOSSES = pytest.mark.parametrize("loss", [DpoConfig(), ValueConfig(), CriticConfig()], ids=str)
+LOSSES = pytest.mark.parametrize("loss", [ValueConfig(), CriticConfig()], ids=str)
 
 
 @LOSSES
@@ -181,33 +159,6 @@ def test_layouts_parts_and_meshes_change_nothing(loss):
             np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * scale, err_msg=layout)
 
 
-def log_probs_of(config: TrainConfig, params: Any, text: np.ndarray, labels: np.ndarray) -> float:
-    """Sum over the text's tokens at the indices `labels`, by a forward pass of this text alone."""
-    graph, _, _ = abstract_params(config.model)
-    model = nnx.merge(graph, params)
-    tokens = jnp.asarray(text)[None]
-    logits = model.logits(model(tokens, *one_text_rows(jnp.ones_like(tokens, bool))))[0]
-    log_probs = jax.nn.log_softmax(logits)
-    return float(sum(log_probs[t - 1, text[t]] for t in labels))
-
-
-@pytest.mark.parametrize("layout", ["padded", "packed", "shared"])
-def test_log_probs_of_both_sides_are_those_of_each_text_alone(layout):
-    config = config_of(DpoConfig(beta=0.3), layout)
-    params, pairs = params_of(config), random_pairs(1)
-    margins = []
-    for pair in pairs:
-        chosen, rejected = (
-            log_probs_of(config, params, text, labels) for _, text, labels in pair.labelled(SIDES)
-        )
-        reference = array_of("reference", RECORD, pair)
-        margins.append(0.3 * (chosen - rejected - reference[0] + reference[1]))
-    sums = evaluate_batch(params, batch_of(pairs, config), config).sums["pairs"]
-    assert float(sums["rewards/margins"]) == pytest.approx(sum(margins), rel=1e-4)
-    losses = [math.log1p(math.exp(-margin)) for margin in margins]
-    assert float(sums["dpo_loss"]) == pytest.approx(sum(losses), rel=1e-4)
-
-
 def test_an_evaluation_sums_over_the_terms_unit():
     """With a value head of 0, over the squared returns of all labels."""
     config, pairs = config_of(ValueConfig(), "shared"), random_pairs(2)
@@ -231,18 +182,20 @@ def test_filler_items_weigh_nothing():
 def test_the_objective_is_chosen_by_the_type_of_loss():
     """Flags and saved configs are those of the chosen objective; without a name they are of PMP."""
     config = presets.parse(
-        TrainConfig, "", ["--loss.beta", "0.3"], default=TrainConfig(loss=DpoConfig())
+        TrainConfig, "", ["--loss.coefficient", "0.3"], default=TrainConfig(loss=ValueConfig())
     )
-    assert config.loss == DpoConfig(beta=0.3)
+    assert config.loss == ValueConfig(coefficient=0.3)
     saved = presets.to_json(config)
     assert presets.from_json(TrainConfig, saved, "saved") == config
     del saved["loss"]["objective"]
-    with pytest.raises(UserError, match=r"saved: loss\.beta = 0\.3"):
+    with pytest.raises(UserError, match=r"saved: loss\.coefficient = 0\.3"):
         presets.from_json(TrainConfig, saved, "saved")
-    del saved["loss"]["beta"]
+    del saved["loss"]["coefficient"]
     assert presets.from_json(TrainConfig, saved, "saved").loss == PmpConfig()
     saved["loss"]["objective"] = "dpp"
-    with pytest.raises(UserError, match=r"saved: loss = .*: objective must be one of pmp, lm, dpo"):
+    with pytest.raises(
+        UserError, match=r"saved: loss = .*: objective must be one of .*value, critic"
+    ):
         presets.from_json(TrainConfig, saved, "saved")
 
 
