@@ -41,13 +41,11 @@ class TokenLines:
         """The line of each token's last character."""
 
     def code(self, start: int, stop: int) -> list[str]:
-        """The lines that the tokens from `start` to before `stop` stand on, or where they would, without blank ones and
-        comments."""
-        if start < stop:
-            first, last = self.first[start], self.last[stop - 1]
-        else:
-            first = last = self.first[start] if start < len(self.first) else len(self.lines) - 1
-        lines = [line.rstrip() for line in self.lines[first : last + 1]]
+        """The lines of the tokens from `start` to before `stop` and of their neighbours, without blank ones and comments."""
+        start, stop = max(start - 1, 0), min(stop + 1, len(self.first))
+        if start >= stop:
+            return []
+        lines = [line.rstrip() for line in self.lines[self.first[start] : self.last[stop - 1] + 1]]
         return [line for line in lines if line and not line.lstrip().startswith(("#", "//"))]
 
 
