@@ -12,7 +12,7 @@ import argparse
 
 from codepmp_jax.config import LogProbsConfig, TrainConfig, presets
 
-COMMAND = (LogProbsConfig, "Computes what DPO compares a policy with: log-probs of a model.")
+COMMAND = (LogProbsConfig, "Log-probs of a model, to train policies with.")
 
 
 def parse() -> LogProbsConfig:

@@ -62,6 +62,7 @@ from codepmp_jax.config.synthesis import (
     WriterConfig,
 )
 from codepmp_jax.config.tasks import JudgeConfig, ProblemsConfig, PuzzlesConfig
+from codepmp_jax.config.token_reward import TokenRewardConfig
 from codepmp_jax.config.training import OptimizerConfig, TrainConfig
 from codepmp_jax.config.weighted_dpo import WeightedDpoConfig
 
@@ -126,6 +127,7 @@ __all__ = [
     "SuperviseConfig",
     "SynthesisConfig",
     "TextsConfig",
+    "TokenRewardConfig",
     "TokenizerConfig",
     "TrainConfig",
     "VllmConfig",

@@ -20,10 +20,10 @@ class ConvertConfig(Config):
     """Step of the checkpoint to convert; by default the newest."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Dtype of the written tensors."""
-    heads: Literal["auto", "both", "lm"] = "auto"
+    heads: Literal["auto", "both", "lm", "tokens"] = "auto"
     """Heads to write. `both`: a reward model that keeps its LM head. `lm`: a causal LM without the score head,
     for engines that generate text. `auto`: `lm` for a run that trained no rewards (objective lm, or loss.rm_coef 0),
-    otherwise `both`."""
+    otherwise `both`. `tokens`: the score head as a token classifier's, whose logits are the rewards of the tokens."""
     chat_template: Literal["auto", "text", "conversation"] = "auto"
     """What apply_chat_template writes. `text`: rows of data.template, as pairs of strings are trained on.
     `conversation`: the tokenizer's own template, as conversations are trained on. `auto`: as the run was trained, by

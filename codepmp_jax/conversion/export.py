@@ -192,7 +192,9 @@ def _to_hf(
     form = form_of_run(convert, config)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    with_score = convert.heads == "both" or (convert.heads == "auto" and config.loss.trains_rewards)
+    with_score = convert.heads in ("both", "tokens") or (
+        convert.heads == "auto" and config.loss.trains_rewards
+    )
     if with_score and not config.loss.trains_rewards:
         logger.warning("%s: trained no rewards (%s)", convert.run, config.loss.summary)
     if config.model.heads:
@@ -204,6 +206,9 @@ def _to_hf(
     base = adapters.find_base(convert, config) if isinstance(convert, AdapterConfig) else None
     if base is None:
         tensors = plan_tensors(config, adapters.merged_view(params, config.lora), with_score)
+        if convert.heads == "tokens":
+            # A token classifier's head has a bias.
+            tensors.append(Tensor("score.bias", (1,), iter([np.zeros(1, np.float32)])))
     else:
         tensors = adapters.plan_adapters(config, params, with_score)
     _require_room(partial, sum(int(np.prod(tensor.shape)) for tensor in tensors), convert.dtype)
@@ -246,9 +251,10 @@ def _hf_config(
             "label2id": {"reward": 0},
             "problem_type": "regression",
         }
-    else:
-        (architecture,) = hf["architectures"]
-        hf["architectures"] = [architecture.replace("SequenceClassification", "CausalLM")]
+    (architecture,) = hf["architectures"]
+    kind = "TokenClassification" if convert.heads == "tokens" else "CausalLM"
+    if not with_score or convert.heads == "tokens":
+        hf["architectures"] = [architecture.replace("SequenceClassification", kind)]
     bos = tokenizer.special_tokens.get("bos_token")
     return hf | {
         "pad_token_id": tokenizer.pad_id,

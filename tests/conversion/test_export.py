@@ -4,13 +4,23 @@ import dataclasses
 import json
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
-from transformers import AutoConfig, AutoModelForSequenceClassification
+import torch
+from flax import nnx
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
 
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import ConvertConfig
 from codepmp_jax.conversion import export
 from codepmp_jax.files import storage
+from codepmp_jax.models.preference import abstract_params, one_text_rows
 from codepmp_jax.records.schema import PreferencePair
 from codepmp_jax.records.shards import write_manifest, write_split
 from codepmp_jax.text import forms
@@ -111,3 +121,20 @@ def test_a_run_in_a_bucket_is_converted_and_its_chain_followed(bucket, tmp_path)
     card = (folders[1] / "README.md").read_text()
     assert "# run, step" in card
     assert "base_model: Qwen/Qwen2-7B" in card
+
+
+def test_a_token_classifier_gives_the_rewards_of_tokens(tmp_path):
+    """As transformers opens it, and computes its logits."""
+    config = tiny_config(workdir=str(tmp_path / "run"), model__vocab_size=4096)
+    params = write_run(config)
+    convert = ConvertConfig(run=config.workdir, output=str(tmp_path / "hf"), heads="tokens")
+    model: Any = AutoModelForTokenClassification.from_pretrained(export.to_hf(convert))
+    tokens = np.arange(5, 29)[None]
+    with torch.inference_mode():
+        found = model.eval()(torch.from_numpy(tokens)).logits[..., 0].numpy()
+    graph, _, _ = abstract_params(config.model)
+    network = nnx.merge(graph, jax.tree.map(jnp.asarray, params))
+    rows = one_text_rows(jnp.ones(tokens.shape, bool))
+    hidden = network(jnp.asarray(tokens), *rows)
+    expected = network.rewards(hidden, jnp.arange(tokens.shape[1])[None])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)

@@ -48,6 +48,7 @@ PRESETS = sorted(
     if isinstance(presets.load_preset(path.stem), TrainConfig)
     # Policies need log-probs first (tests/logprobs), and give no rewards to score with.
     and not isinstance(presets.load_preset(path.stem).loss, PolicyConfig)
+    and not path.stem.startswith("token_reward_")
     # The others of finetuning differ in numbers and paths only (tests/config).
     and not (path.stem.startswith("rm_") and path.stem not in ("rm_tiny", "rm_mathshepherd_7b"))
 )

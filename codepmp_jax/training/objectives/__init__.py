@@ -10,6 +10,7 @@ from codepmp_jax.config import (
     LmConfig,
     MrpoConfig,
     PmpConfig,
+    TokenRewardConfig,
     TrainConfig,
     WeightedDpoConfig,
 )
@@ -20,6 +21,7 @@ from codepmp_jax.training.objectives.lm import Lm
 from codepmp_jax.training.objectives.mrpo import Mrpo
 from codepmp_jax.training.objectives.objective import Objective
 from codepmp_jax.training.objectives.pmp import Pmp
+from codepmp_jax.training.objectives.token_reward import TokenReward
 from codepmp_jax.training.objectives.weighted_dpo import WeightedDpo
 
 OBJECTIVES: dict[type[ObjectiveConfig], type[Objective]] = {
@@ -28,6 +30,7 @@ OBJECTIVES: dict[type[ObjectiveConfig], type[Objective]] = {
     DpoConfig: Dpo,
     MrpoConfig: Mrpo,
     WeightedDpoConfig: WeightedDpo,
+    TokenRewardConfig: TokenReward,
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from codepmp_jax.config import DataConfig, TrainConfig
 from codepmp_jax.data.batch import Batch
@@ -53,6 +53,10 @@ class Outputs:
         chosen, rejected = jnp.moveaxis(rewards.reshape(self.batch.ends.shape), -1, 0)
         return chosen, rejected
 
+    def token_rewards(self) -> Float[Array, "B C"]:
+        """The score head on each label, in float32; anything where there is no label."""
+        return self.model.rewards(self.hidden, label_places(self.batch))
+
     def before_labels(self) -> Float[Array, "B C D"]:
         """The hidden states that predict the labels."""
         return jnp.take_along_axis(self.hidden, self.batch.label_places[..., None], axis=1)
@@ -89,6 +93,17 @@ class Outputs:
                 chunk,
                 self.model.logit_soft_cap,
             )
+
+    def least_by_text(self, values: Float[Array, "B C"]) -> Float[Array, "B M S"]:
+        """Least of the labels of each text of the items; 0 where it has none."""
+        num_rows, num_items, num_texts = self.batch.ends.shape
+        least = jnp.full((num_rows, num_items * num_texts), jnp.inf, values.dtype)
+        rows = jnp.arange(num_rows)[:, None]
+        least = least.at[rows, self.batch.label_texts].min(
+            jnp.where(self.batch.label_mask, values, jnp.inf)
+        )
+        least = jnp.where(jnp.isfinite(least), least, 0)
+        return least.reshape(num_rows, num_items, num_texts)
 
     def sum_by_text(self, values: Float[Array, "B C"]) -> Float[Array, "B M S"]:
         """Sums over the labels of each text of the items."""
@@ -174,6 +189,18 @@ class Objective:
         (training/figures.py). None, the default, where it trains none."""
         del outputs
         return None
+
+
+def label_places(batch: Batch) -> Int[Array, "B C"]:
+    """Places of the labels themselves, in the row: the one behind label_places, but for rejected's first own token in the
+    layout `shared`, which stands behind the whole of chosen."""
+    behind = batch.label_places + 1
+    num_rows = len(behind)
+    item, text = batch.label_texts // 2, batch.label_texts % 2
+    ends = jnp.take_along_axis(batch.ends[..., 0].reshape(num_rows, -1), item, axis=1)
+    last = batch.branches.shape[1] - 1
+    branch = jnp.take_along_axis(batch.branches, jnp.minimum(behind, last), axis=1)
+    return jnp.minimum(jnp.where((text == 1) & (branch == 1), ends + 1, behind), last)
 
 
 def mean_weights(mask: Bool[Array, "*B"]) -> Float[Array, "*B"]:
