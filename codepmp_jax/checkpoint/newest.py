@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from codepmp_jax.checkpoint import saved_settings
-from codepmp_jax.checkpoint.checkpointer import Checkpointer, gather
+from codepmp_jax.checkpoint.checkpointer import Checkpointer
+from codepmp_jax.checkpoint.together import together
 from codepmp_jax.cli.errors import StoreError, UserError
 
 
@@ -15,9 +16,9 @@ def newest_config(workdir: str) -> dict[str, Any] | None:
     All hosts must call it. It is None too where they see different checkpoints. Raises StoreError where the workdir
     cannot be read.
     """
-    steps = saved_settings.steps(workdir)
     # Also where this host sees none: the others wait for it.
-    if any(theirs != steps for theirs in gather(steps)) or not steps:
+    steps, *others = together(lambda: saved_settings.steps(workdir))
+    if not steps or any(theirs != steps for theirs in others):
         return None
     checkpointer = Checkpointer(workdir)
     try:

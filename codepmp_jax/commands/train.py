@@ -91,7 +91,8 @@ def main() -> None:
     streams.keep_notes(lambda line: notes.add(config.workdir, line, name))
     for line in log:
         telemetry.logger.info("%s", line)
-    config = load.resolve(config)
+    with hosts.leaving_on_error():
+        config = load.resolve(config)
     last = train(config, load.params_loader(config))
     if telemetry.is_main_process():
         shown = {

@@ -21,7 +21,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from codepmp_jax.checkpoint.checkpointer import Checkpointer
 from codepmp_jax.checkpoint.newest import newest_config
-from codepmp_jax.cli.errors import require
+from codepmp_jax.checkpoint.together import together
+from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import ModelConfig, TrainConfig, presets
 from codepmp_jax.conversion import weights
@@ -55,14 +56,20 @@ Read = Callable[[Index], np.ndarray]
 
 
 def is_run(source: str) -> bool:
-    """Whether `source` is the folder of a training run, on a disk or in a bucket."""
-    return (storage.to_path(source) / "checkpoints").is_dir()
+    """Whether `source` is the folder of a training run, on a disk or in a bucket. Raises StoreError where it cannot be
+    read."""
+    with storage.storage_errors(source, "read"):
+        return (storage.to_path(source) / "checkpoints").is_dir()
 
 
-def find_folder(source: str, setting: str = "model.init_from") -> pathlib.Path:
-    """The local folder of `source`; a hub name is downloaded (config, tokenizer and safetensors).
+def find_folder(
+    source: str, setting: str = "model.init_from", with_tensors: bool = True
+) -> pathlib.Path:
+    """The local folder of `source`; a hub name is downloaded (config, tokenizer and safetensors), file by file by one
+    process of a machine at a time.
 
-    Raises UserError naming the setting if there is neither.
+    Without tensors those of a hub name are left there. Raises UserError naming the setting if there is no such folder,
+    StoreError if the hub does not answer.
     """
     require(
         not storage.is_bucket(source),
@@ -74,7 +81,7 @@ def find_folder(source: str, setting: str = "model.init_from") -> pathlib.Path:
     path = pathlib.Path(source)
     if path.is_dir():
         return path
-    patterns = ["*.json", "*.safetensors", "*.jinja", "*.txt"]
+    patterns = ["*.json", "*.jinja", "*.txt", *(["*.safetensors"] if with_tensors else [])]
     return pathlib.Path(
         hub.fetch(
             lambda: snapshot_download(source, allow_patterns=patterns),
@@ -98,13 +105,9 @@ def _like(model: ModelConfig, asked: ModelConfig, **changes: Any) -> ModelConfig
     return dataclasses.replace(model, **kept | changes)
 
 
-def _resumed(config: TrainConfig) -> TrainConfig | None:
-    """The config with what the newest checkpoint in the workdir has of model.init_from; None where there is none, or
-    it started from another source."""
-    value = newest_config(config.workdir)
-    if value is None:
-        return None
-    saved = presets.from_json(TrainConfig, value, config.workdir)
+def _resumed(config: TrainConfig, saved: TrainConfig) -> TrainConfig | None:
+    """The config with what the newest checkpoint in the workdir, of the settings `saved`, has of model.init_from; None
+    where it started from another source."""
     source, before = config.model.init_from, saved.model.init_from
     if source is None or before is None:
         return None
@@ -122,7 +125,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
 
     A run's tokenizer is the one in its own folder, wherever that came from. Attention and its block stay as asked:
     those of another run may be of another chip. Where the workdir has a checkpoint that began with the same source,
-    the checkpoint says it all, and neither the source nor the hub is asked.
+    the checkpoint says it all, and neither the source nor the hub is asked. All hosts must call it: where one does not
+    find the source, or the hub does not answer it, all raise that host's UserError (StoreError).
     """
     if config.decay_from is not None:
         # It starts from a checkpoint, whose settings it has.
@@ -133,18 +137,31 @@ def resolve(config: TrainConfig) -> TrainConfig:
     source = config.model.init_from
     if source is None:
         return config
-    resumed = _resumed(config)
-    if resumed is not None:
-        return resumed
-    if is_run(source):
+    value = newest_config(config.workdir)
+    if value is not None:
+        resumed = _resumed(config, presets.from_json(TrainConfig, value, config.workdir))
+        if resumed is not None:
+            return resumed
+    # A run is read by all hosts, which wait for one another.
+    are_runs = together(lambda: is_run(source))
+    if len({*are_runs}) > 1:
+        raise UserError(
+            f"model.init_from = {source!r}: is a run on host {are_runs.index(True)}, and none on host "
+            f"{are_runs.index(False)}. Remedy: give a folder that all hosts share, or gs://."
+        )
+    if are_runs[0]:
         saved = presets.from_json(TrainConfig, Checkpointer(source).restore_config(), source)
         if config.init == "pmp":
             _require_score(source, has_trained_score(source), "was not trained for rewards")
         model = _like(saved.model, config.model)
         tokenizer = f"{source.rstrip('/')}/tokenizer"
     else:
-        folder = find_folder(source, "model.base" if config.init == "base" else "model.init_from")
-        if config.init == "pmp":
+        setting = "model.base" if config.init == "base" else "model.init_from"
+        # With a checkpoint, no parameter is taken from there.
+        is_new = value is None
+        folders = together(lambda: str(find_folder(source, setting, with_tensors=is_new)))
+        folder = pathlib.Path(folders[jax.process_index()])
+        if config.init == "pmp" and is_new:
             _require_score(source, _SCORE in Tensors(folder), "has no score head")
         hf = read_hf_config(folder)
         model = model_config(hf, config.model, str(folder / "config.json"))

@@ -13,6 +13,8 @@ ResultT = TypeVar("ResultT")
 
 # Seconds between attempts.
 WAITS = (1.0, 2.0, 4.0, 8.0)
+# Most that is waited for a limit of requests to be lifted: a little over the hub's window of five minutes.
+_LONGEST_WAIT = 330.0
 # HTTP statuses of a server that is busy or ill; others below 500 are answers.
 _FOR_A_WHILE = {408, 425, 429}
 
@@ -35,8 +37,26 @@ def _is_answer(error: Exception) -> bool:
     return status is not None and status < 500 and status not in _FOR_A_WHILE
 
 
+def _asked_wait(error: BaseException | None) -> float:
+    """Seconds after which the hub says that it takes requests again; 0 where it says nothing."""
+    from huggingface_hub.utils import parse_ratelimit_headers
+
+    while error is not None:
+        headers = getattr(getattr(error, "response", None), "headers", {})
+        limit = parse_ratelimit_headers(headers)
+        after = headers.get("retry-after", "")
+        if limit is not None and limit.remaining == 0:
+            return min(limit.reset_in_seconds + 1.0, _LONGEST_WAIT)
+        if after.isdecimal():
+            return min(float(after), _LONGEST_WAIT)
+        # snapshot_download says that it found nothing in its cache either, because of the error that counts.
+        error = error.__cause__
+    return 0.0
+
+
 def fetch(download: Callable[[], ResultT], what: str, remedy: str) -> ResultT:
-    """What `download` gives; errors of the network and of the server are tried again.
+    """What `download` gives; errors of the network and of the server are tried again, when the hub says so or after
+    WAITS.
 
     Raises UserError where the hub has no `what` (a setting and its value) or refuses it, StoreError where it cannot be
     reached.
@@ -55,6 +75,7 @@ def fetch(download: Callable[[], ResultT], what: str, remedy: str) -> ResultT:
                     f"{what}: no such folder, and the Hugging Face hub cannot be reached ({said}). Remedy: start "
                     f"again when it can, or {remedy}."
                 ) from error
+            wait = max(wait, _asked_wait(error))
             _logger.warning("%s: the hub cannot be reached (%s); again in %.0f s", what, said, wait)
             time.sleep(wait)
     raise AssertionError

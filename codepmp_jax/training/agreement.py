@@ -13,8 +13,8 @@ from typing import Any
 import jax
 
 import codepmp_jax
-from codepmp_jax.checkpoint.checkpointer import gather
-from codepmp_jax.cli.errors import StoreError, UserError
+from codepmp_jax.checkpoint.together import together
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import TrainConfig, presets
 
 _LIBRARIES = ("jaxlib", "optax", "flax", "orbax-checkpoint", "grain")
@@ -60,25 +60,13 @@ def require_same_on_all_hosts(facts: Callable[[], dict[str, Any]]) -> None:
     Raises UserError on every host: that of a host whose `facts` raised one, or one that names what
     differs and the hosts.
     """
-    try:
-        own: dict[str, Any] = {"facts": facts()}
-    except UserError as error:
-        if jax.process_count() == 1:
-            raise
-        own = {"error": str(error), "is_of_store": isinstance(error, StoreError)}
-    found = gather(own)
-    for host, theirs in enumerate(found):
-        if "error" in theirs:
-            kind = StoreError if theirs["is_of_store"] else UserError
-            raise kind(f"host {host}: {theirs['error']}")
-    first = found[0]["facts"]
+    found = together(facts)
+    first = found[0]
     differences = []
     for name in first:
-        others = [
-            host for host, theirs in enumerate(found) if theirs["facts"].get(name) != first[name]
-        ]
+        others = [host for host, theirs in enumerate(found) if theirs.get(name) != first[name]]
         if others:
-            value = found[others[0]]["facts"].get(name)
+            value = found[others[0]].get(name)
             hosts = ", ".join(map(str, others[:8])) + (" and more" if len(others) > 8 else "")
             differences.append(f"{name} = {value!r} on host {hosts}, {first[name]!r} on host 0")
     if differences:

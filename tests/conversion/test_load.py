@@ -127,6 +127,33 @@ def test_a_restart_asks_no_hub(run, tmp_path, hub_is_down, named):
         start("Qwen/Qwen2-1.5B", tmp_path / "begun")
 
 
+def test_with_a_checkpoint_no_tensors_of_another_source_are_downloaded(
+    run, folder, tmp_path, monkeypatch
+):
+    """A restart that names another source is compared with the checkpoint by its config."""
+    asked = []
+
+    def download(name: str, allow_patterns: list[str]) -> str:
+        asked.append("*.safetensors" in allow_patterns)
+        return str(folder)
+
+    monkeypatch.setattr(load, "snapshot_download", download)
+    begun = dataclasses.replace(run, workdir=str(tmp_path / "begun"))
+    begun = dataclasses.replace(begun, model=dataclasses.replace(begun.model, init_from="a/b"))
+    write_run(begun)
+    for workdir in (tmp_path / "new", tmp_path / "begun"):
+        assert start("c/d", workdir).model.embed_dim == run.model.embed_dim
+    assert asked == [True, False]
+
+
+def test_hosts_that_find_different_sources_are_told(run, tmp_path, monkeypatch):
+    """A run of which one host has the folder only: the hosts would wait for each other."""
+    monkeypatch.setattr(load, "newest_config", lambda workdir: None)
+    monkeypatch.setattr(load, "together", lambda work: [work(), not work()])
+    with pytest.raises(UserError, match=r"is a run on host 0, and none on host 1\. Remedy"):
+        start(run.workdir, tmp_path / "new")
+
+
 def copy_without_tokenizer(folder: pathlib.Path, target: pathlib.Path) -> pathlib.Path:
     shutil.copytree(folder, target)
     for path in target.glob("tokenizer*"):

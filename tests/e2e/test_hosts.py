@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
 import pathlib
 import shutil
 import signal
 import time
-from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -18,13 +15,13 @@ from jax.experimental import multihost_utils
 
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.cli.exit_codes import HOST_LOST, MISTAKE, RESUME
-from codepmp_jax.config import CheckpointConfig, DataConfig, MeshConfig, TrainConfig, presets
+from codepmp_jax.config import CheckpointConfig, DataConfig, MeshConfig, TrainConfig
 from codepmp_jax.conversion.export import load_run
 from codepmp_jax.records.schema import PreferencePair, content_id
 from codepmp_jax.records.shards import write_manifest, write_split
 from codepmp_jax.training import loop
-from tests.e2e.launching import checkpoint_steps, command, environment, metrics
-from tests.processes import LIMIT_SECONDS, Process, free_port
+from tests.e2e.launching import checkpoint_steps, metrics
+from tests.hosts import Hosts
 from tests.training.reference import tiny_config
 from tests.training.runs import assert_close
 
@@ -32,11 +29,6 @@ NUM_HOSTS = 2
 NUM_STEPS = 12
 # Seconds in which the others stop when a host is killed: of connections that break at once, and a start of Python.
 STOP_SECONDS = 30
-# Programs that compile fast rather than run fast.
-XLA_FLAGS = (
-    "--xla_force_host_platform_device_count=2 "
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-)
 
 
 @pytest.fixture(scope="module")
@@ -75,49 +67,6 @@ def config(tmp_path_factory) -> TrainConfig:
 
 def in_folder(config: TrainConfig, workdir: pathlib.Path) -> TrainConfig:
     return dataclasses.replace(config, workdir=str(workdir))
-
-
-class Hosts:
-    """Processes of launch/tpu_pod.py, each with a config."""
-
-    def __init__(self, configs: Sequence[TrainConfig], cache: pathlib.Path):
-        workdir = pathlib.Path(configs[0].workdir)
-        address = f"localhost:{free_port()}"
-        self.processes: list[Process] = []
-        self._stack = contextlib.ExitStack()
-        for host, config in enumerate(configs):
-            saved = workdir.with_suffix(f".{host}.json")
-            saved.write_text(json.dumps(presets.to_json(config)), encoding="utf-8")
-            variables = environment(
-                XLA_FLAGS=XLA_FLAGS,
-                JAX_CPU_COLLECTIVES_IMPLEMENTATION="gloo",
-                JAX_COORDINATOR_ADDRESS=address,
-                JAX_NUM_PROCESSES=str(len(configs)),
-                JAX_PROCESS_ID=str(host),
-                JAX_COMPILATION_CACHE_DIR=str(cache),
-                JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
-            )
-            process = Process(command("tpu_pod.py", "--config", saved), variables)
-            self.processes.append(self._stack.enter_context(process))
-
-    def __enter__(self) -> Hosts:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
-
-    def wait_for(self, text: str) -> None:
-        """Until the first host has logged this."""
-        self.processes[0].until(lambda: text in self.processes[0].stderr)
-
-    def wait(self, seconds: float = LIMIT_SECONDS) -> list[int]:
-        """The exit statuses, at most `seconds` later."""
-        deadline = time.monotonic() + seconds
-        return [process.wait(deadline - time.monotonic()) for process in self.processes]
-
-    def printed(self) -> list[str]:
-        """What each host logged and printed."""
-        return [process.stderr + process.stdout for process in self.processes]
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,14 @@ from codepmp_jax.cli.errors import StoreError, UserError
 from codepmp_jax.files import hub
 
 
-def answer(status: int, kind: type[errors.HfHubHTTPError] = errors.HfHubHTTPError) -> Exception:
+def answer(
+    status: int, kind: type[errors.HfHubHTTPError] = errors.HfHubHTTPError, **headers: str
+) -> Exception:
     request = httpx2.Request("GET", "https://huggingface.co/api/models/owner/name")
-    return kind(f"{status} said the server", response=httpx2.Response(status, request=request))
+    response = httpx2.Response(
+        status, request=request, headers={name.replace("_", "-"): headers[name] for name in headers}
+    )
+    return kind(f"{status} said the server", response=response)
 
 
 @pytest.fixture(autouse=True)
@@ -92,3 +97,29 @@ def test_a_hub_that_comes_back_is_fine(waits):
 
     assert hub.fetch(sometimes, "model = 'a/b'", "give a folder") == "folder"
     assert waits == list(hub.WAITS[:2])
+
+
+@pytest.mark.parametrize(
+    "said, seconds",
+    [
+        ({"ratelimit": '"api";r=0;t=55'}, 56.0),
+        ({"ratelimit": '"api";r=3;t=55'}, 1.0),
+        ({"ratelimit": '"api";r=0;t=99999'}, 330.0),
+        ({"retry_after": "7"}, 7.0),
+    ],
+)
+@pytest.mark.parametrize("is_cause", [False, True])
+def test_a_limit_of_requests_is_waited_for(said, seconds, is_cause, waits):
+    """Also where the hub's client raises another error because of it."""
+    limited = [answer(429, **said)]
+
+    def once() -> str:
+        if not limited:
+            return "folder"
+        error = limited.pop()
+        if is_cause:
+            raise errors.LocalEntryNotFoundError("not in the cache, and no connection") from error
+        raise error
+
+    assert hub.fetch(once, "model = 'a/b'", "give a folder") == "folder"
+    assert waits == [seconds]

@@ -6,7 +6,8 @@ import json
 import jax
 import pytest
 
-from codepmp_jax.cli.errors import StoreError, UserError
+from codepmp_jax.checkpoint import together
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import DataConfig
 from codepmp_jax.training import agreement
 from codepmp_jax.training.agreement import code_version, facts_of, require_same_on_all_hosts
@@ -19,7 +20,7 @@ def with_hosts(monkeypatch):
 
     def gather(*others: dict):
         monkeypatch.setattr(jax, "process_count", lambda: 1 + len(others))
-        monkeypatch.setattr(agreement, "gather", lambda own: json.loads(json.dumps([own, *others])))
+        monkeypatch.setattr(together, "gather", lambda own: json.loads(json.dumps([own, *others])))
 
     return gather
 
@@ -28,7 +29,7 @@ def test_hosts_with_the_same_command_agree(with_hosts):
     """Wherever each of them finds the data."""
     config = tiny_config(compiler_options=("xla_a=1",))
     elsewhere = dataclasses.replace(config, data=DataConfig(input="/mnt/b", max_length=24))
-    with_hosts({"facts": facts_of(elsewhere, shards=["a"])})
+    with_hosts({"value": facts_of(elsewhere, shards=["a"])})
     require_same_on_all_hosts(lambda: facts_of(config, shards=["a"]))
 
 
@@ -36,7 +37,7 @@ def test_what_differs_is_named_with_the_hosts(with_hosts):
     config = tiny_config()
     others = [dataclasses.replace(config, seed=seed) for seed in (0, 1, 1)]
     with_hosts(
-        *({"facts": facts_of(other, shards=[str(other.seed)]) | {"jax": "9"}} for other in others)
+        *({"value": facts_of(other, shards=[str(other.seed)]) | {"jax": "9"}} for other in others)
     )
     with pytest.raises(UserError, match="the hosts differ") as raised:
         require_same_on_all_hosts(lambda: facts_of(config, shards=["0"]))
@@ -46,23 +47,6 @@ def test_what_differs_is_named_with_the_hosts(with_hosts):
         f"jax = '9' on host 1, 2, 3, '{jax.__version__}' on host 0",
     ):
         assert part in str(raised.value)
-
-
-@pytest.mark.parametrize("kind", [UserError, StoreError])
-def test_the_error_of_one_host_is_that_of_all(with_hosts, kind):
-    told = {"error": "pairs: no such folder.", "is_of_store": kind is StoreError}
-    with_hosts({"facts": {}}, told)
-    with pytest.raises(kind, match=r"^host 2: pairs: no such folder") as raised:
-        require_same_on_all_hosts(dict)
-    assert type(raised.value) is kind
-
-
-def test_alone_a_mistake_is_told_as_it_is():
-    def wrong():
-        raise UserError("pairs: no such folder.")
-
-    with pytest.raises(UserError, match=r"^pairs: no such folder"):
-        require_same_on_all_hosts(wrong)
 
 
 def test_another_source_is_another_version(monkeypatch, tmp_path):

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+
+import jax
+import pytest
+
+from codepmp_jax.checkpoint import together as module
+from codepmp_jax.checkpoint.together import together
+from codepmp_jax.cli.errors import StoreError, UserError, WorkerLostError
+
+
+@pytest.fixture
+def with_hosts(monkeypatch):
+    """Makes this process host 0, and the others say what is given."""
+
+    def gather(*others: dict):
+        monkeypatch.setattr(jax, "process_count", lambda: 1 + len(others))
+        monkeypatch.setattr(module, "gather", lambda own: json.loads(json.dumps([own, *others])))
+
+    return gather
+
+
+def test_values_come_in_the_order_of_hosts(with_hosts):
+    with_hosts({"value": [2]}, {"value": None})
+    assert together(lambda: [1]) == [[1], [2], None]
+
+
+@pytest.mark.parametrize("kind", [UserError, StoreError, WorkerLostError])
+def test_the_error_of_one_host_is_that_of_all(with_hosts, kind):
+    """With its exit status, so that all end alike."""
+    told = {"error": "pairs: no such folder.", "status": kind.status}
+    with_hosts({"value": {}}, told, {"error": "later", "status": 2})
+    with pytest.raises(kind, match=r"^host 2: pairs: no such folder") as raised:
+        together(dict)
+    assert type(raised.value) is kind
+
+
+@pytest.mark.parametrize("kind", [UserError, StoreError, WorkerLostError])
+def test_this_hosts_own_error_is_told_to_the_others(monkeypatch, kind):
+    told = []
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(module, "gather", lambda own: told.append(own) or [own, {"value": 1}])
+
+    def wrong():
+        raise kind("pairs: no such folder.")
+
+    with pytest.raises(kind, match=r"^host 0: pairs"):
+        together(wrong)
+    assert told == [{"error": "pairs: no such folder.", "status": kind.status}]
+
+
+def test_alone_an_error_is_told_as_it_is():
+    def wrong():
+        raise UserError("pairs: no such folder.")
+
+    assert together(lambda: {"a": 1}) == [{"a": 1}]
+    with pytest.raises(UserError, match=r"^pairs: no such folder"):
+        together(wrong)
