@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import http.client
 import http.server
@@ -103,20 +104,24 @@ def _answers(url: str) -> bool:
         return False
 
 
-Fault = Literal["none", "error", "reset", "slow", "lost", "no metadata"]
+Fault = Literal["none", "error", "reset", "slow", "lost", "denied", "no metadata"]
 
 
 class Proxy:
     """Passes requests on to a server, or does what `fault` says instead.
 
-    It knows the condition ifGenerationMatch where the server ignores it: to compose and to delete. `error`: 503; `reset`: the connection ends; `slow`: the answer comes late; `lost`: the request is done, and
-    the connection ends before its answer; `no metadata`: those of the bucket are forbidden, as with roles/storage.objectAdmin alone.
+    It knows the condition ifGenerationMatch where the server ignores it: to compose and to delete. `error`: 503;
+    `reset`: the connection ends; `slow`: the answer comes late; `lost`: the request is done, and the connection ends
+    before its answer; `denied`: 403; `no metadata`: those of the bucket are forbidden, as with
+    roles/storage.objectAdmin alone.
     """
 
     fault: Fault = "none"
     num_faults = 0
 
     def __init__(self, server: str):
+        self.num_read: collections.Counter[str] = collections.Counter()
+        """Bytes that were read of each object, and of listings, by path."""
         place = server.removeprefix("http://")
         proxy = self
 
@@ -143,8 +148,9 @@ class Proxy:
                     return
                 if fault == "slow":
                     time.sleep(1)
-                if fault == "no metadata" and self._asks_for_bucket():
-                    said = {"error": {"code": 403, "message": "lacks storage.buckets.get"}}
+                if fault == "denied" or (fault == "no metadata" and self._asks_for_bucket()):
+                    lacking = "objects" if fault == "denied" else "buckets"
+                    said = {"error": {"code": 403, "message": f"lacks storage.{lacking}.get"}}
                     kind = [("Content-Type", "application/json")]
                     self._answer(403, kind, json.dumps(said).encode())
                     return
@@ -161,6 +167,9 @@ class Proxy:
                     upstream.request(self.command, self.path, data, headers)
                     reply = upstream.getresponse()
                     body = reply.read()
+                    if self.command == "GET":
+                        path = urllib.parse.urlsplit(self.path).path
+                        proxy.num_read[urllib.parse.unquote(path)] += len(body)
                     if fault == "lost":
                         self._reset()
                     else:

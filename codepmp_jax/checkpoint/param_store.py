@@ -31,9 +31,16 @@ _WRITES_IN_FLIGHT = 4
 class Pieces:
     """A float32 array that is made piece by piece while it is saved."""
 
-    def __init__(self, shape: tuple[int, ...], read: Callable[[Index], np.ndarray]):
-        """`read` gives the piece at an index; each is asked for once."""
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        read: Callable[[Index], np.ndarray],
+        shard: tuple[int, ...] | None = None,
+    ):
+        """`read` gives the piece at an index; each is asked for once. They are those of a checkpoint whose hosts hold
+        parts of the shape `shard`, so that such hosts read little but their own parts."""
         self.shape = shape
+        self.shard = shard or shape
         self.dtype = np.dtype(np.float32)
         self.read = read
 
@@ -78,7 +85,7 @@ class _PiecesHandler(ocp.type_handlers.NumpyHandler):
                 info,
                 use_ocdbt=info.is_ocdbt_checkpoint,
                 global_shape=value.shape,
-                local_shape=value.shape,
+                local_shape=value.shard,
                 dtype=value.dtype,
                 process_index=jax.process_index(),
                 arg=arg,

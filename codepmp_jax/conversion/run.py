@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import pathlib
 import shutil
 from typing import Any
@@ -19,11 +20,33 @@ from codepmp_jax.config import CheckpointConfig, FromHfConfig, LoraConfig, Train
 from codepmp_jax.conversion.export import require_local
 from codepmp_jax.conversion.load import Read, find_folder, is_run, open_folder, resolve
 from codepmp_jax.conversion.weights import Index, leaf, nested
+from codepmp_jax.devices import sharding
 from codepmp_jax.files import output as outputs
 from codepmp_jax.files.json_files import write_json
 from codepmp_jax.models.preference import abstract_params
 from codepmp_jax.text import forms
 from codepmp_jax.text.tokenization import Tokenizer
+
+
+# How the dim that mesh.fsdp shards is cut: for so many hosts, but into no pieces of a layer below these bytes.
+_HOSTS = 64
+_LEAST_BYTES = 2**20
+
+
+def _shard(shape: tuple[int, ...], axes: tuple[str, ...]) -> tuple[int, ...]:
+    """The part of a parameter of these logical axes that one of up to _HOSTS hosts holds."""
+    cut = [dim for dim, axis in enumerate(axes) if "fsdp" in str(sharding.RULES.get(axis))]
+    if not cut:
+        return shape
+    (dim,) = cut
+    sizes = [size for size, axis in zip(shape, axes, strict=True) if axis != "layers"]
+    num_bytes = 4 * math.prod(sizes)
+    num = max(
+        number
+        for number in range(1, _HOSTS + 1)
+        if shape[dim] % number == 0 and (number == 1 or num_bytes // number >= _LEAST_BYTES)
+    )
+    return (*shape[:dim], shape[dim] // num, *shape[dim + 1 :])
 
 
 def _saved_config(folder: pathlib.Path) -> TrainConfig:
@@ -88,7 +111,7 @@ def _from_hf(convert: FromHfConfig, output: pathlib.Path, partial: pathlib.Path)
         f"must hold the tokenizer's {tokenizer.vocab_size} tokens",
         "take a tokenizer that belongs to the model",
     )
-    _, shapes, _ = abstract_params(config.model)
+    _, shapes, axes = abstract_params(config.model)
     reads = open_folder(config.model, shapes, convert.seed)
     shutil.rmtree(partial, ignore_errors=True)
     tokenizer.save(partial / "tokenizer")
@@ -108,7 +131,8 @@ def _from_hf(convert: FromHfConfig, output: pathlib.Path, partial: pathlib.Path)
                 bar.update(piece.size)
                 return piece
 
-            return Pieces(tuple(leaf(shapes, path).shape), shown)
+            shape = tuple(leaf(shapes, path).shape)
+            return Pieces(shape, shown, _shard(shape, leaf(axes, path)))
 
         params: Any = nested({path: pieces(path, read) for path, read in reads.items()})
         checkpointer.require_room(params)

@@ -100,7 +100,7 @@ def test_a_hub_that_comes_back_is_fine(waits):
 
 
 @pytest.mark.parametrize(
-    "said, seconds",
+    ("said", "seconds"),
     [
         ({"ratelimit": '"api";r=0;t=55'}, 56.0),
         ({"ratelimit": '"api";r=3;t=55'}, 1.0),
