@@ -30,7 +30,7 @@ from codepmp_jax.text.tokenization import Tokenizer
 
 # How the dim that mesh.fsdp shards is cut: for so many hosts, but into no pieces of a layer below these bytes.
 _HOSTS = 64
-_LEAST_BYTES = 2**20
+LEAST_PIECE_BYTES = 2**20
 
 
 def _shard(shape: tuple[int, ...], axes: tuple[str, ...]) -> tuple[int, ...]:
@@ -44,7 +44,7 @@ def _shard(shape: tuple[int, ...], axes: tuple[str, ...]) -> tuple[int, ...]:
     num = max(
         number
         for number in range(1, _HOSTS + 1)
-        if shape[dim] % number == 0 and (number == 1 or num_bytes // number >= _LEAST_BYTES)
+        if shape[dim] % number == 0 and (number == 1 or num_bytes // number >= LEAST_PIECE_BYTES)
     )
     return (*shape[:dim], shape[dim] // num, *shape[dim + 1 :])
 

@@ -1,0 +1,467 @@
+"""Rehearses what a pod meets: several hosts, a bucket and a hub that fail, signals, hosts that come late or go.
+
+    make rehearse
+    python benchmarks/rehearse.py --hosts 2 --only hub bucket
+
+The hosts are processes of launch/tpu_pod.py on this machine that find one another through jax.distributed (gloo). Pairs,
+model and workdir lie on a server of Google Cloud Storage's protocol, behind a proxy that misbehaves; the hub is a
+server that is down in all scenarios but those of `hub`. Each run is compared with an undisturbed one, to the bit.
+Prints a table and one line of JSON, and with --write writes both to `benchmarks/results/rehearsal.md`. It ends with
+status 1 where a scenario went otherwise than it says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import chaos
+import fsspec.config
+from page import ROOT, Page
+
+sys.path.append(str(ROOT))
+
+from codepmp_jax.cli.exit_codes import HOST_LOST, MISTAKE, RESUME, STORE
+from codepmp_jax.cli.progress import progress
+from codepmp_jax.config import ConvertConfig, FromHfConfig, TrainConfig, presets
+from codepmp_jax.files import storage
+from tests.gcs import Bucket, Fault, Proxy, running_bucket
+from tests.hosts import Hosts
+from tests.hub import Hub, running_hub
+
+_BASE = "gs://code/base"
+_HUB_NAME = "owner/name"
+# Seconds that the last host comes late, and that the others wait for one that never comes.
+_LATE, _JOIN = 20, 15
+# Of a lost host: the others' own status, or that of JAX, which aborts them.
+_LOST = {HOST_LOST, -signal.SIGABRT}
+
+
+@dataclasses.dataclass
+class Row:
+    """What was done to a run and what it did."""
+
+    done: str
+    starts: list[list[int]]
+    """Exit statuses of the hosts, by start."""
+    is_expected: bool
+    lost_steps: int | None = None
+    """Steps that were done again; None where no run began."""
+    equals: bool | None = None
+    """Whether the run ended as the undisturbed one."""
+    said: str = ""
+    """The error that the first host ended with, or what was measured."""
+    figures: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Rehearsal:
+    """The bucket, the hub and the hosts of all scenarios."""
+
+    def __init__(
+        self, folder: pathlib.Path, num_hosts: int, num_steps: int, bucket: Bucket, hub: Hub
+    ):
+        self.folder = folder
+        self.num_hosts = num_hosts
+        self.bucket = bucket
+        self.hub = hub
+        self.proxy = Proxy(bucket.server)
+        config = chaos.make_config("gs://code/undisturbed", "gs://code/pairs", num_steps)
+        self.undisturbed = dataclasses.replace(
+            config,
+            model=dataclasses.replace(config.model, init_from=_BASE),
+            data=dataclasses.replace(
+                config.data, num_streams=2 * num_hosts, cache=f"{folder}/cache"
+            ),
+            global_batch_rows=2 * num_hosts,
+        )
+
+    def config(self, workdir: str, source: str = _BASE, join_seconds: int = 300) -> TrainConfig:
+        """The undisturbed run's, in another workdir."""
+        config = self.undisturbed
+        return dataclasses.replace(
+            config,
+            workdir=f"gs://code/{workdir}",
+            model=dataclasses.replace(config.model, init_from=source),
+            watchdog=dataclasses.replace(config.watchdog, join_seconds=join_seconds),
+        )
+
+    def hosts(
+        self, config: TrainConfig, *, own_proxies: list[Proxy] | None = None, late: int | None = None
+    ) -> Hosts:
+        """Starts the hosts of a run."""
+        proxies = own_proxies or [self.proxy] * self.num_hosts
+        # As if each start were on a new machine.
+        cache = self.folder / f"hub-{time.monotonic_ns()}"
+        variables = [
+            self.bucket.variables(proxy.url) | self.hub.variables(cache) for proxy in proxies
+        ]
+        num = self.num_hosts
+        programs = self.folder / "programs"
+        return Hosts([config] * num, programs, variables, 1, () if late is None else (late,))
+
+    def statuses(self, hosts: Hosts) -> list[int]:
+        """Those with which they end; what they said is in the folder."""
+        found = hosts.wait()
+        with (self.folder / "log.txt").open("a", encoding="utf-8") as log:
+            log.write(f"{found}\n" + "\n".join(hosts.printed()))
+        return found
+
+    def finish(self, config: TrainConfig) -> list[int]:
+        """Starts the hosts and lets them run to their end."""
+        with self.hosts(config) as hosts:
+            return self.statuses(hosts)
+
+    def lost_steps(self, config: TrainConfig) -> int:
+        """Steps that a run did again."""
+        kept = (storage.to_path(config.workdir) / "goodput.json").read_text()
+        return json.loads(kept)["lost_steps"]
+
+    def judged(self, row: Row, config: TrainConfig) -> Row:
+        """The row with how the run, which is over, compares with the undisturbed one."""
+        if row.starts[-1] != [0] * self.num_hosts:
+            row.is_expected = False
+            return row
+        row.lost_steps = self.lost_steps(config)
+        found = chaos.differences(config, self.undisturbed)
+        row.equals = not found
+        row.is_expected &= row.equals
+        row.said = "; ".join(found) or row.said
+        return row
+
+    def saved_steps(self, workdir: str) -> list[int]:
+        """Steps of the whole checkpoints."""
+        names = [name.split("/") for name in self.bucket.names(f"{workdir}/checkpoints/")]
+        return sorted(int(step) for _, _, step, *rest in names if rest == ["commit_success.txt"])
+
+
+def _error(hosts: Hosts, host: int = 0) -> str:
+    """The one line of the error that a host ended with."""
+    found = re.findall(r"^error: (.*)$", hosts.printed()[host], re.MULTILINE)
+    line = found[-1] if found else ""
+    line = re.sub(r"https?://127[^ ,)]*", "URL", line.partition(" Remedy:")[0])
+    return line if len(line) <= 200 else f"{line[:200]} ..."
+
+
+# --- scenarios ------------------------------------------------------------------------------------
+
+
+def start_from_bucket(on: Rehearsal) -> Row:
+    """Every other run is compared with this one, which also says what each host read of the model."""
+    proxies = [Proxy(on.bucket.server) for _ in range(on.num_hosts)]
+    with on.hosts(on.undisturbed, own_proxies=proxies) as hosts:
+        statuses = on.statuses(hosts)
+    params = storage.files(f"{_BASE}/checkpoints/0/params")
+    total = sum(stored.num_bytes for stored in params.values())
+    shares = [
+        sum(size for path, size in proxy.num_read.items() if "base/checkpoints/0/params/" in path)
+        / total
+        for proxy in proxies
+    ]
+    steps = on.saved_steps("undisturbed")
+    num_steps = on.undisturbed.num_steps
+    assert num_steps is not None
+    kept = [step for step in range(3, num_steps, 3)][-1:] + [num_steps]
+    shown = ", ".join(f"{share:.0%}" for share in shares)
+    return Row(
+        "nothing; the model from the bucket",
+        [statuses],
+        statuses == [0] * on.num_hosts
+        and not on.hub.requests
+        and max(shares) < 1.5 / on.num_hosts
+        and steps == kept,
+        on.lost_steps(on.undisturbed),
+        True,
+        f"each host read of the model: {shown}; checkpoints kept: {', '.join(map(str, steps))}",
+        {"shares": shares, "kept": steps},
+    )
+
+
+def start_while_hub_is_down(on: Rehearsal) -> Row:
+    """Without a checkpoint, and with the hub's model: all end alike, and a supervisor starts them again."""
+    with on.hosts(on.config("hub-down", _HUB_NAME)) as hosts:
+        statuses = on.statuses(hosts)
+        said = _error(hosts)
+    return Row(
+        "the model from the hub, which answers 503",
+        [statuses],
+        statuses == [STORE] * on.num_hosts and "the Hugging Face hub cannot be reached" in said,
+        said=said,
+    )
+
+
+def resume_while_hub_is_down(on: Rehearsal) -> Row:
+    """The checkpoint has the model, the workdir the tokenizer."""
+    config = on.config("hub", _HUB_NAME)
+    on.hub.status, on.hub.requests = 200, []
+    with on.hosts(config) as hosts:
+        hosts.wait_for("step 6: saving")
+        on.hub.status = 503
+        hosts.processes[-1].send(signal.SIGTERM)
+        stopped = on.statuses(hosts)
+    tensors = [path for path in on.hub.requests if path.startswith("GET") and "safetensors" in path]
+    on.hub.requests = []
+    starts = [stopped, on.finish(config)]
+    row = Row(
+        "the model from the hub; SIGTERM to the last host; the hub down at the next start",
+        starts,
+        stopped == [RESUME] * on.num_hosts and not on.hub.requests and len(tensors) == 1,
+        said=f"downloads of the weights: {len(tensors)}; requests of the next start: {len(on.hub.requests)}",
+        figures={"downloads": len(tensors), "requests_on_resume": len(on.hub.requests)},
+    )
+    return on.judged(row, config)
+
+
+def kill_one(on: Rehearsal) -> Row:
+    """The collectives of the others break."""
+    config = on.config("kill-one")
+    with on.hosts(config) as hosts:
+        hosts.wait_for("step 8: evaluating")
+        hosts.processes[-1].kill()
+        killed = on.statuses(hosts)
+        said = _error(hosts)
+    row = Row(
+        "SIGKILL to the last host while it evaluates",
+        [killed, on.finish(config)],
+        {*killed[:-1]} <= _LOST and killed[-1] == -signal.SIGKILL,
+        said=said,
+    )
+    return on.judged(row, config)
+
+
+def kill_all(on: Rehearsal) -> Row:
+    """As where the notice before a preemption is too short for the save."""
+    config = on.config("kill-all")
+    with on.hosts(config) as hosts:
+        hosts.wait_for("step 9: saving")
+        for process in hosts.processes:
+            process.send(signal.SIGTERM)
+        for process in hosts.processes:
+            process.send(signal.SIGKILL)
+        killed = on.statuses(hosts)
+    row = Row(
+        "SIGTERM and at once SIGKILL to all hosts while they save",
+        [killed, on.finish(config)],
+        killed == [-signal.SIGKILL] * on.num_hosts,
+    )
+    return on.judged(row, config)
+
+
+def late_host(on: Rehearsal) -> Row:
+    """As where one machine takes longer to be set up."""
+    config = on.config("late")
+    with on.hosts(config, late=on.num_hosts - 1) as hosts:
+        time.sleep(_LATE)
+        hosts.start(on.num_hosts - 1)
+        statuses = on.statuses(hosts)
+    row = Row(f"the last host starts {_LATE} s after the others", [statuses], True)
+    return on.judged(row, config)
+
+
+def absent_host(on: Rehearsal) -> Row:
+    """The others do not wait for ever."""
+    with on.hosts(on.config("absent", join_seconds=_JOIN), late=on.num_hosts - 1) as hosts:
+        started = time.monotonic()
+        statuses = on.statuses(hosts)
+        seconds = time.monotonic() - started
+    return Row(
+        f"the last host never comes; --watchdog.join-seconds {_JOIN}",
+        [statuses],
+        0 not in statuses and MISTAKE not in statuses,
+        said=f"the others ended after {seconds:.0f} s",
+    )
+
+
+def _with_fault(
+    on: Rehearsal, workdir: str, fault: Fault, num_faults: int, what: str
+) -> Row:
+    """A run whose bucket has a fault, for so many requests, and is well again."""
+    config = on.config(workdir)
+    with on.hosts(config) as hosts:
+        hosts.wait_for("step 3: saving")
+        on.proxy.num_faults, on.proxy.fault = 0, fault
+        first = hosts.processes[0]
+        first.until(lambda: on.proxy.num_faults >= num_faults)
+        on.proxy.fault = "none"
+        statuses = on.statuses(hosts)
+    row = Row(f"{what}, {num_faults} times while it runs and saves", [statuses], True)
+    return on.judged(row, config)
+
+
+def slow_bucket(on: Rehearsal) -> Row:
+    """Each answer takes a second longer."""
+    return _with_fault(on, "slow", "slow", 40, "the bucket answers a second late")
+
+
+def ill_bucket(on: Rehearsal) -> Row:
+    """What is asked again."""
+    return _with_fault(on, "ill", "error", 20, "the bucket answers 503")
+
+
+def lost_answers(on: Rehearsal) -> Row:
+    """What was written may be asked for again."""
+    return _with_fault(on, "lost", "lost", 20, "the bucket's answers are lost")
+
+
+def denied_bucket(on: Rehearsal) -> Row:
+    """No retry helps: someone must give the role back."""
+    config = on.config("denied")
+    with on.hosts(config) as hosts:
+        hosts.wait_for("step 6: saving")
+        on.proxy.fault = "denied"
+        denied = on.statuses(hosts)
+        said = _error(hosts)
+    on.proxy.fault = "none"
+    row = Row(
+        "the bucket denies all access, until the next start",
+        [denied, on.finish(config)],
+        0 not in denied and denied[0] == STORE and {*denied} <= {STORE, *_LOST},
+        said=said,
+    )
+    return on.judged(row, config)
+
+
+def no_metadata(on: Rehearsal) -> Row:
+    """What roles/storage.objectAdmin alone lacks."""
+    on.proxy.fault = "no metadata"
+    with on.hosts(on.config("no-metadata")) as hosts:
+        statuses = on.statuses(hosts)
+        said = _error(hosts)
+        names_role = "roles/storage.legacyBucketReader" in hosts.printed()[0]
+    on.proxy.fault = "none"
+    return Row(
+        "the account lacks storage.buckets.get",
+        [statuses],
+        {*statuses} <= {MISTAKE, *_LOST} and statuses[0] == MISTAKE and names_role,
+        said=said,
+    )
+
+
+# By the name of their group, in the order in which they are run.
+SCENARIOS: tuple[tuple[str, Callable[[Rehearsal], Row]], ...] = (
+    ("bucket", start_from_bucket),
+    ("hub", start_while_hub_is_down),
+    ("hub", resume_while_hub_is_down),
+    ("signals", kill_one),
+    ("signals", kill_all),
+    ("joining", late_host),
+    ("joining", absent_host),
+    ("faults", slow_bucket),
+    ("faults", ill_bucket),
+    ("faults", lost_answers),
+    ("faults", denied_bucket),
+    ("faults", no_metadata),
+)
+
+
+def table(rows: list[Row]) -> str:
+    """A Markdown table of what was done and what came of it."""
+    lines = [
+        "| what was done | exit statuses of the hosts, by start | steps done again | ended as undisturbed |"
+        " what the first host said, or what was measured |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        starts = "; ".join(" ".join(map(str, statuses)) for statuses in row.starts)
+        lost = "" if row.lost_steps is None else str(row.lost_steps)
+        equals = {None: "", True: "yes", False: "**no**"}[row.equals]
+        mark = "" if row.is_expected else " **(not as meant)**"
+        said = row.said.replace("|", "\\|")
+        lines.append(f"| {row.done}{mark} | {starts} | {lost} | {equals} | {said} |")
+    return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def stage(folder: pathlib.Path, num_hosts: int, num_steps: int) -> Iterator[Rehearsal]:
+    """Pairs and model in a bucket, the same model on a hub that is down."""
+    from codepmp_jax.conversion import export, run
+
+    # The pieces of so small a model would all be one.
+    run.LEAST_PIECE_BYTES = 1024
+    chaos.write_pairs(f"{folder}/pairs")
+    config = chaos.make_config(f"{folder}/seed", f"{folder}/pairs", 1)
+    _write_seed(config)
+    hf = export.to_hf(
+        ConvertConfig(run=config.workdir, output=f"{folder}/hf", chat_template="text")
+    )
+    base = run.from_hf(FromHfConfig(input=str(hf), output=f"{folder}/base"))
+    with running_bucket() as bucket, running_hub(hf) as hub:
+        variables = bucket.variables()
+        os.environ.update(variables)
+        # As codepmp_jax.files.storage does where the server is named when it is imported.
+        fsspec.config.conf.setdefault("gcs", {})["token"] = "anon"
+        for source, target in ((f"{folder}/pairs", "pairs"), (str(base), "base")):
+            for name in storage.files(source):
+                bucket.put(f"{target}/{name}", (pathlib.Path(source) / name).read_bytes())
+        hub.status = 503
+        rehearsal = Rehearsal(folder, num_hosts, num_steps, bucket, hub)
+        yield rehearsal
+        rehearsal.proxy.close()
+        for name in variables:
+            del os.environ[name]
+
+
+def _write_seed(config: TrainConfig) -> None:
+    """A run with one checkpoint, of random parameters."""
+    from codepmp_jax.checkpoint.checkpointer import Checkpointer
+    from codepmp_jax.models.preference import init_params
+    from codepmp_jax.text.tokenization import Tokenizer
+
+    checkpointer = Checkpointer(config.workdir, config.checkpoint)
+    params = init_params(config.model, seed=1)
+    checkpointer.save(1, params, None, [{}], presets.to_json(config))
+    checkpointer.close()
+    Tokenizer.load("embedded").save(f"{config.workdir}/tokenizer")
+
+
+def main() -> None:
+    """Parses, plays the scenarios, prints."""
+    groups = list(dict.fromkeys(group for group, _ in SCENARIOS))
+    parser = argparse.ArgumentParser(description="Rehearses what a pod meets.")
+    parser.add_argument("--hosts", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=24, help="of a run")
+    parser.add_argument("--only", nargs="+", choices=groups, default=groups)
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/rehearsal"))
+    parser.add_argument("--write", action="store_true", help="write the page in results/")
+    options = parser.parse_args()
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    page = Page("rehearse", "What a pod meets, rehearsed")
+    folder = options.output.absolute()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    # Of what all are compared with.
+    played = [play for group, play in SCENARIOS if group in {"bucket", *options.only}]
+    rows = []
+    with stage(folder, options.hosts, options.steps) as rehearsal:
+        for play in progress(played, unit="scenario", desc="rehearse"):
+            rows.append(play(rehearsal))
+    shown = table(rows)
+    figures = {
+        "hosts": options.hosts,
+        "as_meant": all(row.is_expected for row in rows),
+        "rows": [dataclasses.asdict(row) for row in rows],
+    }
+    if options.write:
+        note = (
+            f"{options.hosts} hosts, runs of {options.steps} steps with a checkpoint every 3 and an evaluation every 4 "
+            "of them. Metrics (but for speeds), parameters and optimizer state are compared with those of the "
+            "undisturbed run in the first row. Statuses below 0 are signals; their meaning: "
+            "[Exit status](../../docs/guides/operating.md#exit-status)."
+        )
+        page.write(note, shown, **figures)
+    print(shown, json.dumps({"benchmark": "rehearse", **figures}), sep="\n")
+    sys.exit(0 if figures["as_meant"] else 1)
+
+
+if __name__ == "__main__":
+    main()
