@@ -28,6 +28,7 @@ from typing import Any
 
 import chaos
 import fsspec.config
+import jax
 from page import ROOT, Page
 
 sys.path.append(str(ROOT))
@@ -36,6 +37,7 @@ from codepmp_jax.cli.exit_codes import HOST_LOST, MISTAKE, RESUME, STORE
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import ConvertConfig, FromHfConfig, TrainConfig, presets
 from codepmp_jax.files import storage
+from codepmp_jax.models.preference import abstract_params, init_params
 from tests.gcs import Bucket, Fault, Proxy, running_bucket
 from tests.hosts import Hosts
 from tests.hub import Hub, running_hub
@@ -97,7 +99,11 @@ class Rehearsal:
         )
 
     def hosts(
-        self, config: TrainConfig, *, own_proxies: list[Proxy] | None = None, late: int | None = None
+        self,
+        config: TrainConfig,
+        *,
+        own_proxies: list[Proxy] | None = None,
+        late: int | None = None,
     ) -> Hosts:
         """Starts the hosts of a run."""
         proxies = own_proxies or [self.proxy] * self.num_hosts
@@ -161,8 +167,8 @@ def start_from_bucket(on: Rehearsal) -> Row:
     proxies = [Proxy(on.bucket.server) for _ in range(on.num_hosts)]
     with on.hosts(on.undisturbed, own_proxies=proxies) as hosts:
         statuses = on.statuses(hosts)
-    params = storage.files(f"{_BASE}/checkpoints/0/params")
-    total = sum(stored.num_bytes for stored in params.values())
+    _, shapes, _ = abstract_params(on.undisturbed.model)
+    total = sum(4 * leaf.size for leaf in jax.tree.leaves(shapes))
     shares = [
         sum(size for path, size in proxy.num_read.items() if "base/checkpoints/0/params/" in path)
         / total
@@ -171,7 +177,7 @@ def start_from_bucket(on: Rehearsal) -> Row:
     steps = on.saved_steps("undisturbed")
     num_steps = on.undisturbed.num_steps
     assert num_steps is not None
-    kept = [step for step in range(3, num_steps, 3)][-1:] + [num_steps]
+    kept = [(num_steps - 1) // 3 * 3, num_steps]
     shown = ", ".join(f"{share:.0%}" for share in shares)
     return Row(
         "nothing; the model from the bucket",
@@ -282,9 +288,7 @@ def absent_host(on: Rehearsal) -> Row:
     )
 
 
-def _with_fault(
-    on: Rehearsal, workdir: str, fault: Fault, num_faults: int, what: str
-) -> Row:
+def _with_fault(on: Rehearsal, workdir: str, fault: Fault, num_faults: int, what: str) -> Row:
     """A run whose bucket has a fault, for so many requests, and is well again."""
     config = on.config(workdir)
     with on.hosts(config) as hosts:
@@ -414,7 +418,6 @@ def stage(folder: pathlib.Path, num_hosts: int, num_steps: int) -> Iterator[Rehe
 def _write_seed(config: TrainConfig) -> None:
     """A run with one checkpoint, of random parameters."""
     from codepmp_jax.checkpoint.checkpointer import Checkpointer
-    from codepmp_jax.models.preference import init_params
     from codepmp_jax.text.tokenization import Tokenizer
 
     checkpointer = Checkpointer(config.workdir, config.checkpoint)

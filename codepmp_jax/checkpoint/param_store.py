@@ -6,7 +6,6 @@ without much around it. A checkpoint in other chunks is read too, each chunk who
 
 from __future__ import annotations
 
-import collections
 import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +24,8 @@ from codepmp_jax.cli.errors import UserError
 Index = tuple[slice, ...]
 
 CHUNK_BYTES = 64 * 2**20
-_WRITES_IN_FLIGHT = 4
+# What is written together: each time the index of all chunks of an item is written anew.
+_COMMIT_BYTES = 128 * 2**20
 
 
 class Pieces:
@@ -91,14 +91,15 @@ class _PiecesHandler(ocp.type_handlers.NumpyHandler):
                 arg=arg,
             )
             store = await ts.open(ts.Spec(spec), create=True, open=True, context=info.ts_context)
-            pending: collections.deque[Any] = collections.deque()
             chunk: Any = store.chunk_layout.write_chunk.shape
-            for index in chunks(value.shape, chunk):
-                if len(pending) == _WRITES_IN_FLIGHT:
-                    await pending.popleft()
-                pending.append(store[index].write(value.read(index)))
-            for write in pending:
-                await write
+            per_commit = max(1, _COMMIT_BYTES // (4 * int(np.prod(chunk))))
+            every = chunks(value.shape, chunk)
+            while batch := [*itertools.islice(every, per_commit)]:
+                transaction = ts.Transaction()
+                written = store.with_transaction(transaction)
+                for index in batch:
+                    await written[index].write(value.read(index))
+                await transaction.commit_async()
 
 
 def handler() -> ocp.PyTreeCheckpointHandler:

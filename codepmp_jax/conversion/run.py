@@ -27,15 +27,15 @@ from codepmp_jax.models.preference import abstract_params
 from codepmp_jax.text import forms
 from codepmp_jax.text.tokenization import Tokenizer
 
-
 # How the dim that mesh.fsdp shards is cut: for so many hosts, but into no pieces of a layer below these bytes.
 _HOSTS = 64
 LEAST_PIECE_BYTES = 2**20
 
 
-def _shard(shape: tuple[int, ...], axes: tuple[str, ...]) -> tuple[int, ...]:
+def _shard(shape: tuple[int, ...], axes: tuple[str | None, ...]) -> tuple[int, ...]:
     """The part of a parameter of these logical axes that one of up to _HOSTS hosts holds."""
-    cut = [dim for dim, axis in enumerate(axes) if "fsdp" in str(sharding.RULES.get(axis))]
+    rules = [sharding.RULES[axis] if axis is not None else None for axis in axes]
+    cut = [dim for dim, rule in enumerate(rules) if rule is not None and "fsdp" in rule]
     if not cut:
         return shape
     (dim,) = cut

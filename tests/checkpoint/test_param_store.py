@@ -68,6 +68,21 @@ def test_pieces_are_saved_and_restored_on_a_mesh(tmp_path):
     assert restored["score"]["kernel"].sharding == sharded(PARAMS["score"]["kernel"])
 
 
+def test_many_pieces_take_one_index(tmp_path, monkeypatch):
+    """Else each of them would bring the index of all."""
+    monkeypatch.setattr(param_store, "CHUNK_BYTES", 4000)
+    array = RNG.standard_normal((256, 1000)).astype(np.float32)
+    save(tmp_path, {"kernel": param_store.Pieces(array.shape, array.__getitem__, (8, 1000))})
+    folder = tmp_path / "checkpoints" / "0" / "params"
+    written = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    assert written < 1.1 * array.nbytes
+    stored = Checkpointer(str(tmp_path)).open_params(
+        {"kernel": jax.ShapeDtypeStruct(array.shape, array.dtype)}
+    )
+    assert stored["kernel"]._store.chunk_layout.read_chunk.shape == (1, 1000)
+    np.testing.assert_array_equal(stored["kernel"][...], array)
+
+
 @pytest.mark.parametrize("place", [lambda array: array, lambda a: jax.device_put(a, sharded(a))])
 def test_parts_of_what_a_run_saved_are_read_alone(tmp_path, place):
     """Of arrays of one device and of a mesh of eight; no chunk holds two layers."""

@@ -18,6 +18,7 @@ from codepmp_jax.checkpoint.checkpointer import Checkpointer
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import ConvertConfig, FromHfConfig, MeshConfig, TrainConfig
 from codepmp_jax.conversion import export, load
+from codepmp_jax.conversion import run as conversion
 from codepmp_jax.conversion.run import from_hf
 from codepmp_jax.conversion.tensors import Tensors
 from codepmp_jax.devices import sharding
@@ -210,3 +211,34 @@ def test_a_run_from_a_folder_keeps_the_form_of_its_texts(run, folder, back, tmp_
     found = forms.read_run(output, config.data)
     limit = json.loads((folder / "tokenizer_config.json").read_text())["model_max_length"]
     assert (found.form, found.max_length) == ("conversation", limit)
+
+
+def test_a_host_of_eight_reads_its_part_of_a_run_that_a_folder_became(
+    run, folder, tmp_path, monkeypatch
+):
+    """The chunks of a parameter end where the parts of hosts do."""
+    monkeypatch.setattr(conversion, "LEAST_PIECE_BYTES", 1)
+    config, params = run
+    back = from_hf(FromHfConfig(input=str(folder), output=str(tmp_path / "run")))
+    target = abstract(config, 8, 1)
+    opened = Checkpointer(str(back)).open_params(target)
+
+    def check(leaf, stored, array):
+        np.testing.assert_array_equal(stored[...], array)
+        part = leaf.sharding.shard_shape(leaf.shape)
+        chunk = stored._store.chunk_layout.read_chunk.shape
+        for whole, own, read in zip(leaf.shape, part, chunk, strict=True):
+            assert own == whole or own % read == 0
+
+    jax.tree.map(check, target, opened, params)
+
+
+def test_hosts_read_little_more_than_their_parts_of_a_large_model():
+    """Of 32 hosts each a 32nd; the largest piece of pmp_7b takes 32 MiB, and a small one a MiB."""
+    down = (28, 18944, 3584), ("layers", "mlp_rows", None)
+    assert conversion._shard(*down) == (28, 296, 3584)
+    assert conversion._shard((3584, 152064), ("embed", "vocab")) == (56, 152064)
+    key = (28, 3584, 4, 128), ("layers", "embed", "kv_heads", "head_dim")
+    assert conversion._shard(*key) == (28, 512, 4, 128)
+    assert conversion._shard((28, 3584), ("layers", None)) == (28, 3584)
+    assert conversion._shard((3584, 1), ("embed", None)) == (3584, 1)
