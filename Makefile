@@ -1,6 +1,7 @@
 # make install      .venv with everything that is tested (PYTHON=... picks the interpreter)
 # make quickstart   from source code to a scored preference model (ARGS="--input FOLDER" and the like)
 # make chaos        training killed KILLS=50 times on a disk and in a bucket, against undisturbed runs
+# make rehearse     four hosts with a bucket and a hub that fail, signals, hosts that come late or go
 # make docs         the documentation as a site, in site/
 # make test         lint, format, types, tests (makes .venv-vllm, .venv-seqio and .venv-rewardbench too)
 
@@ -16,7 +17,7 @@ SEQIO_STAMP := .venv-seqio/installed
 REWARDBENCH_BIN := .venv-rewardbench/bin
 REWARDBENCH_STAMP := .venv-rewardbench/installed
 
-.PHONY: install quickstart chaos docs checks test
+.PHONY: install quickstart chaos rehearse docs checks test
 
 install: $(STAMP)
 
@@ -60,6 +61,9 @@ quickstart: install
 KILLS ?= 50
 chaos: install
 	$(BIN)/python benchmarks/chaos.py --kills $(KILLS) --write $(ARGS)
+
+rehearse: install
+	$(BIN)/python benchmarks/rehearse.py --write $(ARGS)
 
 # The variable silences an announcement of Material's successor.
 export NO_MKDOCS_2_WARNING := 1

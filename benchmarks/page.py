@@ -17,11 +17,12 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 class Page:
-    """`benchmarks/results/NAME.md`. The commit is that of the moment when it is made."""
+    """`benchmarks/results/NAME.md`, or RESULT.md. The commit is that of the moment when it is made."""
 
-    def __init__(self, name: str, title: str, python: str = "python"):
+    def __init__(self, name: str, title: str, python: str = "python", result: str | None = None):
         """`python` is how the interpreter is called in the command shown."""
         self._name = name
+        self._result = result or name
         self._title = title
         self._command = f"{python} {shlex.join([f'benchmarks/{name}.py', *sys.argv[1:]])}"
         self._commit = subprocess.run(
@@ -45,5 +46,5 @@ cores. {note}
 ```
 """
         RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{self._name}.md").write_text(text, encoding="utf-8")
+        (RESULTS / f"{self._result}.md").write_text(text, encoding="utf-8")
         return text

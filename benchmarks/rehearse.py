@@ -13,7 +13,6 @@ status 1 where a scenario went otherwise than it says.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import os
@@ -23,27 +22,21 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import chaos
-import fsspec.config
 import jax
-from page import ROOT, Page
-
-sys.path.append(str(ROOT))
+from page import Page
+from pod import BASE, HUB_NAME, Pod, stage
 
 from codepmp_jax.cli.exit_codes import HOST_LOST, MISTAKE, RESUME, STORE
 from codepmp_jax.cli.progress import progress
-from codepmp_jax.config import ConvertConfig, FromHfConfig, TrainConfig, presets
-from codepmp_jax.files import storage
-from codepmp_jax.models.preference import abstract_params, init_params
-from tests.gcs import Bucket, Fault, Proxy, running_bucket
+from codepmp_jax.config import TrainConfig
+from tests.gcs import Fault, Proxy
 from tests.hosts import Hosts
-from tests.hub import Hub, running_hub
+from tests.hub import running_hub
 
-_BASE = "gs://code/base"
-_HUB_NAME = "owner/name"
 # Seconds that the last host comes late, and that the others wait for one that never comes.
 _LATE, _JOIN = 20, 15
 # Of a lost host: the others' own status, or that of JAX, which aborts them.
@@ -67,90 +60,6 @@ class Row:
     figures: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-class Rehearsal:
-    """The bucket, the hub and the hosts of all scenarios."""
-
-    def __init__(
-        self, folder: pathlib.Path, num_hosts: int, num_steps: int, bucket: Bucket, hub: Hub
-    ):
-        self.folder = folder
-        self.num_hosts = num_hosts
-        self.bucket = bucket
-        self.hub = hub
-        self.proxy = Proxy(bucket.server)
-        config = chaos.make_config("gs://code/undisturbed", "gs://code/pairs", num_steps)
-        self.undisturbed = dataclasses.replace(
-            config,
-            model=dataclasses.replace(config.model, init_from=_BASE),
-            data=dataclasses.replace(
-                config.data, num_streams=2 * num_hosts, cache=f"{folder}/cache"
-            ),
-            global_batch_rows=2 * num_hosts,
-        )
-
-    def config(self, workdir: str, source: str = _BASE, join_seconds: int = 300) -> TrainConfig:
-        """The undisturbed run's, in another workdir."""
-        config = self.undisturbed
-        return dataclasses.replace(
-            config,
-            workdir=f"gs://code/{workdir}",
-            model=dataclasses.replace(config.model, init_from=source),
-            watchdog=dataclasses.replace(config.watchdog, join_seconds=join_seconds),
-        )
-
-    def hosts(
-        self,
-        config: TrainConfig,
-        *,
-        own_proxies: list[Proxy] | None = None,
-        late: int | None = None,
-    ) -> Hosts:
-        """Starts the hosts of a run."""
-        proxies = own_proxies or [self.proxy] * self.num_hosts
-        # As if each start were on a new machine.
-        cache = self.folder / f"hub-{time.monotonic_ns()}"
-        variables = [
-            self.bucket.variables(proxy.url) | self.hub.variables(cache) for proxy in proxies
-        ]
-        num = self.num_hosts
-        programs = self.folder / "programs"
-        return Hosts([config] * num, programs, variables, 1, () if late is None else (late,))
-
-    def statuses(self, hosts: Hosts) -> list[int]:
-        """Those with which they end; what they said is in the folder."""
-        found = hosts.wait()
-        with (self.folder / "log.txt").open("a", encoding="utf-8") as log:
-            log.write(f"{found}\n" + "\n".join(hosts.printed()))
-        return found
-
-    def finish(self, config: TrainConfig) -> list[int]:
-        """Starts the hosts and lets them run to their end."""
-        with self.hosts(config) as hosts:
-            return self.statuses(hosts)
-
-    def lost_steps(self, config: TrainConfig) -> int:
-        """Steps that a run did again."""
-        kept = (storage.to_path(config.workdir) / "goodput.json").read_text()
-        return json.loads(kept)["lost_steps"]
-
-    def judged(self, row: Row, config: TrainConfig) -> Row:
-        """The row with how the run, which is over, compares with the undisturbed one."""
-        if row.starts[-1] != [0] * self.num_hosts:
-            row.is_expected = False
-            return row
-        row.lost_steps = self.lost_steps(config)
-        found = chaos.differences(config, self.undisturbed)
-        row.equals = not found
-        row.is_expected &= row.equals
-        row.said = "; ".join(found) or row.said
-        return row
-
-    def saved_steps(self, workdir: str) -> list[int]:
-        """Steps of the whole checkpoints."""
-        names = [name.split("/") for name in self.bucket.names(f"{workdir}/checkpoints/")]
-        return sorted(int(step) for _, _, step, *rest in names if rest == ["commit_success.txt"])
-
-
 def _error(hosts: Hosts, host: int = 0) -> str:
     """The one line of the error that a host ended with."""
     found = re.findall(r"^error: (.*)$", hosts.printed()[host], re.MULTILINE)
@@ -159,21 +68,32 @@ def _error(hosts: Hosts, host: int = 0) -> str:
     return line if len(line) <= 200 else f"{line[:200]} ..."
 
 
+def _judged(row: Row, on: Pod, config: TrainConfig) -> Row:
+    """The row with how the run, which is over, compares with the undisturbed one."""
+    if row.starts[-1] != [0] * on.num_hosts:
+        row.is_expected = False
+        return row
+    row.lost_steps = on.lost_steps(config)
+    found = chaos.differences(config, on.undisturbed)
+    row.equals = not found
+    row.is_expected &= row.equals
+    row.said = "; ".join(found) or row.said
+    return row
+
+
 # --- scenarios ------------------------------------------------------------------------------------
 
 
-def start_from_bucket(on: Rehearsal) -> Row:
+def start_from_bucket(on: Pod) -> Row:
     """Every other run is compared with this one, which also says what each host read of the model."""
     proxies = [Proxy(on.bucket.server) for _ in range(on.num_hosts)]
-    with on.hosts(on.undisturbed, own_proxies=proxies) as hosts:
+    with on.hosts(on.undisturbed, proxies=proxies) as hosts:
         statuses = on.statuses(hosts)
-    _, shapes, _ = abstract_params(on.undisturbed.model)
-    total = sum(4 * leaf.size for leaf in jax.tree.leaves(shapes))
-    shares = [
-        sum(size for path, size in proxy.num_read.items() if "base/checkpoints/0/params/" in path)
-        / total
-        for proxy in proxies
+    folder = f"{BASE.removeprefix('gs://code/')}/checkpoints/0/params/"
+    read = [
+        sum(size for path, size in proxy.num_read.items() if folder in path) for proxy in proxies
     ]
+    shares = [num_bytes / on.model_bytes for num_bytes in read]
     steps = on.saved_steps("undisturbed")
     num_steps = on.undisturbed.num_steps
     assert num_steps is not None
@@ -193,22 +113,30 @@ def start_from_bucket(on: Rehearsal) -> Row:
     )
 
 
-def start_while_hub_is_down(on: Rehearsal) -> Row:
+def start_while_hub_is_down(on: Pod) -> Row:
     """Without a checkpoint, and with the hub's model: all end alike, and a supervisor starts them again."""
-    with on.hosts(on.config("hub-down", _HUB_NAME)) as hosts:
-        statuses = on.statuses(hosts)
-        said = _error(hosts)
+    on.hub.status = 200
+    last = on.num_hosts - 1
+    with running_hub(on.folder / "hf") as ill:
+        ill.status = 503
+        hubs = [*[on.hub] * last, ill]
+        with on.hosts(on.config("hub-down", HUB_NAME), hubs=hubs) as hosts:
+            statuses = on.statuses(hosts)
+            said = _error(hosts)
+    on.hub.status = 503
     return Row(
-        "the model from the hub, which answers 503",
+        "the model from the hub, which answers 503 to the last host",
         [statuses],
-        statuses == [STORE] * on.num_hosts and "the Hugging Face hub cannot be reached" in said,
+        statuses == [STORE] * on.num_hosts
+        and said.startswith(f"host {last}: model.init_from = '{HUB_NAME}'")
+        and "the Hugging Face hub cannot be reached" in said,
         said=said,
     )
 
 
-def resume_while_hub_is_down(on: Rehearsal) -> Row:
+def resume_while_hub_is_down(on: Pod) -> Row:
     """The checkpoint has the model, the workdir the tokenizer."""
-    config = on.config("hub", _HUB_NAME)
+    config = on.config("hub", HUB_NAME)
     on.hub.status, on.hub.requests = 200, []
     with on.hosts(config) as hosts:
         hosts.wait_for("step 6: saving")
@@ -222,13 +150,18 @@ def resume_while_hub_is_down(on: Rehearsal) -> Row:
         "the model from the hub; SIGTERM to the last host; the hub down at the next start",
         starts,
         stopped == [RESUME] * on.num_hosts and not on.hub.requests and len(tensors) == 1,
-        said=f"downloads of the weights: {len(tensors)}; requests of the next start: {len(on.hub.requests)}",
-        figures={"downloads": len(tensors), "requests_on_resume": len(on.hub.requests)},
+        said=f"downloads of the weights by the machine: {len(tensors)}; requests to the hub at the next start: "
+        f"{len(on.hub.requests)}",
+        figures={
+            "downloads": len(tensors),
+            "requests_on_resume": len(on.hub.requests),
+            "kept": on.saved_steps("hub"),
+        },
     )
-    return on.judged(row, config)
+    return _judged(row, on, config)
 
 
-def kill_one(on: Rehearsal) -> Row:
+def kill_one(on: Pod) -> Row:
     """The collectives of the others break."""
     config = on.config("kill-one")
     with on.hosts(config) as hosts:
@@ -242,10 +175,10 @@ def kill_one(on: Rehearsal) -> Row:
         {*killed[:-1]} <= _LOST and killed[-1] == -signal.SIGKILL,
         said=said,
     )
-    return on.judged(row, config)
+    return _judged(row, on, config)
 
 
-def kill_all(on: Rehearsal) -> Row:
+def kill_all(on: Pod) -> Row:
     """As where the notice before a preemption is too short for the save."""
     config = on.config("kill-all")
     with on.hosts(config) as hosts:
@@ -260,10 +193,10 @@ def kill_all(on: Rehearsal) -> Row:
         [killed, on.finish(config)],
         killed == [-signal.SIGKILL] * on.num_hosts,
     )
-    return on.judged(row, config)
+    return _judged(row, on, config)
 
 
-def late_host(on: Rehearsal) -> Row:
+def late_host(on: Pod) -> Row:
     """As where one machine takes longer to be set up."""
     config = on.config("late")
     with on.hosts(config, late=on.num_hosts - 1) as hosts:
@@ -271,10 +204,10 @@ def late_host(on: Rehearsal) -> Row:
         hosts.start(on.num_hosts - 1)
         statuses = on.statuses(hosts)
     row = Row(f"the last host starts {_LATE} s after the others", [statuses], True)
-    return on.judged(row, config)
+    return _judged(row, on, config)
 
 
-def absent_host(on: Rehearsal) -> Row:
+def absent_host(on: Pod) -> Row:
     """The others do not wait for ever."""
     with on.hosts(on.config("absent", join_seconds=_JOIN), late=on.num_hosts - 1) as hosts:
         started = time.monotonic()
@@ -288,7 +221,7 @@ def absent_host(on: Rehearsal) -> Row:
     )
 
 
-def _with_fault(on: Rehearsal, workdir: str, fault: Fault, num_faults: int, what: str) -> Row:
+def _with_fault(on: Pod, workdir: str, fault: Fault, num_faults: int, what: str) -> Row:
     """A run whose bucket has a fault, for so many requests, and is well again."""
     config = on.config(workdir)
     with on.hosts(config) as hosts:
@@ -299,25 +232,25 @@ def _with_fault(on: Rehearsal, workdir: str, fault: Fault, num_faults: int, what
         on.proxy.fault = "none"
         statuses = on.statuses(hosts)
     row = Row(f"{what}, {num_faults} times while it runs and saves", [statuses], True)
-    return on.judged(row, config)
+    return _judged(row, on, config)
 
 
-def slow_bucket(on: Rehearsal) -> Row:
+def slow_bucket(on: Pod) -> Row:
     """Each answer takes a second longer."""
     return _with_fault(on, "slow", "slow", 40, "the bucket answers a second late")
 
 
-def ill_bucket(on: Rehearsal) -> Row:
+def ill_bucket(on: Pod) -> Row:
     """What is asked again."""
     return _with_fault(on, "ill", "error", 20, "the bucket answers 503")
 
 
-def lost_answers(on: Rehearsal) -> Row:
+def lost_answers(on: Pod) -> Row:
     """What was written may be asked for again."""
     return _with_fault(on, "lost", "lost", 20, "the bucket's answers are lost")
 
 
-def denied_bucket(on: Rehearsal) -> Row:
+def denied_bucket(on: Pod) -> Row:
     """No retry helps: someone must give the role back."""
     config = on.config("denied")
     with on.hosts(config) as hosts:
@@ -332,10 +265,10 @@ def denied_bucket(on: Rehearsal) -> Row:
         0 not in denied and denied[0] == STORE and {*denied} <= {STORE, *_LOST},
         said=said,
     )
-    return on.judged(row, config)
+    return _judged(row, on, config)
 
 
-def no_metadata(on: Rehearsal) -> Row:
+def no_metadata(on: Pod) -> Row:
     """What roles/storage.objectAdmin alone lacks."""
     on.proxy.fault = "no metadata"
     with on.hosts(on.config("no-metadata")) as hosts:
@@ -352,7 +285,7 @@ def no_metadata(on: Rehearsal) -> Row:
 
 
 # By the name of their group, in the order in which they are run.
-SCENARIOS: tuple[tuple[str, Callable[[Rehearsal], Row]], ...] = (
+SCENARIOS: tuple[tuple[str, Callable[[Pod], Row]], ...] = (
     ("bucket", start_from_bucket),
     ("hub", start_while_hub_is_down),
     ("hub", resume_while_hub_is_down),
@@ -385,48 +318,6 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-@contextlib.contextmanager
-def stage(folder: pathlib.Path, num_hosts: int, num_steps: int) -> Iterator[Rehearsal]:
-    """Pairs and model in a bucket, the same model on a hub that is down."""
-    from codepmp_jax.conversion import export, run
-
-    # The pieces of so small a model would all be one.
-    run.LEAST_PIECE_BYTES = 1024
-    chaos.write_pairs(f"{folder}/pairs")
-    config = chaos.make_config(f"{folder}/seed", f"{folder}/pairs", 1)
-    _write_seed(config)
-    hf = export.to_hf(
-        ConvertConfig(run=config.workdir, output=f"{folder}/hf", chat_template="text")
-    )
-    base = run.from_hf(FromHfConfig(input=str(hf), output=f"{folder}/base"))
-    with running_bucket() as bucket, running_hub(hf) as hub:
-        variables = bucket.variables()
-        os.environ.update(variables)
-        # As codepmp_jax.files.storage does where the server is named when it is imported.
-        fsspec.config.conf.setdefault("gcs", {})["token"] = "anon"
-        for source, target in ((f"{folder}/pairs", "pairs"), (str(base), "base")):
-            for name in storage.files(source):
-                bucket.put(f"{target}/{name}", (pathlib.Path(source) / name).read_bytes())
-        hub.status = 503
-        rehearsal = Rehearsal(folder, num_hosts, num_steps, bucket, hub)
-        yield rehearsal
-        rehearsal.proxy.close()
-        for name in variables:
-            del os.environ[name]
-
-
-def _write_seed(config: TrainConfig) -> None:
-    """A run with one checkpoint, of random parameters."""
-    from codepmp_jax.checkpoint.checkpointer import Checkpointer
-    from codepmp_jax.text.tokenization import Tokenizer
-
-    checkpointer = Checkpointer(config.workdir, config.checkpoint)
-    params = init_params(config.model, seed=1)
-    checkpointer.save(1, params, None, [{}], presets.to_json(config))
-    checkpointer.close()
-    Tokenizer.load("embedded").save(f"{config.workdir}/tokenizer")
-
-
 def main() -> None:
     """Parses, plays the scenarios, prints."""
     groups = list(dict.fromkeys(group for group, _ in SCENARIOS))
@@ -438,7 +329,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the page in results/")
     options = parser.parse_args()
     os.environ["JAX_PLATFORMS"] = "cpu"
-    page = Page("rehearse", "What a pod meets, rehearsed")
+    jax.config.update("jax_platforms", "cpu")
+    page = Page("rehearse", "What a pod meets, rehearsed", result="rehearsal")
     folder = options.output.absolute()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
