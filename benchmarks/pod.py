@@ -115,7 +115,7 @@ class Pod:
 def stage(folder: pathlib.Path, num_hosts: int, num_steps: int) -> Iterator[Pod]:
     """Pairs and model in a bucket, the same model on a hub that is down."""
     # The pieces of so small a model would all be one.
-    run.LEAST_PIECE_BYTES = 1024
+    run.LEAST_PIECE_BYTES = 4096
     chaos.write_pairs(f"{folder}/pairs")
     config = chaos.make_config(f"{folder}/seed", f"{folder}/pairs", 1)
     _write_seed(config)

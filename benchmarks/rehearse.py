@@ -104,7 +104,7 @@ def start_from_bucket(on: Pod) -> Row:
         [statuses],
         statuses == [0] * on.num_hosts
         and not on.hub.requests
-        and max(shares) < 1.5 / on.num_hosts
+        and max(shares) < 1.6 / on.num_hosts
         and steps == kept,
         on.lost_steps(on.undisturbed),
         True,
