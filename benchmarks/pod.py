@@ -114,8 +114,8 @@ class Pod:
 @contextlib.contextmanager
 def stage(folder: pathlib.Path, num_hosts: int, num_steps: int) -> Iterator[Pod]:
     """Pairs and model in a bucket, the same model on a hub that is down."""
-    # The pieces of so small a model would all be one.
-    run.LEAST_PIECE_BYTES = 4096
+    # So that so small a model has pieces, and those of a host lie together: TensorStore reads over gaps of a megabyte.
+    run.LEAST_PIECE_BYTES = 2**17
     chaos.write_pairs(f"{folder}/pairs")
     config = chaos.make_config(f"{folder}/seed", f"{folder}/pairs", 1)
     _write_seed(config)
