@@ -73,12 +73,15 @@ class Pod:
         hubs: list[Hub] | None = None,
         late: int | None = None,
     ) -> Hosts:
-        """Starts the hosts of a run, each with its own proxy and hub where those are given."""
+        """Starts the hosts of a run on a new machine; each with its own proxy, or on a machine of its own with its own
+        hub, where those are given."""
         num = self.num_hosts
-        # As if each start were on a new machine.
-        cache = self.folder / f"hub-{time.monotonic_ns()}"
-        each = zip(proxies or [self.proxy] * num, hubs or [self.hub] * num, strict=True)
-        variables = [self.bucket.variables(proxy.url) | hub.variables(cache) for proxy, hub in each]
+        machine = self.folder / f"machine-{time.monotonic_ns()}"
+        caches = [machine / str(host) if hubs else machine for host in range(num)]
+        each = zip(proxies or [self.proxy] * num, hubs or [self.hub] * num, caches, strict=True)
+        variables = [
+            self.bucket.variables(proxy.url) | hub.variables(cache) for proxy, hub, cache in each
+        ]
         programs = self.folder / "programs"
         return Hosts([config] * num, programs, variables, 1, () if late is None else (late,))
 

@@ -91,7 +91,8 @@ def start_from_bucket(on: Pod) -> Row:
         statuses = on.statuses(hosts)
     folder = f"{BASE.removeprefix('gs://code/')}/checkpoints/0/params/"
     read = [
-        sum(size for path, size in proxy.num_read.items() if folder in path) for proxy in proxies
+        sum(size for (path, _), size in proxy.num_read.items() if folder in path)
+        for proxy in proxies
     ]
     shares = [num_bytes / on.model_bytes for num_bytes in read]
     steps = on.saved_steps("undisturbed")

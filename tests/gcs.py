@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import http.client
 import http.server
@@ -120,8 +119,8 @@ class Proxy:
     num_faults = 0
 
     def __init__(self, server: str):
-        self.num_read: collections.Counter[str] = collections.Counter()
-        """Bytes that were read of each object, and of listings, by path."""
+        self.num_read: dict[tuple[str, str], int] = {}
+        """Bytes that were read, by path and range of the request: what is asked again counts once."""
         place = server.removeprefix("http://")
         proxy = self
 
@@ -169,7 +168,8 @@ class Proxy:
                     body = reply.read()
                     if self.command == "GET":
                         path = urllib.parse.urlsplit(self.path).path
-                        proxy.num_read[urllib.parse.unquote(path)] += len(body)
+                        asked = urllib.parse.unquote(path), self.headers.get("Range", "")
+                        proxy.num_read[asked] = len(body)
                     if fault == "lost":
                         self._reset()
                     else:
