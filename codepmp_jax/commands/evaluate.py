@@ -1,4 +1,4 @@
-"""Evaluates a reward model, from a benchmark to a report. Commands, in the data's order:
+"""Evaluates a reward model or a policy, from a benchmark to a report. Commands, in the data's order:
 
 problems    benchmark -> problems          (then codepmp candidates: problems -> candidates)
 judge       candidates -> candidates with a judgement each
@@ -6,6 +6,7 @@ score       candidates or pairs -> scores
 accuracy    pairs and scores -> pairwise accuracy
 best-of-n   judged candidates and scores -> Best-of-N
 benchmark   responses of a reward model benchmark and scores -> its table
+pass-at-k   judged candidates of policies -> pass@k and differences
 report      several of accuracy and best-of-n side by side
 """
 
@@ -23,6 +24,7 @@ COMMANDS = {
     "accuracy": (config.AccuracyConfig, "Pairwise accuracy of scores."),
     "best-of-n": (config.BestOfNConfig, "Best-of-N of scores over judged candidates."),
     "benchmark": (config.BenchmarkConfig, "The table of a reward model benchmark."),
+    "pass-at-k": (config.PassAtKConfig, "pass@k of policies, and their differences."),
     "report": (config.ReportConfig, "Puts several evaluations side by side."),
 }
 # Command -> the module of codepmp_jax.evaluation whose run(config) does it. Only the chosen one is imported:
@@ -34,6 +36,7 @@ _MODULES = {
     "accuracy": "accuracy",
     "best-of-n": "best_of_n",
     "benchmark": "benchmarks.run",
+    "pass-at-k": "pass_at_k",
     "report": "reports.report",
 }
 

@@ -25,6 +25,7 @@ STAGES = {
         "evaluate accuracy",
         "evaluate best-of-n",
         "evaluate benchmark",
+        "evaluate pass-at-k",
         "evaluate report",
     ),
     "Serving": ("serve",),

@@ -70,6 +70,23 @@ class BestOfNConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True)
+class PassAtKConfig(Config):
+    """pass@k of policies on the same problems."""
+
+    policies: tuple[DiskPath, ...] = ()
+    """Judged candidates of each policy, one problem per line, for the same problems. Differences are from the first."""
+    k: tuple[PositiveInt, ...] = (1,)
+    """Numbers of candidates of which one has to be correct; a problem must have as many."""
+    output: DiskPath = "runs/pass_at_k"
+    """Folder to write report.json, pass_at_k.csv and problems.csv to."""
+    resampling: ResamplingConfig = ResamplingConfig()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(len(self.k) > 0, "k", self.k, "must be at least one number", "give --k 1")
+
+
+@dataclasses.dataclass(frozen=True)
 class BenchmarkConfig(Config):
     """The table of a reward model benchmark, by its authors' rule."""
 

@@ -54,6 +54,7 @@ COMMANDS = {
         "--candidates IN/battles.jsonl --scores IN/candidate_scores.jsonl --output OUT",
         True,
     ),
+    "evaluate pass-at-k": ("--policies IN/candidates.jsonl --output OUT", True),
     "evaluate report": ("--inputs IN/accuracy --output OUT", True),
     "jobset": ("--image registry/image --output OUT.jsonl", False),
     "quickstart": ("--output OUT", True),

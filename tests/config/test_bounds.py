@@ -39,6 +39,9 @@ RULES = {
         ("input", "output", "pairs", "scores", "candidates", "run", "runs", "rewards", "model"),
         _PATHS,
     ),
+    "policies": ([(), ("run", "/a")], [("s3://bucket/a",), ("run", "s3://bucket/a")]),
+    "loss.reference": (["gs://bucket/a", "/a", ""], ["s3://bucket/a"]),
+    "loss.references": ([(), ("gs://bucket/a", "/a")], [("/a", "s3://bucket/a")]),
     "texts.template": ([None, "{prompt}{response}"], ["{prompt}", "{response}{prompt}"]),
     "decay_from": (
         [None, "runs/a@5", "gs://bucket/run@x@100", "/a b/@0"],
