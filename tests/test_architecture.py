@@ -68,6 +68,7 @@ DOORS = {
     "tree_sitter": {"text.languages"},
     "tree_sitter_language_pack": {"text.languages"},
     "tensorflow_datasets": {"data"},
+    "wandb": {"training.tracking"},
     "fastapi": {"serving"},
     "starlette": {"serving"},
     "uvicorn": {"serving"},

@@ -9,6 +9,7 @@ what its exit status means, is in launch/README.md.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -71,7 +72,7 @@ def main() -> None:
     from codepmp_jax.conversion import load
     from codepmp_jax.devices import hosts
     from codepmp_jax.files import notes, storage
-    from codepmp_jax.training import telemetry
+    from codepmp_jax.training import telemetry, tracking
     from codepmp_jax.training.loop import train
 
     hosts.join(config.watchdog.join_seconds, config.watchdog.heartbeat_seconds)
@@ -91,9 +92,11 @@ def main() -> None:
     streams.keep_notes(lambda line: notes.add(config.workdir, line, name))
     for line in log:
         telemetry.logger.info("%s", line)
-    with hosts.leaving_on_error():
-        config = load.resolve(config)
-    last = train(config, load.params_loader(config))
+    with contextlib.ExitStack() as stack:
+        with hosts.leaving_on_error():
+            config = load.resolve(config)
+            stack.enter_context(tracking.tracked(config))
+        last = train(config, load.params_loader(config))
     if telemetry.is_main_process():
         shown = {
             name: last[name]
