@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -87,12 +88,12 @@ class Process:
         self.wait(GRACE_SECONDS)
 
     def children(self) -> list[int]:
-        """Processes that the command itself has started."""
-        try:
-            text = pathlib.Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
-        except OSError:
-            return []
-        return [int(child) for child in text.split()]
+        """Processes that the command itself has started, from any of its threads."""
+        found: list[int] = []
+        for path in pathlib.Path(f"/proc/{self.pid}/task").glob("*/children"):
+            with contextlib.suppress(OSError):  # of a thread that has ended
+                found += map(int, path.read_text().split())
+        return found
 
     def _report(self) -> str:
         return f"{' '.join(self.command)}: status {self.poll()}\n{self.stdout}\n{self.stderr}"

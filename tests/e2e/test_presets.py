@@ -49,9 +49,12 @@ PRESETS = sorted(
     # Policies need log-probs first (tests/logprobs), and give no rewards to score with.
     and not isinstance(presets.load_preset(path.stem).loss, PolicyConfig)
     and not path.stem.startswith("token_reward_")
-    # The others of finetuning differ in numbers and paths only (tests/config).
+    # The others of finetuning, and the schedule wsd, differ in numbers and paths only (tests/config).
     and not (path.stem.startswith("rm_") and path.stem not in ("rm_tiny", "rm_mathshepherd_7b"))
+    and path.stem != "pmp_7b_wsd"
 )
+# With a mesh of all devices, and one of parts.
+ON_SEVERAL_DEVICES = {"pmp_7b", "rm_tiny"}
 # Those that are trained on conversations here; the others are on strings.
 OF_CONVERSATIONS = {"pmp_1b5", "pmp_llama31_8b", "rm_tiny"}
 # Dimensions of transformers' config.
@@ -289,7 +292,10 @@ def test_a_preset_goes_through_all_stages(
             )
             scores[kind]["torch"] = output
             # Scoring depends on none of the settings of training, nor on the devices.
-            for number in (1, 2, 8) if kind == "pairs" else (8,):
+            numbers = {"pairs": (1, 2, 8), "candidates": (8,)}
+            if name not in ON_SEVERAL_DEVICES:
+                numbers = {"pairs": (8,), "candidates": (1,)}
+            for number in numbers[kind]:
                 output = tmp_path / f"{kind}_jax_{number}.jsonl"
                 with devices(monkeypatch, number):
                     run_command(

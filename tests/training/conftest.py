@@ -18,9 +18,9 @@ from codepmp_jax.training import loop
 from tests.training.reference import tiny_config
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def compiled_once(tmp_path_factory) -> Iterator[None]:
-    """Programs are compiled once, as those of a restart are."""
+    """Programs are compiled once, as those of a restart are; from here on, in all tests of a process."""
     settings = {
         "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("programs")),
         "jax_persistent_cache_min_compile_time_secs": 0,
@@ -58,7 +58,7 @@ def pairs(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="session")
-def finished(pairs, tmp_path_factory) -> TrainConfig:
+def finished(pairs, compiled_once, tmp_path_factory) -> TrainConfig:
     """A run of six steps that went through."""
     config = tiny_config(
         workdir=str(tmp_path_factory.mktemp("finished")),

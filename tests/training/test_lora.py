@@ -399,7 +399,7 @@ def test_a_rank_above_a_matrix_is_refused(settings, said):
 
 
 @pytest.fixture(scope="module")
-def lora_run(finished, compiled_once, tmp_path_factory) -> TrainConfig:
+def lora_run(finished, tmp_path_factory) -> TrainConfig:
     """A run of adapters on the finished run's model that went through."""
     config = dataclasses.replace(
         finished,

@@ -127,10 +127,17 @@ def test_where_no_step_is_left_to_decay():
 def test_which_parameters_decay(kind, decays):
     """Also where the layers' stack makes a bias a matrix; by what a step changes with gradients of 0."""
     _, shapes, _ = abstract_params(tiny_config().model)
-    params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), shapes)
     optimizer = build(OptimizerConfig(weight_decay_mask=kind, warmup_fraction=0.0), 10)
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    updates: Any = optimizer.update(zeros, optimizer.init(params), params)[0]
+
+    @jax.jit
+    def update() -> Any:
+        ones, zeros = (
+            jax.tree.map(lambda leaf, fill=fill: jnp.full(leaf.shape, fill), shapes)
+            for fill in (1.0, 0.0)
+        )
+        return optimizer.update(zeros, optimizer.init(ones), ones)[0]
+
+    updates = update()
     layers = updates["decoder"]["layers"]
     found = layers["attention"]["query"] | layers["mlp_norm"]
     assert {name: bool(jnp.all(leaf < 0)) for name, leaf in found.items()} == decays

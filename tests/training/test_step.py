@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -103,19 +104,19 @@ def test_sharded_parameters_lie_on_all_devices():
 
 
 @pytest.mark.parametrize(
-    ("layout", "reduction"),
+    ("layout", "reduction", "numbers"),
     [
-        ("padded", "token_mean"),
-        ("padded", "micro_batch_mean"),
-        ("packed", "token_mean"),
-        ("shared", "token_mean"),
+        ("padded", "token_mean", (4, 8)),
+        ("padded", "micro_batch_mean", (4,)),
+        ("packed", "token_mean", (8,)),
+        ("shared", "token_mean", (4,)),
     ],
 )
-def test_accumulation_changes_nothing(layout, reduction):
+def test_accumulation_changes_nothing(layout, reduction, numbers):
     config = layout_config(layout, loss__lm_reduction=reduction)
     params, batch = init_params(config.model, 0), batch_of(random_pairs(5), config)
     whole, whole_metrics = jit_gradients(config)(params, batch)
-    for steps in (4, 8):
+    for steps in numbers:
         parts = layout_config(layout, loss__lm_reduction=reduction, accumulation_steps=steps)
         grads, metrics = jit_gradients(parts)(params, batch)
         jax.tree.map(
@@ -135,7 +136,8 @@ def test_first_pair_loss_of_a_zero_score_head_is_ln_2(layout):
     config = layout_config(layout, model__score_init_std=0.0)
     batch = batch_of(random_pairs(0), config)
     batch = batch._replace(margin=jnp.zeros_like(batch.margin))
-    sums = evaluate_batch(init_params(config.model, 0), batch, config).sums["pairs"]
+    evaluate = jax.jit(lambda params, batch: evaluate_batch(params, batch, config).sums["pairs"])
+    sums = evaluate(init_params(config.model, 0), batch)
     assert float(sums["pair_loss"]) == pytest.approx(8 * math.log(2), rel=1e-6)
     assert float(sums["accuracy"]) == 4
 
@@ -199,6 +201,14 @@ def test_layouts_have_the_same_losses_and_gradients(pairs):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * scale, err_msg=str(key))
 
 
+@functools.cache
+def gradients_with(attention: Any, **settings: Any) -> Any:
+    """Of one batch."""
+    config = tiny_config(model__attention=attention, model__attention_block=8, **settings)
+    batch = batch_of(random_pairs(3), config)
+    return jit_gradients(config)(init_params(config.model, 0), batch)[0]
+
+
 @pytest.mark.parametrize(
     "remat",
     [
@@ -212,11 +222,7 @@ def test_layouts_have_the_same_losses_and_gradients(pairs):
 )
 @pytest.mark.parametrize("attention", ["xla", "blocked"])
 def test_remat_changes_nothing(remat, attention):
-    settings = {"model__attention": attention, "model__attention_block": 8}
-    params = init_params(tiny_config().model, 0)
-    batch = batch_of(random_pairs(3), tiny_config())
-    expected, _ = jit_gradients(tiny_config(**settings))(params, batch)
-    found, _ = jit_gradients(tiny_config(**settings, model__remat=remat))(params, batch)
+    expected, found = gradients_with(attention), gradients_with(attention, model__remat=remat)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found, expected
     )

@@ -159,17 +159,24 @@ def test_layouts_parts_and_meshes_change_nothing(loss):
             np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * scale, err_msg=layout)
 
 
+def evaluated(params: Any, pairs: list[TokenizedPair], config: TrainConfig) -> Any:
+    """The sums of an evaluation."""
+    evaluate = jax.jit(lambda params, batch: evaluate_batch(params, batch, config).sums)
+    return evaluate(params, batch_of(pairs, config))
+
+
 def test_an_evaluation_sums_over_the_terms_unit():
     """With a value head of 0, over the squared returns of all labels."""
     config, pairs = config_of(ValueConfig(), "shared"), random_pairs(2)
-    sums = evaluate_batch(init_params(config.model, 0), batch_of(pairs, config), config).sums
+    sums = evaluated(init_params(config.model, 0), pairs, config)
     expected = sum(np.square(array_of("returns", RECORD, pair)).sum() for pair in pairs)
     assert float(sums["labels"]["value_loss"]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_uniform_critic_costs_ln_4():
     config = config_of(CriticConfig())
-    metrics = gradients(init_params(config.model, 0), batch_of(random_pairs(3), config), config)[1]
+    step = jax.jit(lambda params, batch: gradients(params, batch, config)[1])
+    metrics = step(init_params(config.model, 0), batch_of(random_pairs(3), config))
     assert float(metrics["critic_loss"]) == pytest.approx(math.log(4), rel=1e-6)
 
 
