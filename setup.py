@@ -40,6 +40,8 @@ RAY = ["ray[data]>=2.50"]
 SERVE = ["fastapi>=0.115", "prometheus-client>=0.20", "uvicorn>=0.30"]
 WANDB = ["wandb>=0.19"]
 TORCH = ["torch>=2.6", "transformers>=5.0"]
+# `codepmp convert from-gguf`.
+GGUF = [*TORCH, "gguf>=0.17"]
 # `codepmp convert to-peft --verify`.
 PEFT = [*TORCH, "peft>=0.19"]
 
@@ -101,6 +103,7 @@ setuptools.setup(
         "peft": PEFT,
         # `codepmp train --track wandb`.
         "wandb": WANDB,
+        "gguf": GGUF,
         # Benchmarks and their judges.
         "evaluation": EVALUATION,
         "tfds": TFDS,
@@ -112,6 +115,7 @@ setuptools.setup(
             *DOCS,
             *EVALUATION,
             *GCS,
+            *GGUF,
             *OPENAI,
             *PEFT,
             *RAY,

@@ -3,6 +3,7 @@
     python launch/convert.py to-hf --run WORKDIR --output FOLDER --verify
     python launch/convert.py to-peft --run LORA_WORKDIR --output FOLDER --verify
     python launch/convert.py from-hf --input FOLDER --output WORKDIR
+    python launch/convert.py from-gguf --input FILE --output FOLDER
 
 The same as `codepmp convert`: see codepmp_jax/commands/convert.py.
 """

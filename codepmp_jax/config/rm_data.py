@@ -78,6 +78,9 @@ class RmDataConfig(Config):
     use_margins: bool = False
     """Write the difference of ratings or rewards as the pair's margin, which the pair loss then asks for. The lineage
     has it in any case. A column `margin` is always written."""
+    max_chars: PositiveInt | None = None
+    """Maximum length of a problem and its answer together, in characters; answers beyond it are left out. By default
+    none is."""
     max_pairs_per_problem: PositiveInt | None = None
     """Maximum number of pairs per problem."""
     max_pairs: PositiveInt | None = None

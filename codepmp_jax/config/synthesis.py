@@ -59,9 +59,25 @@ class MutantConfig(Config, section="mutant"):
     """The embedded writer of mutants: the author's Python with a few mistakes in its syntax tree."""
 
     num_mistakes: Annotated[
-        tuple[PositiveInt, ...], MinLen(1), Remedy("try --writer.mutant.num-mistakes 1 2")
+        tuple[NonNegativeInt, ...], MinLen(1), Remedy("try --writer.mutant.num-mistakes 1 2")
     ] = (1, 2, 3)
-    """Numbers of mistakes per text; each text draws one of them."""
+    """Numbers of mistakes per text; each text draws one of them. 0 alone gives the author's code in the layout of the
+    mutants, against which a pair can set one of them."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            0 not in self.num_mistakes or set(self.num_mistakes) == {0},
+            "mutant.num_mistakes",
+            self.num_mistakes,
+            "must not hold 0 among other numbers: such a text would be the author's code, and no mutant",
+            "give 0 alone, or numbers from 1",
+        )
+
+    @property
+    def is_author(self) -> bool:
+        """Whether the texts are the author's code, laid out as mutants are."""
+        return set(self.num_mistakes) == {0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +149,7 @@ class WriterConfig(Config):
 
     sampler: Literal["author", "ngram", "mutant", "vllm", "openai"] = "author"
     """Who writes. `author`: the text that the source's author wrote. `ngram`: the embedded weak writer. `mutant`: the
-    author's Python with mistakes, for problems whose tests judge them. `vllm`: the offline vLLM engine. `openai`: any
+    author's Python with mistakes, or in the same layout without. `vllm`: the offline vLLM engine. `openai`: any
     OpenAI-compatible server."""
     model: str = ""
     """Hugging Face folder or hub name (vllm), or the model's name on the servers (openai)."""
@@ -275,13 +291,28 @@ class SynthesisConfig(Config):
         )
         for name in ("describe", "chosen", "rejected"):
             _check_writer(name, getattr(self, name))
-            require(
-                getattr(self, name).sampler != "mutant",
-                f"{name}.sampler",
-                "mutant",
-                "is for launch/candidates.py: in a pair its layout would tell it from the author's",
-                "use ngram, vllm or openai",
-            )
+        require(
+            self.describe.sampler != "mutant",
+            "describe.sampler",
+            "mutant",
+            "must not be mutant, which rewrites code",
+            "use author, vllm or openai",
+        )
+        mutants = [writer for writer in (self.chosen, self.rejected) if writer.sampler == "mutant"]
+        require(
+            len(mutants) != 1,
+            "chosen.sampler, rejected.sampler",
+            (self.chosen.sampler, self.rejected.sampler),
+            "must both be mutant or neither: mutants lose comments and layout, which would tell the two apart",
+            "give --chosen.sampler mutant --chosen.mutant.num-mistakes 0 for the author's code in their layout",
+        )
+        require(
+            not mutants or (self.chosen.mutant.is_author and not self.rejected.mutant.is_author),
+            "chosen.mutant.num_mistakes, rejected.mutant.num_mistakes",
+            (self.chosen.mutant.num_mistakes, self.rejected.mutant.num_mistakes),
+            "must be 0 for chosen and more for rejected: a mutant may be as good as another",
+            "give --chosen.mutant.num-mistakes 0",
+        )
         require(
             self.describe.sampler != "ngram",
             "describe.sampler",

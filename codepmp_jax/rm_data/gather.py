@@ -21,6 +21,7 @@ from codepmp_jax.rm_data.tally import Tally
 BUCKETS = [f"{number:02x}" for number in range(256)]
 
 BLANK_ANSWER = "answer is blank"
+TOO_LONG = "problem and answer beyond max_chars"
 
 
 def gather(
@@ -52,7 +53,7 @@ def gather(
                     tally.malformed[error.reason] += 1
                     _set_aside(file, where, row, error)
                     continue
-                entry = _entry_of(reading, tally)
+                entry = _entry_of(reading, tally, config.max_chars)
                 if entry is not None:
                     place = (where, row.number)
                     entry = dataclasses.replace(entry, place=place, is_heldout=one.is_heldout)
@@ -87,8 +88,9 @@ def _set_aside(file: IO[str], where: str, row: Row, error: MalformedRow) -> None
     file.write(json.dumps(entry, default=str) + "\n")
 
 
-def _entry_of(reading: Reading, tally: Tally) -> Entry | None:
-    """The entry without blank answers; None where nothing is left. Counts what was read, and what was not."""
+def _entry_of(reading: Reading, tally: Tally, max_chars: int | None) -> Entry | None:
+    """The entry without blank answers and those that are too long; None where nothing is left. Counts what was read,
+    and what was not."""
     tally.columns_not_read.update(reading.not_read)
     tally.remarks.update(reading.remarks)
     tally.dropped.answers.update(reading.dropped)
@@ -96,14 +98,23 @@ def _entry_of(reading: Reading, tally: Tally) -> Entry | None:
     tally.answers += len(reading.dropped) + (len(entry.answers) if entry else 0)
     if entry is None:
         return None
-    kept = tuple(answer for answer in entry.answers if answer.text.strip())
+    room = None if max_chars is None else max_chars - len(entry.problem_text())
+    reasons = [_why_not(answer.text, room) for answer in entry.answers]
+    kept = tuple(a for a, reason in zip(entry.answers, reasons, strict=True) if not reason)
     if len(kept) == len(entry.answers):
         return entry
-    tally.dropped.answers[BLANK_ANSWER] += len(entry.answers) - len(kept)
+    tally.dropped.answers.update(filter(None, reasons))
     if not kept or entry.is_pair:
-        tally.dropped.rows[BLANK_ANSWER] += 1
+        tally.dropped.rows[next(filter(None, reasons))] += 1
         return None
     return dataclasses.replace(entry, answers=kept)
+
+
+def _why_not(answer: str, room: int | None) -> str:
+    """Why an answer is left out; empty where it is not."""
+    if not answer.strip():
+        return BLANK_ANSWER
+    return TOO_LONG if room is not None and len(answer) > room else ""
 
 
 def _key(entry: Entry, seed: int) -> bytes:

@@ -42,7 +42,7 @@ def test_bash_completes_commands_options_presets_and_choices(tmp_path):
     script.write_text(done.stdout)
     expected = {
         "codepmp tr": {"train", "train-tokenizer"},
-        "codepmp convert _": {"to-hf", "to-peft", "from-hf", "-h", "--help"},
+        "codepmp convert _": {"to-hf", "to-peft", "from-hf", "from-gguf", "-h", "--help"},
         "codepmp evaluate best": {"best-of-n"},
         "codepmp train --optimizer.learning": {"--optimizer.learning-rate"},
         "codepmp train --config pmp_t": {"pmp_tiny"},

@@ -17,7 +17,7 @@ LAUNCH = pathlib.Path(__file__).parents[2] / "launch"
 SCRIPTS = sorted(path.name for path in LAUNCH.glob("*.py"))
 # Scripts whose first argument is a command -> their commands.
 COMMANDS = {
-    "convert.py": ["to-hf", "to-peft", "from-hf"],
+    "convert.py": ["to-hf", "to-peft", "from-hf", "from-gguf"],
     "evaluate.py": ["problems", "judge", "score", "accuracy", "best-of-n", "report"],
 }
 # Scripts without --output -> an option that they have.

@@ -100,7 +100,7 @@ class MutantSampler(Sampler):
         }
 
     def sample(self, requests: Sequence[Request]) -> list[Completion]:
-        """A mutant of each source; it fails where the source is no Python, or has nothing to mistake."""
+        """A mutant of each source, or its own code in their layout; it fails where the source is no Python, or has nothing to mistake."""
         return [self._complete(request) for request in requests]
 
     def _complete(self, request: Request) -> Completion:
@@ -109,6 +109,9 @@ class MutantSampler(Sampler):
             author = normal_form(request.source.content)
         except (SyntaxError, ValueError, RecursionError) as error:
             return Completion(request.key, "", "not parsable", str(error))
+        if self._config.is_author:
+            facts = {"sampler": "mutant", "seed": self._seed, "mistakes": []}
+            return Completion(request.key, author, facts=facts)
         for _ in range(_DRAWS):
             num_mistakes = rng.choice(self._config.num_mistakes)
             tree = ast.parse(author)
