@@ -17,7 +17,7 @@ from codepmp_jax.records.schema import PreferencePair, content_id
 from codepmp_jax.records.shards import ShardedDataset, read_manifest
 from codepmp_jax.rm_data import build as module
 from codepmp_jax.rm_data.build import build
-from codepmp_jax.rm_data.gather import BLANK_ANSWER
+from codepmp_jax.rm_data.gather import BLANK_ANSWER, TOO_LONG
 from tests import processes
 from tests.rm_data.rows import (
     BENCH,
@@ -232,6 +232,18 @@ def test_blank_answers_are_counted(tmp_path):
     ]
     splits, report = built(tmp_path / "pairs", rows, "pairs")
     assert report["dropped"]["rows"] == {BLANK_ANSWER: 1}
+    assert len(splits["train"]) == 1
+
+
+def test_answers_that_are_too_long_with_their_problem_are_counted(tmp_path):
+    rows = [candidates(1, [("yes", True), ("no", False), ("never", False)])]
+    length = len(rows[0]["prompt"]) + len("yes")
+    splits, report = built(tmp_path, rows, "candidates", max_chars=length)
+    assert [(pair.chosen, pair.rejected) for pair in splits["train"]] == [("yes", "no")]
+    assert report["dropped"]["answers"] == {TOO_LONG: 1}
+    rows = [{"prompt": "p", "chosen": "cc", "rejected": each} for each in ("r" * 4, "r")]
+    splits, report = built(tmp_path / "pairs", rows, "pairs", max_chars=3)
+    assert report["dropped"]["rows"] == {TOO_LONG: 1}
     assert len(splits["train"]) == 1
 
 

@@ -57,6 +57,13 @@ def test_mutants_are_python_that_differs_and_is_laid_out_alike():
         assert text.startswith("def largest(numbers, start=0):\n")
 
 
+def test_no_mistakes_give_the_authors_code_in_the_layout_of_mutants():
+    first, second = sample(2, numbers=(0,))
+    assert first.text == second.text == normal_form(CODE)
+    assert first.facts == {"sampler": "mutant", "seed": 0, "mistakes": []}
+    assert sample(1, "def f(:", numbers=(0,))[0].failure == "not parsable"
+
+
 def test_every_kind_of_mistake_is_made():
     found = collections.Counter(
         kind for completion in sample(500, numbers=(1,)) for kind in completion.facts["mistakes"]
@@ -141,5 +148,17 @@ def test_no_mistake_leaves_the_tree_as_it_is():
 def test_settings():
     with pytest.raises(UserError, match=r"mutant\.num_mistakes"):
         MutantConfig(())
-    with pytest.raises(UserError, match=r"rejected\.sampler = 'mutant'"):
-        SynthesisConfig(rejected=WriterConfig(sampler="mutant"))
+    with pytest.raises(UserError, match=r"mutant\.num_mistakes = \(0, 1\): must not hold 0"):
+        MutantConfig((0, 1))
+    mutant = WriterConfig(sampler="mutant")
+    author = WriterConfig(sampler="mutant", mutant=MutantConfig((0,)))
+    for writers, message in (
+        ({"rejected": mutant}, "must both be mutant or neither"),
+        ({"chosen": author}, "must both be mutant or neither"),
+        ({"chosen": mutant, "rejected": mutant}, "must be 0 for chosen and more for rejected"),
+        ({"chosen": author, "rejected": author}, "must be 0 for chosen and more for rejected"),
+        ({"describe": mutant}, r"describe\.sampler = 'mutant'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            SynthesisConfig(**writers)
+    SynthesisConfig(chosen=author, rejected=mutant)
