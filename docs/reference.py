@@ -84,6 +84,7 @@ PAGES = {
         "convert to-hf",
         "convert to-peft",
         "convert from-hf",
+        "convert from-gguf",
     ),
     "candidates": _page(
         "candidates",
@@ -95,6 +96,7 @@ PAGES = {
         "evaluate problems",
         "evaluate judge",
         "evaluate score",
+        "evaluate baseline",
         "evaluate accuracy",
         "evaluate best-of-n",
         "evaluate benchmark",

@@ -3,6 +3,7 @@
 problems    benchmark -> problems          (then codepmp candidates: problems -> candidates)
 judge       candidates -> candidates with a judgement each
 score       candidates or pairs -> scores
+baseline    candidates or pairs -> scores without a reward model
 accuracy    pairs and scores -> pairwise accuracy
 best-of-n   judged candidates and scores -> Best-of-N
 benchmark   responses of a reward model benchmark and scores -> its table
@@ -21,6 +22,7 @@ COMMANDS = {
     "problems": (config.ProblemsConfig, "Writes the problems of a benchmark."),
     "judge": (config.JudgeConfig, "Judges candidates."),
     "score": (config.ScoreConfig, "Scores candidates or pairs."),
+    "baseline": (config.BaselineConfig, "Scores candidates or pairs without a reward model."),
     "accuracy": (config.AccuracyConfig, "Pairwise accuracy of scores."),
     "best-of-n": (config.BestOfNConfig, "Best-of-N of scores over judged candidates."),
     "benchmark": (config.BenchmarkConfig, "The table of a reward model benchmark."),
@@ -33,6 +35,7 @@ _MODULES = {
     "problems": "problems",
     "judge": "judging",
     "score": "scorers.scoring",
+    "baseline": "baselines.run",
     "accuracy": "accuracy",
     "best-of-n": "best_of_n",
     "benchmark": "benchmarks.run",

@@ -22,6 +22,7 @@ STAGES = {
         "candidates",
         "evaluate judge",
         "evaluate score",
+        "evaluate baseline",
         "evaluate accuracy",
         "evaluate best-of-n",
         "evaluate benchmark",

@@ -6,8 +6,17 @@ import dataclasses
 from typing import Annotated, Literal
 
 from codepmp_jax.cli.errors import require
-from codepmp_jax.config.base import Config, DiskPath, PositiveInt, Remedy, Rule, StorePath
-from codepmp_jax.config.data import is_template
+from codepmp_jax.config.base import (
+    Config,
+    DiskPath,
+    OnlyWith,
+    PositiveFloat,
+    PositiveInt,
+    Remedy,
+    Rule,
+    StorePath,
+)
+from codepmp_jax.config.data import DataConfig, is_template
 from codepmp_jax.config.mesh import MeshConfig
 
 
@@ -88,3 +97,35 @@ class ScoreConfig(Config):
             "must be left out with --backend jax, which takes the devices that there are",
             "set JAX_PLATFORMS to choose others",
         )
+
+
+_BAG = OnlyWith("baseline", ("bag_of_tokens",))
+
+
+@dataclasses.dataclass(frozen=True)
+class BaselineConfig(Config):
+    """Scores without a reward model: of every candidate, or of both texts of every pair."""
+
+    baseline: Literal["likelihood", "mean_likelihood", "bag_of_tokens"] = "likelihood"
+    """`likelihood`: the log-likelihood of the response after its prompt, summed over its tokens (PyTorch).
+    `mean_likelihood`: its mean over them. `bag_of_tokens`: a weight for each token of the response, fitted to the train
+    split of `input`."""
+    model: str = ""
+    """Hugging Face folder: of the causal LM; bag_of_tokens takes its tokenizer alone."""
+    input: StorePath = "runs/candidates.jsonl"
+    """Texts to score, as of `evaluate score`; for bag_of_tokens a folder of pair shards."""
+    split: Literal["train", "heldout"] = "heldout"
+    """Split to score of a folder of shards."""
+    output: DiskPath = "runs/scores.jsonl"
+    """JSONL file to write the scores to, one text per line."""
+    max_pairs: Annotated[PositiveInt, _BAG] | None = None
+    """Number of train pairs to fit to, those of data.max_pairs in training; by default all."""
+    subset_seed: Annotated[int, _BAG] = 0
+    """Seed of that choice, as data.subset_seed."""
+    penalty: Annotated[PositiveFloat, _BAG] = 1.0
+    """Weight of the L2 penalty on the weights of tokens."""
+    texts: TextsConfig = TextsConfig(form="text", template=DataConfig.template)
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Dtype of activations and matmuls; likelihoods are float32."""
+    batch_tokens: PositiveInt = 2048
+    """Tokens computed at once, if a single text has no more."""

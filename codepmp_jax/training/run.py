@@ -22,12 +22,12 @@ from codepmp_jax.data.loader import Loader
 from codepmp_jax.data.log_probs import flat_shards
 from codepmp_jax.data.mixture import Mixture, open_records, sha256_of_shards
 from codepmp_jax.data.one_pass import require_accepted
-from codepmp_jax.data.subset import Subset
 from codepmp_jax.devices import chips, sharding
 from codepmp_jax.files import notes, storage
 from codepmp_jax.files.json_files import write_json
 from codepmp_jax.models.preference import Params
 from codepmp_jax.records.shards import ShardedDataset
+from codepmp_jax.records.subset import Subset
 from codepmp_jax.text.tokenization import Tokenizer
 from codepmp_jax.training import branch as branches
 from codepmp_jax.training import figures, objectives

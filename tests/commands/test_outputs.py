@@ -21,6 +21,7 @@ from codepmp_jax.files.json_files import write_lines
 from codepmp_jax.records.schema import Candidate, PreferencePair, Problem, SourceFile, content_id
 from codepmp_jax.records.shards import read_manifest, write_manifest, write_split
 from tests import processes
+from tests.conversion.gguf_files import tiny_llama, write_gguf
 from tests.conversion.runs import write_run
 from tests.training.reference import tiny_config
 
@@ -38,6 +39,7 @@ COMMANDS = {
     "convert to-hf": ("--run IN/run --output OUT", True),
     "convert to-peft": ("--run IN/lora --output OUT", True),
     "convert from-hf": ("--input IN/hf --output OUT", True),
+    "convert from-gguf": ("--input IN/model.gguf --output OUT", True),
     "evaluate problems": ("--task gsm8k --input IN/gsm8k.jsonl --output OUT.jsonl", False),
     "candidates": (
         "--input IN/corpus --output OUT.jsonl --writer.sampler ngram --num-candidates 2",
@@ -45,6 +47,10 @@ COMMANDS = {
     ),
     "evaluate judge": ("--input IN/candidates.jsonl --output OUT.jsonl --workers 1", False),
     "evaluate score": ("--model IN/run --backend jax --input IN/pairs --output OUT.jsonl", False),
+    "evaluate baseline": (
+        "--baseline bag_of_tokens --model IN/hf --input IN/pairs --output OUT.jsonl",
+        False,
+    ),
     "evaluate accuracy": ("--pairs IN/pairs --scores IN/scores.jsonl --output OUT", True),
     "evaluate best-of-n": (
         "--candidates IN/candidates.jsonl --scores IN/candidate_scores.jsonl --output OUT",
@@ -138,6 +144,7 @@ def inputs(tmp_path_factory) -> pathlib.Path:
     )
     write_run(config)
     export.to_hf(ConvertConfig(run=config.workdir, output=str(folder / "hf")))
+    write_gguf(folder / "model.gguf", tiny_llama())
     model = dataclasses.replace(config.model, init_from=str(folder / "hf"))
     write_run(
         dataclasses.replace(

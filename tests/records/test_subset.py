@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codepmp_jax.cli.errors import UserError
-from codepmp_jax.data.subset import Subset
 from codepmp_jax.records.schema import PreferencePair
 from codepmp_jax.records.shards import ShardedDataset, write_manifest, write_split
+from codepmp_jax.records.subset import Subset
 
 NUM_PAIRS = 40
 
