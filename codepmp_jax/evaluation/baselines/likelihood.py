@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,26 +30,24 @@ class Likelihood:
         )
         return cls(model.to("cuda" if torch.cuda.is_available() else "cpu"))
 
-    def scores(
-        self, items: Sequence[Any], is_mean: bool, batch_tokens: int
-    ) -> Iterator[tuple[Any, list[float]]]:
-        """(item, the log-likelihood of each of its responses), or its mean over the tokens of the response.
+    def scores(self, texts: Sequence[EncodedText], is_mean: bool, batch_tokens: int) -> list[float]:
+        """The log-likelihood of each response, or its mean over the response's tokens.
 
-        Texts of one item are computed together, up to `batch_tokens` with their padding.
+        Equal texts are computed once; texts of about the same length together, up to `batch_tokens` with their padding.
         """
-        for item in progress(items, desc="likelihood", unit="item"):
-            longest = max(len(text.tokens) for text in item.texts)
-            size = max(1, batch_tokens // longest)
-            batches = (item.texts[i : i + size] for i in range(0, len(item.texts), size))
-            sums = itertools.chain.from_iterable(map(self.log_likelihoods, batches))
-            lengths = [len(text.tokens) - text.response_start for text in item.texts]
-            yield (
-                item,
-                [
-                    total / length if is_mean else total
-                    for total, length in zip(sums, lengths, strict=True)
-                ],
-            )
+        keys = [(text.tokens.tobytes(), text.response_start) for text in texts]
+        distinct = dict(zip(keys, texts, strict=True))
+        left = sorted(distinct, key=lambda key: len(key[0]))
+        found: dict[tuple[bytes, int], float] = {}
+        with progress(total=len(left), desc="likelihood", unit="text") as bar:
+            while left:
+                longest = len(distinct[left[-1]].tokens)
+                batch = [left.pop() for _ in range(min(len(left), max(1, batch_tokens // longest)))]
+                sums = self.log_likelihoods([distinct[key] for key in batch])
+                found.update(zip(batch, sums, strict=True))
+                bar.update(len(batch))
+        lengths = [len(text.tokens) - text.response_start if is_mean else 1 for text in texts]
+        return [found[key] / length for key, length in zip(keys, lengths, strict=True)]
 
     @torch.inference_mode()
     def log_likelihoods(self, texts: Sequence[EncodedText]) -> list[float]:

@@ -66,26 +66,24 @@ def _write(config: BaselineConfig, folder: pathlib.Path, path: pathlib.Path) -> 
     form = forms.of_settings(config.texts, trained, str(folder))
     form.require_template(tokenizer)
     items = encoded(read_items(config.input, config.split), tokenizer, form)
+    texts = [text for item in items for text in item.texts]
     facts: dict[str, Any] = {}
     if config.baseline == "bag_of_tokens":
         train = encoded(_train_pairs(config), tokenizer, form)
         bag = bag_of_tokens.fit(_sides(train), tokenizer.vocab_size, config.penalty)
         facts = {"num_train_pairs": len(train), "num_seen_tokens": bag.num_seen}
-        scored = ((item, bag.scores(_responses(item.texts))) for item in items)
+        rewards = bag.scores(_responses(texts))
     else:
         # PyTorch is needed by this one alone.
         from codepmp_jax.evaluation.baselines.likelihood import Likelihood
 
         model = Likelihood.load(folder, config.dtype)
         is_mean = config.baseline == "mean_likelihood"
-        scored = model.scores(items, is_mean, config.batch_tokens)
-    num_texts = 0
+        rewards = model.scores(texts, is_mean, config.batch_tokens)
+    keys = [(item.item_id, index) for item in items for index in range(len(item.texts))]
     with storage.replaced(path) as partial, partial.open("w", encoding="utf-8") as file:
-        for item, values in scored:
-            for index, (value, text) in enumerate(zip(values, item.texts, strict=True)):
-                score = Score(item.item_id, index, float(value), len(text.tokens))
-                file.write(to_line(score) + "\n")
-                num_texts += 1
+        for key, reward, text in zip(keys, rewards, texts, strict=True):
+            file.write(to_line(Score(*key, float(reward), len(text.tokens))) + "\n")
         write_json(
             meta_path(path),
             {
@@ -97,7 +95,7 @@ def _write(config: BaselineConfig, folder: pathlib.Path, path: pathlib.Path) -> 
                 "codepmp_jax": codepmp_jax.__version__,
             },
         )
-    return len(items), num_texts
+    return len(items), len(texts)
 
 
 def encoded(items: Items, tokenizer: Tokenizer, form: TextForm) -> list[ItemTexts]:

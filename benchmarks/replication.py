@@ -1,0 +1,277 @@
+"""The table of an experiment that tests the paper's claim: what is done of its grid, next to what needs no training.
+
+    python benchmarks/replication.py --experiment runs/exp_smollm2 --name replication_smollm2
+
+Reads the output of `codepmp experiment --config exp_smollm2` (or of another preset with the same stages, by `--config`)
+at any time, finished or not, and writes `benchmarks/results/NAME.md`, `NAME.json`, and `NAME_pairs.md`: fifty
+pretraining pairs, to be looked at. `--inputs` are those that the experiment was given, if not the preset's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import difflib
+import os
+import pathlib
+import platform
+import subprocess
+from typing import Any
+
+import numpy as np
+from page import RESULTS, ROOT
+
+from codepmp_jax.commands import main as commands
+from codepmp_jax.config import ExperimentConfig, ResamplingConfig, presets
+from codepmp_jax.evaluation.accuracy import score_pairs
+from codepmp_jax.evaluation.items import read_pairs
+from codepmp_jax.evaluation.statistics.crossed import Crossed
+from codepmp_jax.evaluation.statistics.estimators import pair_wins
+from codepmp_jax.evaluation.statistics.resampling import percentile_interval
+from codepmp_jax.experiments.experiment import make_plan
+from codepmp_jax.experiments.results import read_cells
+from codepmp_jax.experiments.states import States
+from codepmp_jax.experiments.summary import summarize
+from codepmp_jax.files.json_files import write_json
+from codepmp_jax.records.schema import PreferencePair
+from codepmp_jax.records.scores import read_scores
+from codepmp_jax.records.shards import ShardedDataset
+
+NUM_SHOWN = 50
+Row = dict[str, Any]
+
+
+def accuracy_of(pairs: pathlib.Path, scores: pathlib.Path) -> Row:
+    """Pairwise accuracy of a file of scores, with its 95 % interval over problems."""
+    scored = score_pairs(read_pairs(str(pairs)), list(read_scores(str(scores))))
+    wins = scored.wins
+    return {"accuracy": float(wins.mean()), **_interval(scored.problem_ids, wins)}
+
+
+def _interval(problem_ids: list[str], wins: np.ndarray) -> Row:
+    problems, index = np.unique(problem_ids, return_inverse=True)
+    counts = np.bincount(index).astype(np.float64)
+    crossed = Crossed(np.bincount(index, wins)[None, None], counts)
+    resampling = ResamplingConfig()
+    samples = crossed.resampled_means(resampling.num_resamples, resampling.seed)
+    low, high = percentile_interval(samples[:, 0])
+    return {"low": low, "high": high, "num_pairs": len(wins), "num_problems": len(problems)}
+
+
+def baselines_of(output: pathlib.Path) -> list[Row]:
+    """The baselines that are there, by task: `code` are the held-out pretraining pairs."""
+    found: list[Row] = []
+    for scores in sorted((output / "baselines").rglob("*.jsonl")):
+        task, kind, *rest = scores.relative_to(output / "baselines").with_suffix("").parts
+        values = dict(part.split("=") for part in rest)
+        pairs = output / ("code" if task == "code" else f"tasks/{task}")
+        found.append({"task": task, "baseline": kind, **values, **accuracy_of(pairs, scores)})
+    tasks = {row["task"] for row in found}
+    for task in sorted(tasks):
+        pairs = read_pairs(str(output / ("code" if task == "code" else f"tasks/{task}")))
+        lengths = np.array([(len(pair.chosen), len(pair.rejected)) for pair in pairs])
+        wins = pair_wins(lengths[:, 0], lengths[:, 1])
+        found.append(
+            {
+                "task": task,
+                "baseline": "longer",
+                "accuracy": float(wins.mean()),
+                **_interval([str(n) for n in range(len(wins))], wins),
+            }
+        )
+    return found
+
+
+def show(row: Row) -> str:
+    """As in `71.5 [66.0, 78.0]`, in percent."""
+    value = row["mean"] if "mean" in row else row["accuracy"]
+    return f"{100 * value:.1f} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+
+
+def table_of(config: ExperimentConfig, family: Row, baselines: list[Row]) -> str:
+    """Accuracy by initialisation and pairs, with the baselines of the task below."""
+    axes = config.axis_values
+    sizes, seeds = axes[config.size], axes[config.seed]
+    task = family["facet"].get("task", "")
+    lines = [
+        f"| {task}: held-out accuracy, % | " + " | ".join(f"{size} pairs" for size in sizes) + " |",
+        "|---|" + "---|" * len(sizes),
+    ]
+    for init in axes[config.compare]:
+        cells = []
+        for size in sizes:
+            points = [
+                point
+                for point in family["points"]
+                if (point["compared"], point["size"]) == (init, float(size))
+            ]
+            done = f" ({len(points[0]['by_seed'])} of {len(seeds)} seeds)" if points else ""
+            cells.append(f"{show(points[0])}{done}" if points else "not run")
+        lines.append(f"| {init} | " + " | ".join(cells) + " |")
+    own = [row for row in baselines if row["task"] == task]
+    bags = {
+        size: [
+            row for row in own if row.get("pairs") == size and row["baseline"] == "bag_of_tokens"
+        ]
+        for size in sizes
+    }
+    if any(bags.values()):
+        shown = [
+            show(rows[0]) + (f" (seed {rows[0]['seed']})") if rows else "not run"
+            for rows in bags.values()
+        ]
+        lines.append("| bag of tokens | " + " | ".join(shown) + " |")
+    lines += [
+        f"| {row['baseline'].replace('_', ' ')}, no training | "
+        + " | ".join([show(row)] * len(sizes))
+        + " |"
+        for row in own
+        if "pairs" not in row
+    ]
+    return "\n".join(lines)
+
+
+def pairs_page(output: pathlib.Path, title: str) -> str:
+    """Some pretraining pairs: the prompt, chosen, and how rejected differs."""
+    pairs = ShardedDataset(output / "code", PreferencePair, "train")
+    shown = np.random.default_rng(0).permutation(len(pairs))[:NUM_SHOWN]
+    parts = [
+        f"# {title}\n\n{len(shown)} of {len(pairs)}, drawn at random; `-` is chosen, `+` rejected."
+    ]
+    for number, index in enumerate(shown, start=1):
+        pair = pairs[int(index)]
+        sides = [text.splitlines() for text in (pair.chosen, pair.rejected)]
+        difference = list(difflib.unified_diff(*sides, lineterm="", n=100))[3:]
+        lines = "\n".join(difference)
+        parts.append(f"{number}. {' '.join(pair.prompt.split())}\n\n```diff\n{lines}\n```")
+    return "\n\n".join(parts) + "\n"
+
+
+def costs_of(output: pathlib.Path, plan: Any, states: States) -> list[Row]:
+    """Seconds of the commands that are done, summed by command."""
+    seconds: dict[str, list[float]] = {}
+    for step in plan.steps:
+        state = states.read(step)
+        if state is not None and state.status == "done":
+            seconds.setdefault(step.command, []).append(state.seconds)
+    return [
+        {"command": name, "runs": len(each), "seconds": round(sum(each))}
+        for name, each in seconds.items()
+    ]
+
+
+def others_table(baselines: list[Row], tasks: list[str]) -> str:
+    """The baselines of tasks of which no cell is evaluated yet."""
+    lines = [
+        "| without a reward model: accuracy, % | " + " | ".join(tasks) + " |",
+        "|---|" + "---|" * len(tasks),
+    ]
+    for kind in dict.fromkeys(row["baseline"] for row in baselines):
+        rows = [
+            [row for row in baselines if (row["task"], row["baseline"]) == (task, kind)]
+            for task in tasks
+        ]
+        shown = ["; ".join(map(_with_size, each)) or "not run" for each in rows]
+        lines.append(f"| {kind.replace('_', ' ')} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
+def _with_size(row: Row) -> str:
+    return show(row) + (f" ({row['pairs']} pairs, seed {row['seed']})" if "pairs" in row else "")
+
+
+def costs_table(costs: list[Row]) -> str:
+    """Seconds by command."""
+    lines = ["| command | runs done | seconds in all |", "|---|---|---|"]
+    lines += [f"| {row['command']} | {row['runs']} | {row['seconds']} |" for row in costs]
+    return "\n".join(lines)
+
+
+def multiplier_lines(families: list[Row]) -> str:
+    """A sentence for each data multiplier."""
+    return "\n".join(
+        f"- Data multiplier of {row['compared']} over {row['reference']}, {family['title']}: {row['text']}"
+        + (f" ({row['reason']})" if row["reason"] else "")
+        for family in families
+        for row in family["multipliers"]
+    )
+
+
+def main() -> None:
+    """Reads, writes, says how much of the grid is done."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--experiment", required=True)
+    parser.add_argument("--config", default="exp_smollm2")
+    parser.add_argument("--name", default="replication_smollm2")
+    parser.add_argument("--inputs", nargs="*", default=[])
+    parser.add_argument("--note", default="", help="sentences to put above the tables")
+    arguments = parser.parse_args()
+    config = presets.load_preset(arguments.config)
+    inputs = tuple(arguments.inputs) or config.inputs
+    config = dataclasses.replace(config, output=arguments.experiment, inputs=inputs)
+    output = pathlib.Path(config.output)
+    names = [name for stage in commands.STAGES.values() for name in stage]
+    plan, _ = make_plan(config, {name: commands.settings_and_help(name)[0] for name in names})
+    states = States(config.output)
+    done = states.done(plan.steps)
+    num_done = sum(
+        done.issuperset(step.place for step in plan.of_cell(cell.name)) for cell in plan.cells
+    )
+    found, notes = read_cells(plan, states)
+    report = summarize(config, found)
+    baselines, costs = baselines_of(output), costs_of(output, plan, states)
+    families = report["families"]
+    shown = {family["facet"].get("task") for family in families}
+    others = [task for task in dict.fromkeys(row["task"] for row in baselines) if task not in shown]
+    tables = [table_of(config, family, baselines) for family in families]
+    tables += [others_table(baselines, others)] if others else []
+    tables += [multiplier_lines(families), costs_table(costs), *notes, *report["notes"]]
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
+    progress = f"{num_done} of {len(plan.cells)} cells are done, {len(found)} are evaluated"
+    text = "\n\n".join(part for part in tables if part)
+    (RESULTS / f"{arguments.name}.md").write_text(
+        f"""\
+# The claim on a real language model: {arguments.config}
+
+    codepmp experiment --config {arguments.config}
+    python benchmarks/replication.py --experiment runs/{arguments.config} --config {arguments.config}
+
+{datetime.date.today()}, commit {commit}, Python {platform.python_version()}, {os.cpu_count()} CPU cores. **{progress}.** \
+{arguments.note} Accuracy is on held-out pairs, with 95 % intervals over problems (and seeds, where there are several).
+
+{text}
+""",
+        encoding="utf-8",
+    )
+    cells = [
+        {
+            **each.cell.values,
+            "evaluation": each.evaluation,
+            "accuracy": each.value,
+            "num_pairs": each.num_items,
+        }
+        for each in found
+    ]
+    write_json(
+        RESULTS / f"{arguments.name}.json",
+        {
+            "config": arguments.config,
+            "commit": commit,
+            "num_cells": len(plan.cells),
+            "num_done": num_done,
+            "cells": cells,
+            "baselines": baselines,
+            "families": families,
+            "costs": costs,
+        },
+    )
+    page = pairs_page(output, "Pretraining pairs: the author's code against a mutant of it")
+    (RESULTS / f"{arguments.name}_pairs.md").write_text(page, encoding="utf-8")
+    print(progress)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""exp_smollm2 on a GPU: whole library functions, more pairs, all three seeds.
+
+    XLA_PYTHON_CLIENT_PREALLOCATE=false codepmp experiment --config exp_smollm2_gpu --output FOLDER --parallel 4
+
+The same commands in bfloat16, with longer rows and more of them. Hardware: one GPU of 80 GiB or more. Expected cost: not
+measured; training reads some 60 000 pairs, 1e16 useful FLOPs.
+"""
+
+import dataclasses
+
+from codepmp_jax.config import ExperimentConfig, presets
+
+# What the CPU size says -> what this one does.
+CHANGES = {
+    "--max-chars 240 --max-description-chars 120": "--max-chars 500 --max-description-chars 200",
+    "--data.max-pairs 800": "--model.compute-dtype bfloat16 --data.max-length 256 --data.row-length 2048",
+    "codepmp train --config rm_smollm2": (
+        "codepmp train --config rm_smollm2 --model.compute-dtype bfloat16"
+    ),
+    "codepmp evaluate score": "codepmp evaluate score --scorer.dtype bfloat16",
+}
+
+
+def get_config() -> ExperimentConfig:
+    """3 tasks x 3 seeds x 4 initialisations x 5 sizes."""
+    base = presets.load_preset("exp_smollm2")
+
+    def changed(text: str) -> str:
+        for old, new in CHANGES.items():
+            text = text.replace(old, new)
+        return text
+
+    return dataclasses.replace(
+        base,
+        output="runs/exp_smollm2_gpu",
+        axes=tuple(
+            "pairs=25,50,100,200,400" if axis.startswith("pairs=") else axis for axis in base.axes
+        ),
+        texts=tuple(map(changed, base.texts)),
+        commands=tuple(map(changed, base.commands)),
+    )
