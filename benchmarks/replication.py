@@ -24,7 +24,7 @@ from page import RESULTS, ROOT
 
 from codepmp_jax.commands import main as commands
 from codepmp_jax.config import ExperimentConfig, ResamplingConfig, presets
-from codepmp_jax.evaluation.accuracy import score_pairs
+from codepmp_jax.evaluation.accuracy import problem_of, score_pairs
 from codepmp_jax.evaluation.items import read_pairs
 from codepmp_jax.evaluation.statistics.crossed import Crossed
 from codepmp_jax.evaluation.statistics.estimators import pair_wins
@@ -77,7 +77,7 @@ def baselines_of(output: pathlib.Path) -> list[Row]:
                 "task": task,
                 "baseline": "longer",
                 "accuracy": float(wins.mean()),
-                **_interval([str(n) for n in range(len(wins))], wins),
+                **_interval([problem_of(pair) for pair in pairs], wins),
             }
         )
     return found
@@ -214,10 +214,6 @@ def main() -> None:
     names = [name for stage in commands.STAGES.values() for name in stage]
     plan, _ = make_plan(config, {name: commands.settings_and_help(name)[0] for name in names})
     states = States(config.output)
-    done = states.done(plan.steps)
-    num_done = sum(
-        done.issuperset(step.place for step in plan.of_cell(cell.name)) for cell in plan.cells
-    )
     found, notes = read_cells(plan, states)
     report = summarize(config, found)
     baselines, costs = baselines_of(output), costs_of(output, plan, states)
@@ -230,7 +226,16 @@ def main() -> None:
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()
-    progress = f"{num_done} of {len(plan.cells)} cells are done, {len(found)} are evaluated"
+    cells = [
+        {
+            **each.cell.values,
+            "evaluation": each.evaluation,
+            "accuracy": each.value,
+            "num_pairs": each.num_items,
+        }
+        for each in found
+    ]
+    progress = f"{len(cells)} of {len(plan.cells)} cells are evaluated"
     text = "\n\n".join(part for part in tables if part)
     (RESULTS / f"{arguments.name}.md").write_text(
         f"""\
@@ -246,22 +251,12 @@ def main() -> None:
 """,
         encoding="utf-8",
     )
-    cells = [
-        {
-            **each.cell.values,
-            "evaluation": each.evaluation,
-            "accuracy": each.value,
-            "num_pairs": each.num_items,
-        }
-        for each in found
-    ]
     write_json(
         RESULTS / f"{arguments.name}.json",
         {
             "config": arguments.config,
             "commit": commit,
             "num_cells": len(plan.cells),
-            "num_done": num_done,
             "cells": cells,
             "baselines": baselines,
             "families": families,

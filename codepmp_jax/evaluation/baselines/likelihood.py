@@ -25,7 +25,7 @@ class Likelihood:
     def load(cls, folder: pathlib.Path, dtype: str) -> Likelihood:
         """The LM, on a GPU if there is one."""
         transformers_logging.set_verbosity_error()
-        model = AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=getattr(torch, dtype), local_files_only=True
         )
         return cls(model.to("cuda" if torch.cuda.is_available() else "cpu"))

@@ -4,6 +4,7 @@ import ast
 import collections
 import random
 import warnings
+from typing import Any
 
 import pytest
 
@@ -152,13 +153,14 @@ def test_settings():
         MutantConfig((0, 1))
     mutant = WriterConfig(sampler="mutant")
     author = WriterConfig(sampler="mutant", mutant=MutantConfig((0,)))
-    for writers, message in (
+    refused: list[tuple[dict[str, Any], str]] = [
         ({"rejected": mutant}, "must both be mutant or neither"),
         ({"chosen": author}, "must both be mutant or neither"),
         ({"chosen": mutant, "rejected": mutant}, "must be 0 for chosen and more for rejected"),
         ({"chosen": author, "rejected": author}, "must be 0 for chosen and more for rejected"),
         ({"describe": mutant}, r"describe\.sampler = 'mutant'"),
-    ):
+    ]
+    for writers, message in refused:
         with pytest.raises(UserError, match=message):
             SynthesisConfig(**writers)
     SynthesisConfig(chosen=author, rejected=mutant)
