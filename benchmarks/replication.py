@@ -3,7 +3,7 @@
     python benchmarks/replication.py --experiment runs/exp_smollm2 --name replication_smollm2
 
 Reads the output of `codepmp experiment --config exp_smollm2` (or of another preset with the same stages, by `--config`)
-at any time, finished or not, and writes `benchmarks/results/NAME.md`, `NAME.json`, and `NAME_pairs.md`: fifty
+at any time, finished or not, and writes `benchmarks/results/NAME.md`, `NAME.json`, and `NAME_pairs.txt`: fifty
 pretraining pairs, to be looked at. `--inputs` are those that the experiment was given, if not the preset's.
 """
 
@@ -264,7 +264,7 @@ def main() -> None:
         },
     )
     page = pairs_page(output, "Pretraining pairs: the author's code against a mutant of it")
-    (RESULTS / f"{arguments.name}_pairs.md").write_text(page, encoding="utf-8")
+    (RESULTS / f"{arguments.name}_pairs.txt").write_text(page, encoding="utf-8")
     print(progress)
 
 
