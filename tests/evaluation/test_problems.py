@@ -32,6 +32,23 @@ PPE_ROW = {
 PPE_SETS = ("ppe_gpqa", "ppe_ifeval", "ppe_math", "ppe_mbpp_plus", "ppe_mmlu_pro")
 
 
+# In the order that the hash of its id gives.
+GPQA_OPTIONS = ["10^-4 eV", "10^-8 eV", "10^-9 eV", "10^-11 eV"]
+GPQA = Problem(
+    "gpqa/rec06pnAkLOr2t2mp",
+    "Two quantum states have lifetimes.",
+    tuple(
+        Candidate(
+            text, text == "10^-4 eV", letter, "correct" if text == "10^-4 eV" else "wrong answer"
+        )
+        for letter, text in zip("ABCD", GPQA_OPTIONS, strict=True)
+    ),
+    "gpqa",
+    "",
+    {"options": GPQA_OPTIONS, "answer": GPQA_OPTIONS.index("10^-4 eV")},
+)
+
+
 def given(task: str, name: str, prompt: str, responses: dict[str, bool], subset="", **reference):
     """The problem whose responses were judged by the authors."""
     candidates = tuple(
@@ -114,6 +131,29 @@ ROWS: dict[str, list[dict[str, Any]]] = {
             "test_imports": ["import math"],
             "test_list": ["assert math.isclose(g(1), 0.5)"],
         },
+    ],
+    "aime2024": [
+        {
+            "id": 60,
+            "problem": "Every morning Aya goes for a long walk.",
+            "solution": "It takes 204 minutes.",
+            "answer": "204",
+            "url": "u",
+            "year": "2024",
+        }
+    ],
+    "aime2025": [
+        {"problem": "Find the sum of all integer bases.", "answer": "070", "id": "0"},
+    ],
+    "gpqa": [
+        {
+            "Record ID": "rec06pnAkLOr2t2mp",
+            "Question": "Two quantum states have lifetimes.",
+            "Correct Answer": "10^-4 eV\n",
+            "Incorrect Answer 1": "10^-11 eV",
+            "Incorrect Answer 2": "10^-8 eV",
+            "Incorrect Answer 3": "10^-9 eV",
+        }
     ],
     "rewardbench": [
         {
@@ -240,6 +280,18 @@ EXPECTED = {
             "tests": ["assert math.isclose(g(1), 0.5)"],
         },
     ),
+    "aime2024": Problem(
+        "aime2024/60",
+        "Every morning Aya goes for a long walk.",
+        (),
+        "aime2024",
+        "",
+        {"answer": "204"},
+    ),
+    "aime2025": Problem(
+        "aime2025/0", "Find the sum of all integer bases.", (), "aime2025", "", {"answer": "70"}
+    ),
+    "gpqa": GPQA,
     "rewardbench": given(
         "rewardbench", "30", "Say hello to me, please.", {"Hello.": True, "": False}, "hep-go"
     ),

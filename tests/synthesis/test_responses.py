@@ -194,7 +194,7 @@ def test_the_authors_code_stands_once_among_its_mutants(tmp_path):
             {"writer": WriterConfig(sampler="mutant", mutant=MutantConfig((1,)))},
             r"num_candidates = 5: is more than there are different mutants of gsm8k/0 \(1\)",
         ),
-        (problems(1, "mine"), {}, "problem 'mine/0': task = 'mine': must be one of gsm8k"),
+        (problems(1, "mine"), {}, "problem 'mine/0': task = 'mine': must be one of aime2024, "),
         ([], {}, r"p\.jsonl = 0: holds no problem"),
         (problems(1) * 2, {}, "problem_id 'gsm8k/0' is not unique"),
     ],
