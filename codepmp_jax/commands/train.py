@@ -30,11 +30,13 @@ def branch_settings(preset: TrainConfig, given: Mapping[str, str], log: list[str
     """Of a command line with --decay-from RUN@STEP: RUN's settings at STEP, in place of the preset's.
 
     Where RUN is gone, those of the branch's own newest checkpoint. Without --decay-from, also where the preset has it
-    (it is then a branch's own config.json): the preset. `log` gets a line that names each setting that differs.
+    (it is then a branch's own config.json): the preset. `log` gets a line that names each setting that differs, but for
+    defaults, which nobody has asked for.
     """
     source = given.get("decay_from")
     if source is None:
         return preset
+    is_named = preset != TrainConfig()
     # Refuses what is no RUN@STEP.
     preset = dataclasses.replace(preset, decay_from=source, num_steps=None)
     run, step = run_and_step(source)
@@ -56,7 +58,7 @@ def branch_settings(preset: TrainConfig, given: Mapping[str, str], log: list[str
         for path, value in presets.flatten(config)
         if value != before.get(path) and path not in given
     ]
-    if changed:
+    if changed and is_named:
         log.append(f"settings of {origin}, in place of the preset's: {', '.join(changed)}")
     return config
 

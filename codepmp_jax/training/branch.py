@@ -22,6 +22,7 @@ from codepmp_jax.training import optimizer as optimizers
 
 # What a branch begins with is RUN's; its own values say where that came from.
 _ORIGIN = ("model.init_from", "model.base", "init")
+_STEP_RULE = "must be a step of a run with the schedule wsd, between its warmup and its decay, but"
 
 
 class Branch:
@@ -46,7 +47,8 @@ class Branch:
 def begin(config: TrainConfig) -> tuple[TrainConfig, TrainConfig | None, Branch | None]:
     """The settings of a start, those of the checkpoint that it resumes or starts from, and RUN@STEP where it is that.
 
-    All hosts must call it. Raises UserError where the workdir is RUN's or holds a run that began otherwise.
+    All hosts must call it. Raises UserError where the workdir is RUN's or holds a run that began otherwise, and where RUN
+    has another schedule than wsd.
     """
     require(
         config.decay_from is None
@@ -65,6 +67,14 @@ def begin(config: TrainConfig) -> tuple[TrainConfig, TrainConfig | None, Branch 
     saved = presets.from_json(TrainConfig, value, source)
     if branch is None:
         _check_resumed(config, saved)
+    else:
+        require(
+            saved.optimizer.schedule == "wsd",
+            "decay_from",
+            config.decay_from,
+            f"{_STEP_RULE} that run has the schedule {saved.optimizer.schedule}",
+            "train one with --optimizer.schedule wsd",
+        )
     if config.decay_from is not None:
         config = _with_origin(config, saved)
     return config, saved, branch
@@ -121,20 +131,12 @@ def warmup_of(config: TrainConfig, saved: TrainConfig, total: int) -> int:
     Raises UserError where its learning rate after STEP is not the peak, from which the branch decays.
     """
     _, step = run_and_step(str(config.decay_from))
-    rule = "must be a step of a run with the schedule wsd, between its warmup and its decay, but"
-    require(
-        saved.optimizer.schedule == "wsd",
-        "decay_from",
-        config.decay_from,
-        f"{rule} that run has the schedule {saved.optimizer.schedule}",
-        "train one with --optimizer.schedule wsd",
-    )
     warmup, decay = optimizers.phases(saved.optimizer, total)
     require(
         warmup <= step <= total - decay,
         "decay_from",
         config.decay_from,
-        f"{rule} the warmup of that run ends after step {warmup}, and its decay begins after step {total - decay}",
+        f"{_STEP_RULE} the warmup of that run ends after step {warmup}, and its decay begins after step {total - decay}",
         "give the step of a checkpoint from there",
     )
     return warmup
