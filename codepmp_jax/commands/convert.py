@@ -61,6 +61,7 @@ def main() -> None:
     from codepmp_jax.conversion.export import to_hf
     from codepmp_jax.conversion.from_gguf import from_gguf
     from codepmp_jax.conversion.run import from_hf
+    from codepmp_jax.files.hub import Repository
     from codepmp_jax.training import telemetry
 
     telemetry.setup_logging()
@@ -71,5 +72,8 @@ def main() -> None:
         print(from_gguf(config))
         return
     figures: list[str] = []
+    repository = Repository(config.push_to_hub, "model") if config.push_to_hub else None
     folder = to_hf(config, make_check(config, figures) if config.verify else None)
     print(f"{folder}{''.join(figures)}")
+    if repository is not None:
+        print(f"-> {repository.push(folder)}")

@@ -71,6 +71,12 @@ StorePath = Annotated[
     Remedy("mount the bucket and give the path"),
 ]
 
+HubName = Annotated[
+    str,
+    Rule(lambda name: re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None, "must be OWNER/NAME"),
+    Remedy("e.g. my-organisation/pmp-7b"),
+]
+
 DiskPath = Annotated[
     str,
     Rule(lambda path: "://" not in path, "must be a path on a disk"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Literal
 
-from codepmp_jax.config.base import Config, NonNegativeFloat, Remedy, StorePath
+from codepmp_jax.config.base import Config, HubName, NonNegativeFloat, Remedy, StorePath
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +33,10 @@ class ConvertConfig(Config):
     """Load the written folder as its users do, and compare the tokens of AutoTokenizer and its chat template with
     those of training, and rewards and logits in PyTorch with JAX, for texts of several lengths, several batch sizes,
     and padding on either side."""
+
+    push_to_hub: HubName | None = None
+    """Repository of models on the Hugging Face hub, OWNER/NAME, that the written folder is uploaded to. It is made,
+    private, where it is not there."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from codepmp_jax.config.base import Config, PositiveInt
+from codepmp_jax.config.base import Config, HubName, PositiveInt
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,3 +34,6 @@ class ExportConfig(Config):
     """File to write. Its suffix, .jsonl or .parquet, selects the format."""
     split: Literal["train", "heldout"] = "train"
     """Split to export."""
+    push_to_hub: HubName | None = None
+    """Repository of data sets on the Hugging Face hub, OWNER/NAME, whose data/ the file is uploaded to. It is made,
+    private, where it is not there."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import pathlib
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from codepmp_jax.cli.errors import StoreError, UserError
 
@@ -79,3 +81,61 @@ def fetch(download: Callable[[], ResultT], what: str, remedy: str) -> ResultT:
             _logger.warning("%s: the hub cannot be reached (%s); again in %.0f s", what, said, wait)
             time.sleep(wait)
     raise AssertionError
+
+
+Kind = Literal["model", "dataset"]
+
+
+class Repository:
+    """A repository on the hub that something is written to, with the token of `hf auth login` or HF_TOKEN."""
+
+    def __init__(self, name: str, kind: Kind):
+        """Makes it, private, where it is not there: before the work whose result it is for.
+
+        Raises UserError where the hub refuses, StoreError where it cannot be reached.
+        """
+        from huggingface_hub import HfApi
+
+        self._name = name
+        self._kind: Kind = kind
+        self._api = HfApi()
+        self._ask(lambda: self._api.create_repo(name, repo_type=kind, private=True, exist_ok=True))
+
+    def push(self, path: str | os.PathLike[str]) -> str:
+        """Commits a folder's files, or one file, and gives the address of the commit. Raises as the constructor does."""
+        source = pathlib.Path(path)
+        message = "Upload by codepmp_jax"
+        if source.is_dir():
+            return self._ask(
+                lambda: self._api.upload_folder(
+                    repo_id=self._name,
+                    repo_type=self._kind,
+                    folder_path=source,
+                    commit_message=message,
+                )
+            ).commit_url
+        return self._ask(
+            lambda: self._api.upload_file(
+                path_or_fileobj=source,
+                path_in_repo=f"data/{source.name}",
+                repo_id=self._name,
+                repo_type=self._kind,
+                commit_message=message,
+            )
+        ).commit_url
+
+    def _ask(self, request: Callable[[], ResultT]) -> ResultT:
+        try:
+            return request()
+        except Exception as error:  # the hub's clients raise many kinds
+            said = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+            what = f"push_to_hub = {self._name!r}"
+            if _is_answer(error):
+                raise UserError(
+                    f"{what}: the Hugging Face hub refuses ({said}). Remedy: `hf auth login` with a token that may write "
+                    "there, and give OWNER/NAME."
+                ) from error
+            raise StoreError(
+                f"{what}: the Hugging Face hub cannot be reached ({said}). Remedy: when it can, `hf upload` what was "
+                "written, or start again."
+            ) from error

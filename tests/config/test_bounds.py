@@ -67,6 +67,7 @@ RULES = {
     "puzzles.num_candidates": ([0, 2], [1, -1]),
     "gate.max_length_ratio": ([0.0, 1.0], [0.5, -1.0, math.nan, math.inf]),
     "openai.endpoints": ([("http://a",)], [(), ("http://a", "b")]),
+    "push_to_hub": ([None, "a/b", "a-b/c.d_e"], ["a", "a/b/c", "a/", ""]),
     "worker": (["0/1", "3/4"], ["1/1", "0/0", "-1/2", "1", "a/b"]),
     "template": (["", "{prompt}"], ["no place for it"]),
     "name": (["a", "pmp-7b", "a" * 28], ["", "a" * 29, "Pmp", "pmp_7b", "7b", "pmp-"]),
