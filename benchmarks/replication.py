@@ -4,7 +4,7 @@
 
 Reads the output of `codepmp experiment --config exp_smollm2` (or of another preset with the same stages, by `--config`)
 at any time, finished or not, and writes `benchmarks/results/NAME.md`, `NAME.json`, and `NAME_pairs.txt`: fifty
-pretraining pairs, to be looked at. `--inputs` are those that the experiment was given, if not the preset's.
+pretraining pairs, to be looked at; with `--output`, into another folder. `--inputs` are those that the experiment was given, if not the preset's.
 """
 
 from __future__ import annotations
@@ -205,6 +205,7 @@ def main() -> None:
     parser.add_argument("--config", default="exp_smollm2")
     parser.add_argument("--name", default="replication_smollm2")
     parser.add_argument("--inputs", nargs="*", default=[])
+    parser.add_argument("--output", default=RESULTS, type=pathlib.Path)
     parser.add_argument("--note", default="", help="sentences to put above the tables")
     arguments = parser.parse_args()
     config = presets.load_preset(arguments.config)
@@ -237,7 +238,7 @@ def main() -> None:
     ]
     progress = f"{len(cells)} of {len(plan.cells)} cells are evaluated"
     text = "\n\n".join(part for part in tables if part)
-    (RESULTS / f"{arguments.name}.md").write_text(
+    (arguments.output / f"{arguments.name}.md").write_text(
         f"""\
 # The claim on a real language model: {arguments.config}
 
@@ -252,7 +253,7 @@ def main() -> None:
         encoding="utf-8",
     )
     write_json(
-        RESULTS / f"{arguments.name}.json",
+        arguments.output / f"{arguments.name}.json",
         {
             "config": arguments.config,
             "commit": commit,
@@ -264,7 +265,7 @@ def main() -> None:
         },
     )
     page = pairs_page(output, "Pretraining pairs: the author's code against a mutant of it")
-    (RESULTS / f"{arguments.name}_pairs.txt").write_text(page, encoding="utf-8")
+    (arguments.output / f"{arguments.name}_pairs.txt").write_text(page, encoding="utf-8")
     print(progress)
 
 
