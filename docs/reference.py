@@ -97,6 +97,7 @@ PAGES = {
         "evaluate judge",
         "evaluate score",
         "evaluate baseline",
+        "evaluate tokens",
         "evaluate accuracy",
         "evaluate best-of-n",
         "evaluate benchmark",

@@ -4,6 +4,7 @@ problems    benchmark -> problems          (then codepmp candidates: problems ->
 judge       candidates -> candidates with a judgement each
 score       candidates or pairs -> scores
 baseline    candidates or pairs -> scores without a reward model
+tokens      a run and pairs or candidates -> a page with the reward of every token
 accuracy    pairs and scores -> pairwise accuracy
 best-of-n   judged candidates and scores -> Best-of-N
 benchmark   responses of a reward model benchmark and scores -> its table
@@ -23,6 +24,7 @@ COMMANDS = {
     "judge": (config.JudgeConfig, "Judges candidates."),
     "score": (config.ScoreConfig, "Scores candidates or pairs."),
     "baseline": (config.BaselineConfig, "Scores candidates or pairs without a reward model."),
+    "tokens": (config.TokenPageConfig, "Shows the reward of every token of some texts."),
     "accuracy": (config.AccuracyConfig, "Pairwise accuracy of scores."),
     "best-of-n": (config.BestOfNConfig, "Best-of-N of scores over judged candidates."),
     "benchmark": (config.BenchmarkConfig, "The table of a reward model benchmark."),
@@ -36,6 +38,7 @@ _MODULES = {
     "judge": "judging",
     "score": "scorers.scoring",
     "baseline": "baselines.run",
+    "tokens": "token_page",
     "accuracy": "accuracy",
     "best-of-n": "best_of_n",
     "benchmark": "benchmarks.run",

@@ -23,6 +23,7 @@ STAGES = {
         "evaluate judge",
         "evaluate score",
         "evaluate baseline",
+        "evaluate tokens",
         "evaluate accuracy",
         "evaluate best-of-n",
         "evaluate benchmark",

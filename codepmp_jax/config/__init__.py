@@ -53,7 +53,13 @@ from codepmp_jax.config.operation import ProfileConfig, SuperviseConfig, Watchdo
 from codepmp_jax.config.pmp import PmpConfig
 from codepmp_jax.config.quickstart import QuickstartConfig
 from codepmp_jax.config.rm_data import ParaphrasesConfig, RmDataConfig
-from codepmp_jax.config.scoring import BaselineConfig, ScoreConfig, ScorerConfig, TextsConfig
+from codepmp_jax.config.scoring import (
+    BaselineConfig,
+    ScoreConfig,
+    ScorerConfig,
+    TextsConfig,
+    TokenPageConfig,
+)
 from codepmp_jax.config.serving import LimitsConfig, ServeConfig
 from codepmp_jax.config.synthesis import (
     CandidatesConfig,
@@ -136,6 +142,7 @@ __all__ = [
     "SuperviseConfig",
     "SynthesisConfig",
     "TextsConfig",
+    "TokenPageConfig",
     "TokenRewardConfig",
     "TokenizerConfig",
     "TrainConfig",

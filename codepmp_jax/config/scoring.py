@@ -58,6 +58,26 @@ class TextsConfig(Config, section="texts"):
 
 
 @dataclasses.dataclass(frozen=True)
+class TokenPageConfig(Config):
+    """The reward of every token of some texts, as lines and as a page."""
+
+    model: StorePath = ""
+    """Training run of a reward model."""
+    step: int | None = None
+    """Step of its checkpoint; by default the newest."""
+    input: StorePath = "runs/pairs"
+    """Pairs or candidates, as `evaluate score` reads them."""
+    split: Literal["train", "heldout"] = "heldout"
+    """Split to read from a folder of shards."""
+    num_items: PositiveInt = 20
+    """Number of pairs, or problems, from the first on."""
+    output: DiskPath = "runs/tokens"
+    """Folder to write tokens.jsonl and report.html to."""
+    texts: TextsConfig = TextsConfig()
+    scorer: ScorerConfig = ScorerConfig()
+
+
+@dataclasses.dataclass(frozen=True)
 class ScoreConfig(Config):
     """Rewards of every candidate, or of both texts of every pair."""
 

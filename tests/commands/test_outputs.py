@@ -51,6 +51,7 @@ COMMANDS = {
         "--baseline bag_of_tokens --model IN/hf --input IN/pairs --output OUT.jsonl",
         False,
     ),
+    "evaluate tokens": ("--model IN/run --input IN/pairs --output OUT", True),
     "evaluate accuracy": ("--pairs IN/pairs --scores IN/scores.jsonl --output OUT", True),
     "evaluate best-of-n": (
         "--candidates IN/candidates.jsonl --scores IN/candidate_scores.jsonl --output OUT",

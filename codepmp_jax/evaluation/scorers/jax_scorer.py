@@ -11,7 +11,7 @@ import collections
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ import numpy as np
 from flax import nnx
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from codepmp_jax.checkpoint.checkpointer import Checkpointer
 from codepmp_jax.cli.errors import require
@@ -95,13 +95,28 @@ class JaxScorer:
         self._precision = "highest" if model.compute_dtype == "float32" else None
         replicated = NamedSharding(mesh, PartitionSpec())
 
-        def rewards(params: Params, tokens: Int[Array, "B L"], lengths: Int[Array, " B"]) -> Array:
+        def rewards_at(
+            params: Params,
+            tokens: Int[Array, "B L"],
+            lengths: Int[Array, " B"],
+            places: Int[Array, "B M"],
+        ) -> Array:
             network = nnx.merge(graph, params)
             mask = jnp.arange(tokens.shape[1]) < lengths[:, None]
             hidden = network(tokens, *one_text_rows(mask))
-            return network.rewards(hidden, jnp.maximum(lengths - 1, 0)[:, None])[:, 0]
+            return network.rewards(hidden, places)
+
+        def rewards(params: Params, tokens: Int[Array, "B L"], lengths: Int[Array, " B"]) -> Array:
+            return rewards_at(params, tokens, lengths, jnp.maximum(lengths - 1, 0)[:, None])[:, 0]
+
+        def of_tokens(
+            params: Params, tokens: Int[Array, "B L"], lengths: Int[Array, " B"]
+        ) -> Array:
+            places = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+            return rewards_at(params, tokens, lengths, places)
 
         self._rewards = jax.jit(rewards, out_shardings=replicated)
+        self._of_tokens = jax.jit(of_tokens, out_shardings=replicated)
         head = jax.jit(lambda x: x, out_shardings=replicated)(params["score"]["kernel"])
         self.facts = {
             "score_head_sha256": hashlib.sha256(np.asarray(head).tobytes()).hexdigest(),
@@ -162,7 +177,7 @@ class JaxScorer:
         """
         before: tuple[list[int], Array] | None = None
         for batch in plan_batches(list(map(len, rows)), self._num_rows, self._batch_tokens):
-            started = batch, self._start([rows[row] for row in batch])
+            started = batch, self._start([rows[row] for row in batch], self._rewards)
             if self._on_cpu:
                 jax.block_until_ready(started[1])
             if before is not None:
@@ -171,8 +186,16 @@ class JaxScorer:
         if before is not None:
             yield before[0], np.asarray(before[1])[: len(before[0])]
 
-    def _start(self, texts: Sequence[np.ndarray]) -> Float[Array, " B"]:
-        """Starts a batch of the texts and empty rows; their rewards, without waiting for them."""
+    def token_rewards(self, rows: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The reward of every token of each row: the score head read there, in float32."""
+        found: dict[int, np.ndarray] = {}
+        for batch in plan_batches(list(map(len, rows)), self._num_rows, self._batch_tokens):
+            values = np.asarray(self._start([rows[row] for row in batch], self._of_tokens))
+            found |= {row: values[i, : len(rows[row])] for i, row in enumerate(batch)}
+        return [found[row] for row in range(len(rows))]
+
+    def _start(self, texts: Sequence[np.ndarray], compute: Callable[..., Array]) -> Array:
+        """Starts a batch of the texts and empty rows; what `compute` gives, without waiting for it."""
         length = padded_length(max(map(len, texts)))
         num_rows = self._num_rows * max(1, self._batch_tokens // length)
         lengths = np.zeros(num_rows, np.int32)
@@ -184,7 +207,7 @@ class JaxScorer:
         layout = sharding.batch_sharding(self._mesh)
         to_devices = functools.partial(jax.make_array_from_callback, sharding=layout)
         with jax.set_mesh(self._mesh), jax.default_matmul_precision(self._precision):
-            return self._rewards(
+            return compute(
                 self._params,
                 to_devices(tokens.shape, data_callback=lambda index: tokens[index]),
                 to_devices(lengths.shape, data_callback=lambda index: lengths[index]),
