@@ -127,9 +127,9 @@ def test_a_cpu_computes_one_batch_at_a_time(run, monkeypatch):
     scorer = load(run)
     start, pending = scorer._start, []
 
-    def checked(texts):
+    def checked(texts, compute):
         assert all(rewards.is_ready() for rewards in pending)
-        pending.append(start(texts))
+        pending.append(start(texts, compute))
         return pending[-1]
 
     monkeypatch.setattr(scorer, "_start", checked)
