@@ -1,6 +1,6 @@
 """Evaluates a reward model or a policy, from a benchmark to a report.
 
-    python launch/evaluate.py problems|judge|score|tokens|accuracy|best-of-n|benchmark|pass-at-k|report --help
+    python launch/evaluate.py problems|judge|score|baseline|tokens|accuracy|best-of-n|benchmark|pass-at-k|report --help
 
 The same as `codepmp evaluate`: see codepmp_jax/commands/evaluate.py.
 """

@@ -4,7 +4,7 @@ problems."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,7 @@ def pass_rates(
 
 
 def compare(
-    problems: dict[str, Sequence[Problem]], config: PassAtKConfig
+    problems: Mapping[str, Sequence[Problem]], config: PassAtKConfig
 ) -> tuple[dict[str, Any], dict[str, Float[np.ndarray, "P K"]]]:
     """The report, and the rates of each policy's problems in the order of the first policy's, by name.
 
@@ -119,7 +119,7 @@ def run(config: PassAtKConfig) -> None:
     rows = [
         (policy["policy"], *_cells(row)) for policy in report["policies"] for row in policy["rows"]
     ]
-    ids = [problem.problem_id for problem in problems[config.policies[0]]]
+    ids = [problem.problem_id for problem in next(iter(problems.values()))]
     values = [
         (path, problem_id, size, rates[path][row, column])
         for path, (row, problem_id), (column, size) in itertools.product(

@@ -71,7 +71,8 @@ def run(config: TokenPageConfig) -> None:
         backend = scorer.tokenizer.backend
         responses = [
             Response(
-                *key,
+                key[0],
+                key[1],
                 [backend.decode([int(token)], skip_special_tokens=False) for token in row[start:]],
                 [float(reward) for reward in rewards[start:]],
             )
