@@ -14,6 +14,7 @@ import sys
 import time
 
 from codepmp_jax.cli.errors import UserError
+from codepmp_jax.cli.follower import follower
 from codepmp_jax.config import QuickstartConfig, presets
 
 COMMAND = (QuickstartConfig, "Every stage once, from source code to scores.")
@@ -65,7 +66,8 @@ def run_all(commands: dict[str, list[str]]) -> dict[str, float]:
         print(f"\n== {stage} ({sum(seconds.values()):.0f} s elapsed)")
         print(f"$ {shlex.join(['codepmp', *command])}", flush=True)
         started = time.monotonic()
-        status = subprocess.run([*program, *command], env=environment).returncode
+        # Else it would write on where the next quickstart begins.
+        status = subprocess.run(follower([*program, *command]), env=environment).returncode
         if status != 0:
             remedy = "mend that, try the command alone, then start again"
             raise UserError(f"{stage} ended with status {status}, see above. Remedy: {remedy}.")

@@ -17,21 +17,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from codepmp_jax.cli.errors import UserError
+from codepmp_jax.cli.follower import follower
 from codepmp_jax.config.experiment import ClusterConfig
 
-# A process that ends with the one that started it, also where that is killed; for Linux, elsewhere it stays.
-_FOLLOWER = """\
-import ctypes, os, sys
-parent = int(sys.argv[1])
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, 9)
-    if os.getppid() != parent:
-        sys.exit(137)
-try:
-    os.execvp(sys.argv[2], sys.argv[2:])
-except OSError as error:
-    sys.exit(f"error: {sys.argv[2]}: cannot be started ({error}). Remedy: install it, or correct the command.")
-"""
 # Of this interpreter, and not of what is in the working directory (-P).
 _CODEPMP = [sys.executable, "-P", "-m", "codepmp_jax"]
 
@@ -146,7 +134,7 @@ def run(
         file.write(f"$ {shlex.join(words)}\n".encode())
         file.flush()
         process = subprocess.Popen(
-            [sys.executable, "-S", "-c", _FOLLOWER, str(os.getpid()), *program],
+            follower(program),
             env=variables,
             cwd=cwd,
             stdin=subprocess.DEVNULL,
