@@ -228,27 +228,32 @@ def _with_fault(on: Pod, workdir: str, fault: Fault, num_faults: int, what: str)
     with on.hosts(config) as hosts:
         hosts.wait_for("step 3: saving")
         on.proxy.num_faults, on.proxy.fault = 0, fault
-        first = hosts.processes[0]
-        first.until(lambda: on.proxy.num_faults >= num_faults)
+        while hosts.processes[0].poll() is None and on.proxy.num_faults < num_faults:
+            time.sleep(0.05)
         on.proxy.fault = "none"
-        statuses = on.statuses(hosts)
-    row = Row(f"{what}, {num_faults} times while it runs and saves", [statuses], True)
+        starts = [on.statuses(hosts)]
+        said = _error(hosts)
+    # On a slow machine the faults last longer than is waited for.
+    is_expected = {*starts[0]} <= {0} or {*starts[0]} <= {STORE, *_LOST}
+    if any(starts[0]):
+        starts.append(on.finish(config))
+    row = Row(f"{what}, {num_faults} times while it runs and saves", starts, is_expected, said=said)
     return _judged(row, on, config)
 
 
 def slow_bucket(on: Pod) -> Row:
     """Each answer takes a second longer."""
-    return _with_fault(on, "slow", "slow", 40, "the bucket answers a second late")
+    return _with_fault(on, "slow", "slow", 20, "the bucket answers a second late")
 
 
 def ill_bucket(on: Pod) -> Row:
     """What is asked again."""
-    return _with_fault(on, "ill", "error", 20, "the bucket answers 503")
+    return _with_fault(on, "ill", "error", 8, "the bucket answers 503")
 
 
 def lost_answers(on: Pod) -> Row:
     """What was written may be asked for again."""
-    return _with_fault(on, "lost", "lost", 20, "the bucket's answers are lost")
+    return _with_fault(on, "lost", "lost", 8, "the bucket's answers are lost")
 
 
 def denied_bucket(on: Pod) -> Row:
@@ -324,7 +329,7 @@ def main() -> None:
     groups = list(dict.fromkeys(group for group, _ in SCENARIOS))
     parser = argparse.ArgumentParser(description="Rehearses what a pod meets.")
     parser.add_argument("--hosts", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=24, help="of a run")
+    parser.add_argument("--steps", type=int, default=16, help="of a run")
     parser.add_argument("--only", nargs="+", choices=groups, default=groups)
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/rehearsal"))
     parser.add_argument("--write", action="store_true", help="write the page in results/")
@@ -351,8 +356,8 @@ def main() -> None:
         note = (
             f"{options.hosts} hosts, runs of {options.steps} steps with a checkpoint every 3 and an evaluation every 4 "
             "of them. Metrics (but for speeds), parameters and optimizer state are compared with those of the "
-            "undisturbed run in the first row. Statuses below 0 are signals; their meaning: "
-            "[Exit status](../../docs/guides/operating.md#exit-status)."
+            "undisturbed run in the first row. Statuses below 0 are signals, as which JAX "
+            "ends hosts too; the others are those of codepmp_jax/cli/exit_codes.py."
         )
         page.write(note, shown, **figures)
     print(shown, json.dumps({"benchmark": "rehearse", **figures}), sep="\n")

@@ -51,7 +51,7 @@ def check(config: TrainConfig, topology_name: str, num_slices: int = 1) -> Repor
         part_rows=config.global_batch_rows // config.accumulation_steps,
     )
     rows = config.global_batch_rows // (sizes[0] * sizes[1])
-    options = chips.compiler_options(config, chip)
+    options = chips.compiler_options(config, chip, num_slices)
     about: dict[str, Any] = {
         "topology": topology_name,
         "num_slices": num_slices,

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import os
 from typing import Any
 
 import jax
 from jax.experimental import topologies
 
 from codepmp_jax.cli.errors import UserError
-from codepmp_jax.devices.chips import CHIPS, Chip
+from codepmp_jax.devices.chips import CHIPS, Chip, libtpu_init_args
 from codepmp_jax.devices.slices import NAMES
 
 
 def describe(name: str, num_slices: int = 1) -> tuple[Chip, list[Any]]:
-    """The chip, and the devices of `num_slices` slices of the topology `name`, e.g. `v5p:4x4x4`.
+    """The chip, and the devices of `num_slices` slices of the topology `name`, e.g. `v5p:4x4x4`. libtpu starts with
+    the flags that it has on a pod.
 
     Raises UserError where libtpu is not installed or does not start, and naming the nearest topologies where it
     knows none of that name.
@@ -25,6 +27,8 @@ def describe(name: str, num_slices: int = 1) -> tuple[Chip, list[Any]]:
     chip = CHIPS.get(name.split(":")[0])
     if chip is None or chip.clock is None or ":" not in name:
         raise _unknown(name)
+    given = os.environ.get("LIBTPU_INIT_ARGS", "")
+    os.environ["LIBTPU_INIT_ARGS"] = libtpu_init_args(given)
     slices = {"num_slices": num_slices} if num_slices > 1 else {}
     try:
         described = topologies.get_topology_desc(

@@ -63,6 +63,20 @@ def branch_settings(preset: TrainConfig, given: Mapping[str, str], log: list[str
     return config
 
 
+def keep_programs(config: TrainConfig) -> None:
+    """Lets JAX keep compiled programs in WORKDIR/compilation_cache, unless the config or the environment says otherwise."""
+    import jax
+
+    from codepmp_jax.files import storage
+
+    if not config.compilation_cache or "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    jax.config.update("jax_compilation_cache_dir", f"{config.workdir}/compilation_cache")
+    if storage.is_bucket(config.workdir):
+        # On GPUs XLA's own caches go below that folder, and XLA knows no buckets.
+        jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
+
+
 def main() -> None:
     """Parses, joins the other hosts, loads the initial parameters if any, trains."""
     log: list[str] = []
@@ -73,22 +87,15 @@ def main() -> None:
     from codepmp_jax.cli import streams
     from codepmp_jax.conversion import load
     from codepmp_jax.devices import hosts
-    from codepmp_jax.files import notes, storage
+    from codepmp_jax.files import notes
     from codepmp_jax.training import telemetry, tracking
     from codepmp_jax.training.loop import train
 
     hosts.join(config.watchdog.join_seconds, config.watchdog.heartbeat_seconds)
     hosts.require_accelerator()
     # A program for one CPU need not run on another that shares the workdir.
-    if (
-        config.compilation_cache
-        and "JAX_COMPILATION_CACHE_DIR" not in os.environ
-        and jax.default_backend() != "cpu"
-    ):
-        jax.config.update("jax_compilation_cache_dir", f"{config.workdir}/compilation_cache")
-        if storage.is_bucket(config.workdir):
-            # On GPUs XLA's own caches go below that folder, and XLA knows no buckets.
-            jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
+    if jax.default_backend() != "cpu":
+        keep_programs(config)
     telemetry.setup_logging()
     name = "notes.txt" if telemetry.is_main_process() else f"notes.host{jax.process_index()}.txt"
     streams.keep_notes(lambda line: notes.add(config.workdir, line, name))

@@ -54,11 +54,40 @@ _ASYNC_GATHERS = {
     "xla_tpu_overlap_compute_collective_tc": "true",
     "xla_tpu_megacore_fusion_allow_ags": "false",
 }
-_SPARSE_CORE_REDUCTIONS = {
+# What the SparseCores do beside matmuls, with what MaxText sets wherever they do (MaxText, benchmarks/xla_flags_library.py;
+# also apple/axlearn, axlearn/common/compiler_options.py): a kind of collective is either theirs or fused.
+_SPARSE_CORE = {
+    "xla_tpu_use_tc_device_shape_on_sc": "true",
+    "xla_sc_enable_instruction_fusion": "false",
+    "xla_sc_disable_megacore_partitioning": "true",
+}
+_SPARSE_CORE_REDUCTIONS = _SPARSE_CORE | {
     "xla_tpu_enable_sparse_core_collective_offload_reduce_scatter": "true",
     "xla_tpu_enable_sparse_core_collective_offload_all_reduce": "true",
+    "xla_tpu_enable_async_collective_fusion_fuse_reduce_scatter": "false",
+    "xla_tpu_enable_async_collective_fusion_fuse_all_reduce": "false",
 }
-_SPARSE_CORE_GATHERS = {"xla_tpu_enable_sparse_core_collective_offload_all_gather": "true"}
+_SPARSE_CORE_GATHERS = {
+    "xla_tpu_enable_sparse_core_collective_offload_all_gather": "true",
+    "xla_tpu_enable_async_collective_fusion_fuse_all_gather": "false",
+}
+
+# Of several slices: gradients cross the network between them while others are computed (axlearn, as above, which also
+# gathers them by way of the hosts, xla_tpu_enable_sunk_dcn_allreduce_done_with_host_reduction: left out until it is
+# measured, as compile-check does not see what goes that way).
+_SLICES = {
+    "xla_tpu_enable_megascale_barrier": "true",
+    "xla_tpu_enable_data_parallel_all_reduce_opt": "true",
+    "xla_tpu_data_parallel_opt_different_sized_ops": "true",
+}
+
+# For libtpu itself, which takes them at its start only: of the SparseCores (MaxText, as above), and the memory for
+# transfers between slices, whose default of 4 GiB doubles a large model's step (axlearn, as above); where there is one
+# slice, it is not used.
+_LIBTPU_FLAGS = {
+    "xla_sc_disjoint_spmem": "false",
+    "megascale_grpc_premap_memory_bytes": str(16 * 2**30),
+}
 
 CHIPS = {
     chip.name: chip
@@ -234,17 +263,34 @@ def resolve(model: ModelConfig, max_length: int, chip: Chip) -> ModelConfig:
     )
 
 
-def compiler_options(config: TrainConfig, chip: Chip) -> dict[str, str]:
-    """XLA's options for the training step: the chip's, and `config.compiler_options` over them."""
+def compiler_options(config: TrainConfig, chip: Chip, num_slices: int = 1) -> dict[str, str]:
+    """XLA's options for the training step: the chip's, those of several slices, and `config.compiler_options` over
+    them."""
     own = dict(option.split("=", 1) for option in config.compiler_options)
-    return {**chip.compiler_options, **own}
+    return {**chip.compiler_options, **(_SLICES if num_slices > 1 else {}), **own}
+
+
+def libtpu_init_args(given: str) -> str:
+    """The value of LIBTPU_INIT_ARGS, which libtpu reads at its start: what is `given`, and the flags that it leaves out."""
+    named = {flag.lstrip("-").partition("=")[0] for flag in given.split()}
+    more = [f"--{name}={value}" for name, value in _LIBTPU_FLAGS.items() if name not in named]
+    return " ".join([*given.split(), *more])
 
 
 def describe_options() -> list[str]:
-    """The XLA options of every chip that has some, an option a line, beneath a heading."""
+    """The XLA options of every chip that has some, and of several slices, an option a line, beneath a heading; and
+    libtpu's flags."""
+    options = {chip.name: chip.compiler_options for chip in CHIPS.values()}
     lines = [
-        f"  {chip.name}: {name}={value}"
-        for chip in CHIPS.values()
-        for name, value in chip.compiler_options.items()
+        f"  {kind}: {name}={value}"
+        for kind, some in (options | {"several slices": _SLICES}).items()
+        for name, value in some.items()
     ]
-    return ["", "XLA options of the chips, to which compiler_options are added:", *lines]
+    flags = [f"  --{name}={value}" for name, value in _LIBTPU_FLAGS.items()]
+    return [
+        "",
+        "XLA options of the chips, to which compiler_options are added:",
+        *lines,
+        "Flags that LIBTPU_INIT_ARGS gets on TPUs, unless it has them:",
+        *flags,
+    ]

@@ -17,6 +17,7 @@ from jax._src import hardware_utils
 
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.cli.exit_codes import HOST_LOST, MISTAKE
+from codepmp_jax.devices import chips
 
 # Device files of GPUs, on a machine or in a container.
 _GPU_FILES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd")
@@ -28,13 +29,17 @@ def join(join_seconds: int = 1800, heartbeat_seconds: int = 100) -> None:
     """Joins the other hosts of a TPU slice, or those that JAX_COORDINATOR_ADDRESS names.
 
     Waits up to `join_seconds` for all of them. A host without a sign of life for `heartbeat_seconds` ends the
-    others. Raises UserError where the number of hosts or the index of this one is not given with the address.
+    others. On TPUs it first sets the flags with which libtpu starts (chips.libtpu_init_args). Raises UserError where the
+    number of hosts or the index of this one is not given with the address.
     """
     timeouts: dict[str, Any] = {
         "initialization_timeout": join_seconds,
         "heartbeat_timeout_seconds": heartbeat_seconds,
     }
     is_tpu = _num_tpu_chips() > 0 and "tpu" in (os.environ.get("JAX_PLATFORMS") or "tpu").split(",")
+    if is_tpu:
+        given = os.environ.get("LIBTPU_INIT_ARGS", "")
+        os.environ["LIBTPU_INIT_ARGS"] = chips.libtpu_init_args(given)
     if is_tpu and not all(name in os.environ for name in (_ADDRESS, *_COUNTS)):
         jax.distributed.initialize(**timeouts)
     elif _ADDRESS in os.environ:

@@ -13,7 +13,7 @@ from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.data.batch import Batch
 from codepmp_jax.data.mixture import datasets, sizes_of
-from codepmp_jax.devices import chips, hosts, memory
+from codepmp_jax.devices import chips, hosts, memory, sharding
 from codepmp_jax.files import storage
 from codepmp_jax.models.preference import Params
 from codepmp_jax.text import forms
@@ -98,7 +98,8 @@ class _Loop:
         self._goodput = goodput
         self._writer = writer
         shardings = jax.tree.map(lambda leaf: leaf.sharding, run.abstract)
-        options = chips.compiler_options(config, run.chip)
+        num_slices = sharding.count_slices(jax.devices())
+        options = chips.compiler_options(config, run.chip, num_slices)
         self._train_step = jit_train_step(config, run.num_steps, shardings, options)
         self._evaluate_batch = jax.jit(lambda params, batch: evaluate_batch(params, batch, config))
         self._drops = DropLog(config.data, run.objective.kind, sizes_of(run.chosen_records))

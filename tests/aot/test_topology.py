@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from codepmp_jax.aot import topology
@@ -15,3 +17,9 @@ def test_hosts_that_would_share_rows_are_refused():
     assert sharding.make_mesh((1, 8, 2), devices).shape == {"data": 1, "fsdp": 8, "tensor": 2}
     with pytest.raises(UserError, match=r"mesh.tensor = 4: .*2 hosts would share rows"):
         sharding.make_mesh((1, 4, 4), devices)
+
+
+def test_libtpu_takes_the_flags_of_a_pod():
+    """It ends a process that gives it one that it does not know."""
+    topology.describe("v6e:2x2")
+    assert "--megascale_grpc_premap_memory_bytes=" in os.environ["LIBTPU_INIT_ARGS"]

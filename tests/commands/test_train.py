@@ -6,12 +6,15 @@ import dataclasses
 import functools
 import json
 import pathlib
+import sys
 
 import pytest
 
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.commands.train import branch_settings
 from codepmp_jax.config import OptimizerConfig, TrainConfig, presets
+from tests import processes
+from tests.e2e.launching import environment
 from tests.training.reference import tiny_config
 
 
@@ -128,3 +131,25 @@ def test_the_settings_are_shown(run, capsys):
     shown = capsys.readouterr().out.splitlines()
     assert "* log_every_steps = 3   (preset: 7)" in shown
     assert f"  decay_from = '{run.workdir}@100'" in shown
+
+
+@pytest.mark.parametrize("place", ["gs://bucket", "/disk"])
+def test_xla_keeps_its_caches_off_buckets(place):
+    """They lie below JAX's folder, and XLA cannot write to a bucket."""
+    program = f"""
+import jax
+from jax._src import compiler
+from codepmp_jax.commands.train import keep_programs
+from codepmp_jax.config import TrainConfig
+keep_programs(TrainConfig(workdir="{place}/run"))
+assert jax.config.jax_compilation_cache_dir == "{place}/run/compilation_cache"
+options = compiler.get_compile_options(num_replicas=1, num_partitions=8)
+debug = options.executable_build_options.debug_options
+print(repr(debug.xla_gpu_per_fusion_autotune_cache_dir))
+"""
+    done = processes.run([sys.executable, "-c", program], environment())
+    caches = done.stdout.strip()
+    if place == "/disk":
+        assert caches.startswith("'/disk/run/compilation_cache"), done
+    else:
+        assert caches == "''", done

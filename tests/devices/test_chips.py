@@ -71,9 +71,39 @@ def test_an_option_of_another_form_is_refused(option):
         TrainConfig(compiler_options=(option,))
 
 
+def test_several_slices_have_options_of_their_own():
+    chip = chips.CHIPS["v5e"]
+    alone, together = (chips.compiler_options(TrainConfig(), chip, slices) for slices in (1, 2))
+    assert alone == chip.compiler_options
+    assert together["xla_tpu_enable_data_parallel_all_reduce_opt"] == "true"
+    own = TrainConfig(compiler_options=("xla_tpu_enable_data_parallel_all_reduce_opt=false",))
+    assert (
+        chips.compiler_options(own, chip, 2)["xla_tpu_enable_data_parallel_all_reduce_opt"]
+        == "false"
+    )
+
+
+@pytest.mark.parametrize("kind", ["all_gather", "reduce_scatter", "all_reduce"])
+def test_a_kind_of_collective_is_offloaded_or_fused(kind):
+    """Both at once contradict each other, and offloading takes the SparseCores' own options."""
+    for chip in chips.CHIPS.values():
+        options = chip.compiler_options
+        if f"xla_tpu_enable_sparse_core_collective_offload_{kind}" in options:
+            assert options[f"xla_tpu_enable_async_collective_fusion_fuse_{kind}"] == "false"
+            assert options["xla_sc_disable_megacore_partitioning"] == "true"
+
+
+def test_flags_of_libtpu_are_added_to_those_that_are_given():
+    added = chips.libtpu_init_args("--xla_a=1 --xla_sc_disjoint_spmem=true").split()
+    assert added[:2] == ["--xla_a=1", "--xla_sc_disjoint_spmem=true"]
+    assert added[2:] == ["--megascale_grpc_premap_memory_bytes=17179869184"]
+    assert chips.libtpu_init_args(" ".join(added)).split() == added
+
+
 def test_every_option_of_every_chip_is_shown():
     lines = chips.describe_options()
     for chip in chips.CHIPS.values():
         for option, value in chip.compiler_options.items():
             assert f"  {chip.name}: {option}={value}" in lines
-    assert len(lines) == 2 + sum(len(chip.compiler_options) for chip in chips.CHIPS.values())
+    assert "  several slices: xla_tpu_enable_megascale_barrier=true" in lines
+    assert "  --xla_sc_disjoint_spmem=false" in lines

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import jax
 import pytest
@@ -12,7 +10,7 @@ from jax._src import clusters
 
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.cli.exit_codes import HOST_LOST, MISTAKE
-from codepmp_jax.devices import hosts
+from codepmp_jax.devices import chips, hosts
 
 GIVEN = {
     "JAX_COORDINATOR_ADDRESS": "node1:1234",
@@ -68,9 +66,12 @@ def test_a_node_of_slurm_keeps_all_its_devices(joined, monkeypatch):
 
 
 def test_a_tpu_slice_finds_its_hosts_by_itself(joined, monkeypatch):
+    """libtpu, which starts later, gets its flags."""
+    monkeypatch.setenv("LIBTPU_INIT_ARGS", "--xla_a=1")
     monkeypatch.setattr(hosts, "_num_tpu_chips", lambda: 4)
     hosts.join(10, 20)
     assert joined == [{"initialization_timeout": 10, "heartbeat_timeout_seconds": 20}]
+    assert os.environ["LIBTPU_INIT_ARGS"] == chips.libtpu_init_args("--xla_a=1")
 
 
 def test_a_tpu_slice_that_is_asked_to_use_its_cpus_does_not_join(joined, monkeypatch):
@@ -133,22 +134,3 @@ def test_an_option_that_the_compiler_does_not_know_is_a_mistake():
     with pytest.raises(jax.errors.JaxRuntimeError) as raised:
         jax.jit(lambda x: x + 1, compiler_options={"xla_no_such_option": "true"})(1.0)
     assert hosts.status_of(raised.value) == MISTAKE
-
-
-def test_xla_keeps_its_caches_off_buckets():
-    """XLA's own caches lie below JAX's folder, and XLA cannot write to a bucket: the setting that train makes keeps
-    them out."""
-    program = """
-import jax
-from jax._src import compiler
-jax.config.update("jax_compilation_cache_dir", "gs://bucket/run/compilation_cache")
-jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
-options = compiler.get_compile_options(num_replicas=1, num_partitions=8)
-debug = options.executable_build_options.debug_options
-print(repr(debug.xla_gpu_per_fusion_autotune_cache_dir))
-"""
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-    printed = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
-    )
-    assert printed.stdout.strip() == "''"
