@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from codepmp_jax.cli.errors import UserError
+from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import ScoreConfig
 from codepmp_jax.evaluation.scorers.load import load_scorer
 from codepmp_jax.serving.texts import TextReader, Turns, distinct
@@ -34,7 +34,8 @@ _LONGEST_PAUSE = 10.0
 def local_rewards(config: ScoreConfig) -> RewardFunction:
     """A reward function with the model `config.model` in this process.
 
-    Raises UserError where there is none. The function raises UserError where a text cannot be scored.
+    Raises UserError where there is none. The function raises UserError where a text cannot be scored, or a reward is not
+    finite.
     """
     scorer = load_scorer(config)
     reader = TextReader(scorer.tokenizer, scorer.form, scorer.vocab_size)
@@ -49,6 +50,13 @@ def local_rewards(config: ScoreConfig) -> RewardFunction:
         rewards = np.zeros(len(rows), np.float32)
         for indices, values in scorer.rewards(rows):
             rewards[indices] = values
+        require(
+            bool(np.isfinite(rewards).all()),
+            f"{config.model}: reward",
+            "not finite",
+            "must be finite",
+            "the model's weights are damaged, or --scorer.dtype float32 is needed",
+        )
         return rewards[own].tolist()
 
     return reward
