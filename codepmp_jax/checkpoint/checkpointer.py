@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import itertools
-import json
 import logging
 import math
 import pathlib
@@ -21,15 +20,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
-from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
 from codepmp_jax.checkpoint import param_store
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import CheckpointConfig
+from codepmp_jax.devices.gather import gather
 from codepmp_jax.files import checksums, storage
 from codepmp_jax.files.lock import Lock
 
@@ -460,15 +458,3 @@ def _damaged(folder: epath.Path, faults: list[str], before: int | None) -> UserE
         "" if before is None else f"--checkpoint.fall-back goes back to step {before}; or "
     ) + "copy the checkpoint again from where it is whole"
     return UserError(f"{folder}: {faults[0]}{more}. Remedy: {remedy}.")
-
-
-def gather(value: Any) -> list[Any]:
-    """Every process's JSON value, in the order of processes; on every process."""
-    if jax.process_count() == 1:
-        return [value]
-    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
-    sizes = np.ravel(multihost_utils.process_allgather(np.array([len(text)], np.int32)))
-    padded = np.zeros(sizes.max(), np.uint8)
-    padded[: len(text)] = text
-    texts = np.reshape(multihost_utils.process_allgather(padded), (len(sizes), -1))
-    return [json.loads(bytes(row[:size]).decode()) for row, size in zip(texts, sizes, strict=True)]

@@ -10,12 +10,12 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Float32
 
-from codepmp_jax.checkpoint.checkpointer import gather
 from codepmp_jax.config import DpoConfig, LogProbsConfig, ModelConfig, TrainConfig
 from codepmp_jax.conversion import load
 from codepmp_jax.conversion.weights_digest import weights_digest
 from codepmp_jax.data.batch import Batch
 from codepmp_jax.devices import chips, sharding
+from codepmp_jax.devices.gather import gather
 from codepmp_jax.models.preference import Params, abstract_params
 from codepmp_jax.text.tokenization import Tokenizer
 from codepmp_jax.training import objectives

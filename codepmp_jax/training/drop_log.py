@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from codepmp_jax.checkpoint.checkpointer import gather
 from codepmp_jax.config import DataConfig
 from codepmp_jax.data import drops
 from codepmp_jax.data.drops import Dropped
 from codepmp_jax.data.item_kind import ItemKind
 from codepmp_jax.data.mixture import Mixture
+from codepmp_jax.devices.gather import gather
 from codepmp_jax.text.tokenization import REMARKS
 from codepmp_jax.training.telemetry import logger
 from codepmp_jax.training.window import Window

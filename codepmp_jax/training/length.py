@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from codepmp_jax.checkpoint.checkpointer import gather
 from codepmp_jax.cli.errors import require
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.data.item_kind import ItemKind
 from codepmp_jax.data.loader import Loader
+from codepmp_jax.devices.gather import gather
 from codepmp_jax.training.telemetry import logger
 from codepmp_jax.training.window import total_counts
 

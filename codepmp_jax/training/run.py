@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from codepmp_jax.checkpoint.checkpointer import Checkpointer, gather
+from codepmp_jax.checkpoint.checkpointer import Checkpointer
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import DataConfig, TrainConfig, presets
 from codepmp_jax.config.mixture import proportions
@@ -23,6 +23,7 @@ from codepmp_jax.data.log_probs import flat_shards
 from codepmp_jax.data.mixture import Mixture, open_records, sha256_of_shards
 from codepmp_jax.data.one_pass import require_accepted
 from codepmp_jax.devices import chips, sharding
+from codepmp_jax.devices.gather import gather
 from codepmp_jax.files import notes, storage
 from codepmp_jax.files.json_files import write_json
 from codepmp_jax.models.preference import Params

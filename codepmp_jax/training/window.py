@@ -9,9 +9,9 @@ from typing import Any
 
 import jax
 
-from codepmp_jax.checkpoint.checkpointer import gather
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import TrainConfig
+from codepmp_jax.devices.gather import gather
 from codepmp_jax.files.json_files import write_json
 from codepmp_jax.training import objectives, telemetry
 from codepmp_jax.training.feed import FetchedBatch

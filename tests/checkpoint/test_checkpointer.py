@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax.experimental import multihost_utils
 
-from codepmp_jax.checkpoint.checkpointer import _WRITTEN_LAST, Checkpointer, gather
+from codepmp_jax.checkpoint.checkpointer import _WRITTEN_LAST, Checkpointer
 from codepmp_jax.cli import exit_codes
 from codepmp_jax.cli.errors import StoreError, UserError
 from codepmp_jax.config import CheckpointConfig
@@ -406,18 +406,6 @@ def test_a_disk_that_fills_up_ends_the_run_and_keeps_what_is_there(tmp_path):
     after = Checkpointer(str(tmp_path), CheckpointConfig())
     assert after.latest_step() == 1
     after.close()
-
-
-def test_counts_beyond_32_bits_travel_between_processes(monkeypatch):
-    """What process_allgather gives for two processes; one process has nothing to gather."""
-    state = {"tokens": 19_000_000_000, "pairs": 28_000_000}
-    assert gather(state) == [state]
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    monkeypatch.setattr(
-        "codepmp_jax.checkpoint.checkpointer.multihost_utils.process_allgather",
-        lambda parts: np.stack([parts, parts]),
-    )
-    assert gather(state) == [state, state]
 
 
 def test_a_bucket_whose_metadata_are_forbidden_is_refused_at_the_start(bucket, proxy):

@@ -16,7 +16,7 @@ def with_hosts(monkeypatch):
 
     def gather(*others: dict):
         monkeypatch.setattr(jax, "process_count", lambda: 1 + len(others))
-        monkeypatch.setattr(module, "gather", lambda own: json.loads(json.dumps([own, *others])))
+        monkeypatch.setattr(module, "_gathered", lambda own: json.loads(json.dumps([own, *others])))
 
     return gather
 
@@ -40,7 +40,7 @@ def test_the_error_of_one_host_is_that_of_all(with_hosts, kind):
 def test_this_hosts_own_error_is_told_to_the_others(monkeypatch, kind):
     told = []
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    monkeypatch.setattr(module, "gather", lambda own: told.append(own) or [own, {"value": 1}])
+    monkeypatch.setattr(module, "_gathered", lambda own: told.append(own) or [own, {"value": 1}])
 
     def wrong():
         raise kind("pairs: no such folder.")
@@ -57,3 +57,21 @@ def test_alone_an_error_is_told_as_it_is():
     assert together(lambda: {"a": 1}) == [{"a": 1}]
     with pytest.raises(UserError, match=r"^pairs: no such folder"):
         together(wrong)
+
+
+def test_what_all_hosts_say_alike_travels_as_a_digest(monkeypatch):
+    """And what differs travels whole."""
+    sent: list[object] = []
+
+    def gather(own: object, other: object) -> list[object]:
+        sent.append(own)
+        return [own, other]
+
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(module, "gather", lambda own: gather(own, own))
+    assert together(lambda: ["a"]) == [["a"], ["a"]]
+    assert [len(str(one)) for one in sent] == [64]
+    others = iter(["another digest", {"value": ["b"]}])
+    monkeypatch.setattr(module, "gather", lambda own: gather(own, next(others)))
+    assert together(lambda: ["a"]) == [["a"], ["b"]]
+    assert sent[2] == {"value": ["a"]}

@@ -11,12 +11,12 @@ import time
 import jax
 import numpy as np
 import pytest
-from jax.experimental import multihost_utils
 
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.cli.exit_codes import HOST_LOST, MISTAKE, RESUME
 from codepmp_jax.config import CheckpointConfig, DataConfig, MeshConfig, TrainConfig
 from codepmp_jax.conversion.export import load_run
+from codepmp_jax.devices import gather
 from codepmp_jax.records.schema import PreferencePair, content_id
 from codepmp_jax.records.shards import write_manifest, write_split
 from codepmp_jax.training import loop
@@ -222,9 +222,7 @@ def as_one_of(monkeypatch):
     def pretend(number: int) -> None:
         monkeypatch.setattr(jax, "process_count", lambda: number)
         monkeypatch.setattr(jax, "device_count", lambda: 2 * number)
-        monkeypatch.setattr(
-            multihost_utils, "process_allgather", lambda value: np.stack([value] * number)
-        )
+        monkeypatch.setattr(gather, "_exchange", lambda content: [content] * number)
 
     return pretend
 

@@ -20,7 +20,9 @@ def with_hosts(monkeypatch):
 
     def gather(*others: dict):
         monkeypatch.setattr(jax, "process_count", lambda: 1 + len(others))
-        monkeypatch.setattr(together, "gather", lambda own: json.loads(json.dumps([own, *others])))
+        monkeypatch.setattr(
+            together, "_gathered", lambda own: json.loads(json.dumps([own, *others]))
+        )
 
     return gather
 
