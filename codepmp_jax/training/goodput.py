@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import time
@@ -10,6 +11,7 @@ from typing import Any
 from etils import epath
 
 from codepmp_jax.files.json_files import set_aside, write_json
+from codepmp_jax.training.background import Background
 from codepmp_jax.training.telemetry import is_main_process, logger
 
 # Seconds between two writes, but for those at a checkpoint and at the end.
@@ -33,6 +35,7 @@ class Goodput:
     def __init__(self, path: epath.Path):
         """Starts the clock; what earlier starts wrote to `path` is read by `resume`."""
         self._path = path
+        self._background = Background()
         self._began = time.time()
         self._kept: dict[str, Any] = {
             "begun": self._began,
@@ -103,14 +106,17 @@ class Goodput:
         self.write()
 
     def write(self) -> None:
-        """Writes the times so far, on the first host."""
+        """Writes the times so far, on the first host, in the background."""
         self._kept["updated"] = time.time()
         self._written = time.perf_counter()
         if is_main_process():
-            try:
-                write_json(self._path, self._kept)
-            except Exception as error:  # each store has errors of its own
-                logger.warning("%s: cannot be written: %s", self._path, error)
+            self._background.run(self._write, copy.deepcopy(self._kept))
+
+    def _write(self, kept: dict[str, Any]) -> None:
+        try:
+            write_json(self._path, kept)
+        except Exception as error:  # each store has errors of its own
+            logger.warning("%s: cannot be written: %s", self._path, error)
 
     def close(self) -> None:
         """Writes and logs the summary of a run that started; what passed since the last lap was saving."""
@@ -118,11 +124,12 @@ class Goodput:
             return
         self.lap("save")
         self.write()
+        self._background.close()
         logger.info("%s", self.summary())
 
     def write_now_and_then(self) -> None:
-        """Writes if the last time is long ago."""
-        if time.perf_counter() - self._written > _WRITE_EVERY:
+        """Writes if the last time is long ago and its write is done."""
+        if time.perf_counter() - self._written > _WRITE_EVERY and self._background.is_idle:
             self.write()
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -111,6 +112,10 @@ class _Loop:
             disable=not telemetry.is_main_process(),
         )
         self._last: dict[str, Any] = {}
+        self._counts = total_counts([run.batches.counts])[0]
+        """The data's counts of all hosts as of the last line of the log."""
+        self._ended: Window | None = None
+        """A window that is to be logged while the step after it runs."""
 
     def close(self) -> None:
         """Ends trace and progress bar."""
@@ -129,18 +134,26 @@ class _Loop:
             self._resume_state.unevaluated = None
             self._write([unevaluated])
         feed = Feed(run.batches, run.mesh)
-        window = Window(total_counts([run.batches.counts])[0])
+        window, running = Window(), None
         for step in range(self._first_step + 1, run.num_steps + 1):
             self._watchdog.beat(f"step {step}")
             batch, fetched = feed.take()
             self._goodput.lap("data_wait")
-            window.add(step, self._step(step, batch), fetched)
+            metrics = self._step(step, batch)
+            window.add(step, metrics, fetched)
+            # Two steps are under way, so that the devices need not wait, and no more: a notice is heard within them.
+            jax.block_until_ready(running)
+            running = metrics
+            if self._ended is not None:
+                self._ended.ended = window.started = time.perf_counter()
+            self._goodput.lap("step")
             is_stop = preemption.noticed()
             if step < run.num_steps and not is_stop:
                 feed.prefetch()
                 self._goodput.lap("data_wait")
+            self._log_ended()
             if self._end_window(step, window, fetched, is_stop):
-                window = Window(window.after)
+                window = Window()
         return self._last
 
     def _step(self, step: int, batch: Batch) -> Metrics:
@@ -153,17 +166,20 @@ class _Loop:
         return metrics
 
     def _end_window(self, step: int, window: Window, fetched: FetchedBatch, is_stop: bool) -> bool:
-        """Logs, evaluates and saves after `step` if it is time to; whether it was."""
+        """Logs, evaluates and saves after `step` if it is time to; whether it was.
+
+        Where there is only something to log, that is done when the next step is under way.
+        """
         run, config, resume_state = self._run, self._config, self._resume_state
         is_last = step == run.num_steps
         is_eval = is_last or step % config.eval_every_steps == 0
         is_save = is_last or is_stop or run.checkpointer.should_save(step)
-        if not (is_eval or is_save or step % config.log_every_steps == 0):
-            return False
-        rows = window.rows(config, resume_state)
-        self._drops.add(window, is_end=is_last or is_stop)
-        if is_eval or is_save:
-            run.check_finite(step, self._state)
+        if not (is_eval or is_save):
+            is_log = step % config.log_every_steps == 0
+            self._ended = window if is_log else None
+            return is_log
+        rows = self._rows(window, is_end=is_last or is_stop)
+        run.check_finite(step, self._state)
         self._goodput.lap("step")
         if is_eval and config.eval_pairs and (is_stop or not self._evaluate(rows[-1])):
             # Repeated by the process that resumes, which then writes the row.
@@ -182,6 +198,19 @@ class _Loop:
             logger.warning("step %d: stopping as asked; the same command resumes here", step)
             raise Preempted
         return True
+
+    def _log_ended(self) -> None:
+        """Logs the window that ended with the step before."""
+        if self._ended is not None:
+            window, self._ended = self._ended, None
+            self._write(self._rows(window, is_end=False))
+
+    def _rows(self, window: Window, is_end: bool) -> list[dict[str, Any]]:
+        """The window's rows, once its steps are done; says which records were left out."""
+        rows = window.rows(self._config, self._resume_state, self._counts)
+        self._counts = window.after
+        self._drops.add(window, is_end)
+        return rows
 
     def _evaluate(self, row: dict[str, Any]) -> bool:
         """Adds the evaluation to the row of its step; False where the run was asked to stop meanwhile."""

@@ -21,6 +21,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from codepmp_jax.devices.chips import chip_of_device
 from codepmp_jax.files import storage
 from codepmp_jax.files.json_files import read_steps, set_aside
+from codepmp_jax.training.background import Background
 
 logger = logging.getLogger("codepmp_jax")
 
@@ -51,12 +52,14 @@ def peak_flops() -> float | None:
 class MetricsWriter:
     """Rows of metrics to metrics.jsonl and TensorBoard; does nothing but on process 0.
 
-    In a bucket files cannot grow: there, what is new is sent every minute and by `flush`.
+    They are written in the background: what goes wrong, a later call raises. In a bucket files cannot grow: there, what
+    is new is sent every minute and by `flush`.
     """
 
     def __init__(self, workdir: str | os.PathLike[str], step: int):
         """Appends to the rows up to `step`; later ones belong to steps that will be done again."""
         self._file = self._board = None
+        self._background = Background()
         self.last_step = 0
         """The last step that had a row."""
         if not is_main_process():
@@ -99,9 +102,12 @@ class MetricsWriter:
             storage.write_text(path, kept)
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Writes a row; it has a `step`, and its other entries are numbers or None."""
-        if self._file is None or self._board is None:
-            return
+        """Writes a row, which must not change any more; it has a `step`, and its other entries are numbers or None."""
+        if self._file is not None:
+            self._background.run(self._write, row)
+
+    def _write(self, row: Mapping[str, Any]) -> None:
+        assert self._file is not None
         with storage.storage_errors(self._target / "metrics.jsonl", "written"):
             self._file.write(json.dumps(row) + "\n")
             self._file.flush()
@@ -112,12 +118,18 @@ class MetricsWriter:
         ]
         self._add(row["step"], summary={"value": values})
         if self._spool and time.monotonic() - self._flushed > _SEND_EVERY:
-            self.flush()
+            self._flush()
 
     def flush(self) -> None:
-        """Makes the rows outlast this process and its machine; to be called before a checkpoint is saved."""
-        if self._file is None or self._board is None:
-            return
+        """Makes the rows outlast this process and its machine, and waits for that; to be called before a checkpoint is
+        saved."""
+        if self._file is not None:
+            self._background.run(self._flush)
+            self._background.wait()
+
+    def _flush(self) -> None:
+        assert self._file is not None
+        assert self._board is not None
         self._board.flush()
         os.fsync(self._file.fileno())
         if self._spool:
@@ -146,6 +158,7 @@ class MetricsWriter:
         try:
             self.flush()
         finally:
+            self._background.close()
             self._file.close()
             self._board.close()
             if self._spool:

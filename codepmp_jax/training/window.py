@@ -66,24 +66,29 @@ def write_bad_step(
 class Window:
     """The steps since the last line of the log, and how much work they were."""
 
-    before: dict[str, int]
-    """The data's counts before the first of them, of all hosts."""
     started: float = dataclasses.field(default_factory=time.perf_counter)
+    """When the first of them began, and `ended` when the last was done, by time.perf_counter."""
+    ended: float | None = None
     steps: list[tuple[int, Any, FetchedBatch]] = dataclasses.field(default_factory=list)
+    before: dict[str, int] = dataclasses.field(default_factory=dict)
+    """The data's counts of all hosts before the first of them, once `rows` is called; `after` those after the last."""
     after: dict[str, int] = dataclasses.field(default_factory=dict)
-    """The data's counts after the last of them, once `rows` is called."""
 
     def add(self, step: int, metrics: Any, fetched: FetchedBatch) -> None:
         """Adds a step; `metrics` may still be on their way from the devices."""
         self.steps.append((step, metrics, fetched))
 
-    def rows(self, config: TrainConfig, resume_state: ResumeState) -> list[dict[str, Any]]:
-        """The steps' metrics as rows of metrics.jsonl; waits for the devices.
+    def rows(
+        self, config: TrainConfig, resume_state: ResumeState, before: dict[str, int]
+    ) -> list[dict[str, Any]]:
+        """The steps' metrics as rows of metrics.jsonl; waits for the devices. All hosts must call it.
 
-        What measures time is named `speed/...`. Raises UserError naming the window's steps where a loss or
+        `before` are the data's counts of all hosts before the first step. What measures time is named `speed/...`. Raises UserError naming the window's steps where a loss or
         gradient is not finite, unless such steps are skipped and are not too many.
         """
         values = jax.device_get([metrics for _, metrics, _ in self.steps])
+        self.ended = self.ended or time.perf_counter()
+        self.before = before
         counts = total_counts([fetched.counts for _, _, fetched in self.steps])
         self.after = counts[-1]
         speeds = self._speeds(config)
@@ -112,7 +117,8 @@ class Window:
         return rows
 
     def _speeds(self, config: TrainConfig) -> dict[str, float | None]:
-        seconds = time.perf_counter() - self.started
+        assert self.ended is not None
+        seconds = self.ended - self.started
         done = {name: n - self.before[name] for name, n in self.after.items()}
         peak = telemetry.peak_flops()
         unit = objectives.build(config).kind.unit

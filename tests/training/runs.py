@@ -30,10 +30,10 @@ def train_until(
     """Trains and ends before anything of the step is written."""
     rows_of = loop.Window.rows
 
-    def killed(window, config, resume_state):
+    def killed(window, *values):
         if window.steps[-1][0] == step:
             raise Killed
-        return rows_of(window, config, resume_state)
+        return rows_of(window, *values)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop.Window, "rows", killed)

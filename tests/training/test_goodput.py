@@ -36,6 +36,7 @@ def test_steps_done_again_are_lost_and_killed_time_is_idle(tmp_path, clock):
     clock(5)
     first.lap("step")
     first.write()
+    first._background.wait()
     clock(3)
     second = Goodput(path)
     clock(1)
@@ -75,4 +76,5 @@ def test_it_is_written_now_and_then(tmp_path, clock, monkeypatch):
         clock(1)
         run.lap("step")
         run.write_now_and_then()
+        run._background.wait()
     assert len(written) == 2

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -9,6 +11,7 @@ import pathlib
 import shutil
 import signal
 import time
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -17,12 +20,13 @@ import pytest
 from codepmp_jax.checkpoint.checkpointer import Checkpointer
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.cli.exit_codes import RESUME
-from codepmp_jax.config import ProfileConfig, TrainConfig
+from codepmp_jax.config import CheckpointConfig, ProfileConfig, TrainConfig
 from codepmp_jax.records.schema import PreferencePair
 from codepmp_jax.records.shards import ShardedDataset, write_manifest, write_split
 from codepmp_jax.training import loop
 from codepmp_jax.training.goodput import PHASES
 from codepmp_jax.training.preemption import Preemption
+from codepmp_jax.training.step import jit_train_step
 from tests.training.runs import assert_close, final_state, rows, train_until
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -71,6 +75,68 @@ def test_a_run_that_is_asked_to_stop_goes_on_as_if_it_had_not_been(finished, tmp
     assert last["eval_accuracy"] == rows(finished)[-1]["eval_accuracy"]
     assert_same(config, finished)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+class Device:
+    """Steps that take a moment each: a thread whose loss is done when the real one is and the moment has passed."""
+
+    def __init__(self, began: Callable[[int], object]):
+        """`began` is called with the number of each step as it begins."""
+        self._thread = concurrent.futures.ThreadPoolExecutor(1)
+        self._began = began
+        self._numbers = itertools.count(1)
+
+    def jit_train_step(self, *values):
+        train_step = jit_train_step(*values)
+
+        def step(state, batch):
+            state, metrics = train_step(state, batch)
+            return state, metrics | {"loss": Late(self._thread.submit(self._run, metrics["loss"]))}
+
+        return step
+
+    def _run(self, loss: jax.Array) -> np.ndarray:
+        self._began(next(self._numbers))
+        time.sleep(0.02)
+        return np.asarray(loss)
+
+
+class Late:
+    """An array that is still computed."""
+
+    def __init__(self, result: concurrent.futures.Future[np.ndarray]):
+        self._result = result
+
+    def block_until_ready(self) -> Late:
+        self._result.result()
+        return self
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return self._result.result()
+
+
+def test_a_notice_is_heard_within_two_steps(finished, tmp_path, monkeypatch):
+    """However rarely the run logs: SIGTERM in the midst of step 3, when step 4 is on its way."""
+
+    def began(step: int) -> None:
+        if step == 3:
+            # In which the run could start all its other steps.
+            time.sleep(2)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    config = dataclasses.replace(
+        finished,
+        workdir=str(tmp_path),
+        num_steps=12,
+        log_every_steps=100,
+        eval_pairs=0,
+        checkpoint=CheckpointConfig(every_steps=100),
+    )
+    monkeypatch.setattr(loop, "jit_train_step", Device(began).jit_train_step)
+    with pytest.raises(SystemExit) as exited:
+        loop.train(config)
+    assert exited.value.code == RESUME
+    assert Checkpointer(config.workdir).latest_step() == len(rows(config)) == 4
 
 
 def test_the_time_of_all_starts_is_accounted_for(finished, tmp_path, monkeypatch):

@@ -20,7 +20,7 @@ def counts(number: int) -> dict[str, int]:
 @pytest.fixture
 def window() -> Window:
     """Steps 21 to 23, the second of which is a spike."""
-    window = Window(counts(20))
+    window = Window()
     for step, loss in ((21, 1.0), (22, 5.0), (23, 1.0)):
         fed = FetchedBatch([], counts(step), [], [], waited=0.0)
         window.add(step, {"loss": loss, "grad_norm": 1.0}, fed)
@@ -30,7 +30,7 @@ def window() -> Window:
 def test_a_spike_is_told_and_measured(window, caplog):
     resume_state = ResumeState(LossHistory([0.9, 1.0, 1.1] * 10))
     with caplog.at_level(logging.WARNING, "codepmp_jax"):
-        rows = window.rows(tiny_config(), resume_state)
+        rows = window.rows(tiny_config(), resume_state, counts(20))
     assert [record.getMessage()[:28] for record in caplog.records] == [
         "step 22: loss spike: 5.0000 "
     ]
@@ -40,7 +40,7 @@ def test_a_spike_is_told_and_measured(window, caplog):
 
 def test_only_speeds_measure_time(window):
     """What repeats is told apart by its name."""
-    rows = window.rows(tiny_config(), ResumeState())
+    rows = window.rows(tiny_config(), ResumeState(), counts(20))
     assert window.after == counts(23)
     assert [row["fill"] for row in rows] == pytest.approx([0.8] * 3)
     timed = {name for name in rows[0] if name.startswith("speed/")}
