@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -155,14 +156,13 @@ class MetricsWriter:
         """Flushes both."""
         if self._file is None or self._board is None:
             return
-        try:
-            self.flush()
-        finally:
-            self._background.close()
-            self._file.close()
-            self._board.close()
+        with contextlib.ExitStack() as stack:
             if self._spool:
-                self._spool.cleanup()
+                stack.callback(self._spool.cleanup)
+            stack.callback(self._board.close)
+            stack.callback(self._file.close)
+            stack.callback(self._background.close)
+            self.flush()
 
 
 def _open_board(folder: pathlib.Path, there: Iterable[str]) -> EventFileWriter:

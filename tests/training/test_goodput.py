@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 
 import pytest
@@ -78,3 +79,21 @@ def test_it_is_written_now_and_then(tmp_path, clock, monkeypatch):
         run.write_now_and_then()
         run._background.wait()
     assert len(written) == 2
+
+
+def test_no_step_waits_for_it_and_a_slow_store_is_not_asked_twice(tmp_path, clock, monkeypatch):
+    may_go, seconds = threading.Event(), []
+    monkeypatch.setattr(
+        goodput,
+        "write_json",
+        lambda path, kept: may_go.wait() and seconds.append(kept["seconds"]["step"]),
+    )
+    run = Goodput(epath.Path(tmp_path / "goodput.json"))
+    run.resume(0, 0)
+    for _ in range(60):
+        clock(1)
+        run.lap("step")
+        run.write_now_and_then()
+    may_go.set()
+    run.close()
+    assert seconds == [11, 60]

@@ -139,6 +139,28 @@ def test_a_notice_is_heard_within_two_steps(finished, tmp_path, monkeypatch):
     assert Checkpointer(config.workdir).latest_step() == len(rows(config)) == 4
 
 
+def test_the_log_of_a_step_is_written_while_the_next_one_runs(finished, tmp_path, monkeypatch):
+    """But for that of steps after which the run evaluates or saves."""
+    order, step_of, rows_of = [], loop._Loop._step, loop.Window.rows
+
+    def step(self, number, batch):
+        order.append(f"step {number}")
+        return step_of(self, number, batch)
+
+    def rows(self, *values):
+        order.append(f"log of {self.steps[-1][0]}")
+        return rows_of(self, *values)
+
+    monkeypatch.setattr(loop._Loop, "_step", step)
+    monkeypatch.setattr(loop.Window, "rows", rows)
+    saving = CheckpointConfig(every_steps=4)
+    loop.train(dataclasses.replace(finished, workdir=str(tmp_path), checkpoint=saving))
+    assert order == [
+        *("step 1", "step 2", "log of 1", "step 3", "log of 2", "step 4", "log of 3", "log of 4"),
+        *("step 5", "step 6", "log of 5", "log of 6"),
+    ]
+
+
 def test_the_time_of_all_starts_is_accounted_for(finished, tmp_path, monkeypatch):
     """Also that of steps that a killed process had done beyond its checkpoint."""
     config = dataclasses.replace(finished, workdir=str(tmp_path), eval_every_steps=100)

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer import event_file_writer
 
+from codepmp_jax.cli.errors import StoreError
+from codepmp_jax.files import storage
+from codepmp_jax.training import telemetry
 from codepmp_jax.training.telemetry import MetricsWriter
 
 
@@ -50,6 +54,28 @@ def test_tensorboard_reads_the_rows_and_forgets_the_replaced_ones(
     assert losses[1] == 1.0
     assert losses[2] == losses[3] == 7.0
     assert "mfu" not in board.Tags()["scalars"]
+
+
+def test_no_row_waits_for_a_bucket_but_a_flush_does(monkeypatch, bucket):
+    """And what the bucket answers is raised by what comes next."""
+    monkeypatch.setattr(telemetry, "_SEND_EVERY", 0.0)
+    may_go, append = threading.Event(), storage.append
+    monkeypatch.setattr(storage, "append", lambda *values: may_go.wait() and append(*values))
+    writer = MetricsWriter("gs://code/run", 0)
+    for step in range(1, 9):
+        writer.write({"step": step})
+    assert bucket.names("run/metrics.jsonl") == []
+    may_go.set()
+    writer.flush()
+    assert [json.loads(line)["step"] for line in bucket.get("run/metrics.jsonl").splitlines()] == [
+        *range(1, 9)
+    ]
+    bucket.delete("run/metrics.jsonl")
+    monkeypatch.setattr(storage, "append", lambda *values: 1 / 0)
+    writer.write({"step": 9})
+    for refused in (writer.flush, writer.close):
+        with pytest.raises(StoreError, match=r"gs://code/run: cannot be written"):
+            refused()
 
 
 def test_in_a_bucket_rows_last_from_the_flush_on(bucket, tmp_path):
