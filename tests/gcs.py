@@ -117,6 +117,8 @@ class Proxy:
 
     fault: Fault = "none"
     num_faults = 0
+    latency = 0.0
+    """Seconds that each answer comes later."""
 
     def __init__(self, server: str):
         self.num_read: dict[tuple[str, str], int] = {}
@@ -145,8 +147,7 @@ class Proxy:
                 if fault == "reset":
                     self._reset()
                     return
-                if fault == "slow":
-                    time.sleep(1)
+                time.sleep(proxy.latency + (fault == "slow"))
                 if fault == "denied" or (fault == "no metadata" and self._asks_for_bucket()):
                     lacking = "objects" if fault == "denied" else "buckets"
                     said = {"error": {"code": 403, "message": f"lacks storage.{lacking}.get"}}

@@ -172,6 +172,17 @@ def _base(directory: str) -> dict[str, str]:
     return {"driver": "file", "path": folder}
 
 
+def num_bytes_moved() -> int:
+    """Bytes that this process has read from and written to checkpoints so far."""
+    found = ts.experimental_collect_matching_metrics("/tensorstore/kvstore/")
+    return sum(
+        int(value["value"])
+        for metric in found
+        if metric["name"].rpartition("/")[2] in ("bytes_read", "bytes_written")
+        for value in metric["values"]
+    )
+
+
 def array_names(directory: epath.PathLike) -> set[str]:
     """The arrays of an item of a checkpoint by its metadata: the names of a nested dict, joined by dots.
 

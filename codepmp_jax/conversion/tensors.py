@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.conversion.weights import Index
+from codepmp_jax.files.arrivals import arrived
 from codepmp_jax.files.json_files import write_json
 
 INDEX = "model.safetensors.index.json"
@@ -103,7 +104,9 @@ class Tensors:
     def read(self, name: str, index: Index) -> np.ndarray:
         """A part of a tensor, in float32; call `check` first."""
         with self._open(self._files[name]) as file:
-            return np.asarray(file.get_slice(name)[index]).astype(np.float32)
+            part = np.asarray(file.get_slice(name)[index]).astype(np.float32)
+        arrived(part.nbytes)
+        return part
 
 
 def _weight_map(index: pathlib.Path) -> dict[str, str]:

@@ -14,14 +14,20 @@ from collections.abc import Sequence
 from etils import epath
 
 from codepmp_jax.files import storage
+from codepmp_jax.files.arrivals import arrived
 
 CHECKSUMS = "checksums.json"
+_BLOCK_BYTES = 1 << 20
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
     """Hexadecimal sha256 of a file's bytes."""
+    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+            arrived(len(block))
+    return digest.hexdigest()
 
 
 def write(folder: epath.Path, exclude: Sequence[str]) -> None:

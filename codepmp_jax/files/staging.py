@@ -12,7 +12,6 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import fcntl
-import hashlib
 import logging
 import os
 import pathlib
@@ -27,6 +26,8 @@ from tqdm import tqdm
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.files import storage
+from codepmp_jax.files.arrivals import arrived
+from codepmp_jax.files.checksums import sha256_of
 
 _BLOCK_BYTES = 32 << 20
 _THREADS = 4
@@ -199,6 +200,7 @@ class Staging:
         )
 
     def _show(self, num_bytes: int) -> None:
+        arrived(num_bytes)
         with self._changing:
             if self._bar is not None:
                 self._bar.update(num_bytes)
@@ -240,5 +242,4 @@ def _is_whole(path: pathlib.Path, source: Source, verify: bool) -> bool:
         return False
     if not verify:
         return True
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == source.sha256
+    return sha256_of(path) == source.sha256

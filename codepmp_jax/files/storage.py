@@ -24,6 +24,7 @@ import google_crc32c
 from etils import epath
 
 from codepmp_jax.cli.errors import StoreError, UserError
+from codepmp_jax.files.arrivals import arrived
 
 if TYPE_CHECKING:
     from google.cloud.storage import Bucket, Client
@@ -210,6 +211,7 @@ def _crc32c(path: epath.Path) -> str:
     with path.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):
             checksum.update(block)
+            arrived(len(block))
     return base64.b64encode(checksum.digest()).decode()
 
 

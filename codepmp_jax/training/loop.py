@@ -10,12 +10,13 @@ from typing import Any
 
 import jax
 
+from codepmp_jax.checkpoint import param_store
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.data.batch import Batch
 from codepmp_jax.data.mixture import datasets, sizes_of
 from codepmp_jax.devices import chips, hosts, memory, sharding
-from codepmp_jax.files import storage
+from codepmp_jax.files import arrivals, storage
 from codepmp_jax.models.preference import Params
 from codepmp_jax.text import forms
 from codepmp_jax.training import telemetry
@@ -44,7 +45,8 @@ def train(
     workdir = storage.to_path(config.workdir)
     with contextlib.ExitStack() as stack:
         preemption = stack.enter_context(Preemption())
-        watchdog = stack.enter_context(contextlib.closing(Watchdog(config.watchdog.seconds)))
+        watchdog = Watchdog(config.watchdog.seconds, _num_bytes_moved)
+        stack.enter_context(contextlib.closing(watchdog))
         goodput = stack.enter_context(contextlib.closing(Goodput(workdir / "goodput.json")))
         with hosts.leaving_on_error():
             run = stack.enter_context(contextlib.closing(Run(config)))
@@ -77,6 +79,10 @@ def train(
         loop = _Loop(run, start, preemption, watchdog, goodput, writer)
         stack.enter_context(contextlib.closing(loop))
         return loop.run_steps()
+
+
+def _num_bytes_moved() -> int:
+    return arrivals.total() + param_store.num_bytes_moved()
 
 
 class _Loop:

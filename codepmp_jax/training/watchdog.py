@@ -7,15 +7,18 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from codepmp_jax.cli.exit_codes import STUCK
 
 
 class Watchdog:
-    """Between `beat`s no more than `seconds` may pass; 0 is no limit."""
+    """Between signs of life no more than `seconds` may pass; 0 is no limit. A sign is each `beat`, and that bytes arrive."""
 
-    def __init__(self, seconds: float):
+    def __init__(self, seconds: float, num_bytes: Callable[[], int] = lambda: 0):
+        """`num_bytes` says how many bytes have been read so far: of shards, weights, checkpoints."""
         self._seconds = seconds
+        self._num_bytes = num_bytes
         self._doing = "starting"
         self._beaten = time.monotonic()
         self._closed = threading.Event()
@@ -32,7 +35,11 @@ class Watchdog:
         self._closed.set()
 
     def _watch(self) -> None:
+        before = self._num_bytes()
         while not self._closed.wait(min(self._seconds / 4, 10)):
+            now = self._num_bytes()
+            if now != before:
+                before, self._beaten = now, time.monotonic()
             waited = time.monotonic() - self._beaten
             if waited > self._seconds:
                 print(

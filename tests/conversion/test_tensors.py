@@ -10,6 +10,7 @@ from safetensors.numpy import load_file, save_file
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.conversion import tensors
 from codepmp_jax.conversion.tensors import INDEX, Tensor, Tensors, write_tensors
+from codepmp_jax.files import arrivals
 
 RNG = np.random.default_rng(0)
 ARRAYS = {
@@ -53,7 +54,9 @@ def test_what_is_written_is_what_safetensors_reads(tmp_path, monkeypatch, dtype,
     for name, array in ARRAYS.items():
         read.check(name, array.shape)
         index = tuple(slice(1, size) for size in array.shape)
+        before = arrivals.total()
         part = read.read(name, index)
+        assert arrivals.total() - before == part.nbytes
         assert part.dtype == np.float32
         np.testing.assert_array_equal(part, array[index].astype(numpy_dtype).astype(np.float32))
 

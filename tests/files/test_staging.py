@@ -4,11 +4,12 @@ import dataclasses
 import hashlib
 import os
 import pickle
+import threading
 
 import pytest
 
 from codepmp_jax.cli.errors import UserError
-from codepmp_jax.files import staging, storage
+from codepmp_jax.files import arrivals, staging, storage
 from codepmp_jax.files.staging import Cache, Source, Staging
 from codepmp_jax.records.schema import SourceFile
 from codepmp_jax.records.shards import ShardedDataset, write_manifest, write_split
@@ -57,6 +58,27 @@ def test_what_is_there_is_not_copied_again(sources, tmp_path, reads):
     copied = pickle.loads(pickle.dumps(Staging(sources, cache, in_order=False)))
     assert copied.path(1).read_bytes() == expected[1]
     assert reads == []
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+def test_a_shard_is_there_before_the_others(sources, tmp_path, monkeypatch, in_order):
+    """Training begins with the first shard that it reads, whatever else is to be copied."""
+    may_go, read_range, wanted = threading.Event(), storage.read_range, 0 if in_order else 2
+
+    def held_up(path, start, stop):
+        if path != sources[wanted].path:
+            assert may_go.wait(60)
+        return read_range(path, start, stop)
+
+    monkeypatch.setattr(storage, "read_range", held_up)
+    before = arrivals.total()
+    staged = Staging(sources, Cache(str(tmp_path), 400), in_order)
+    assert staged.path(wanted).read_bytes() == bytes([wanted]) * 100
+    # As it comes, and as it is compared.
+    assert arrivals.total() - before == 200
+    may_go.set()
+    assert [staged.path(number).read_bytes()[0] for number in range(4)] == [0, 1, 2, 3]
+    assert arrivals.total() - before == 800
 
 
 def test_a_copy_that_was_cut_off_goes_on(sources, tmp_path, reads, monkeypatch):

@@ -3,15 +3,18 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from codepmp_jax.cli.exit_codes import STUCK
 
 RUN = """
 import sys, time
+from codepmp_jax.files import arrivals
 from codepmp_jax.training.watchdog import Watchdog
 
-watchdog = Watchdog({seconds})
+watchdog = Watchdog({seconds}, arrivals.total)
 for _ in range(10):
-    watchdog.beat("step 7")
+    {sign}
     time.sleep(0.3)
 if {is_closed}:
     watchdog.close()
@@ -25,17 +28,22 @@ waits_for_ever()
 """
 
 
-def run(**values: object) -> subprocess.CompletedProcess:
+BEAT = 'watchdog.beat("step 7")'
+BYTES = "arrivals.arrived(1)"
+
+
+def run(sign: str = BEAT, **values: object) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-c", RUN.format(**values)], capture_output=True, text=True
+        [sys.executable, "-c", RUN.format(sign=sign, **values)], capture_output=True, text=True
     )
 
 
-def test_a_stuck_run_shows_its_stacks_and_ends():
-    """Not before: the ten beats together take longer than the limit."""
-    done = run(seconds=2, is_closed=False, wait=60)
+@pytest.mark.parametrize(("sign", "doing"), [(BEAT, "step 7"), (BYTES, "starting")])
+def test_a_stuck_run_shows_its_stacks_and_ends(sign, doing):
+    """Not before: the ten signs of life together take longer than the limit."""
+    done = run(sign, seconds=2, is_closed=False, wait=60)
     assert done.returncode == STUCK
-    assert "in: step 7" in done.stderr
+    assert f"in: {doing}" in done.stderr
     assert "in waits_for_ever" in done.stderr
 
 
