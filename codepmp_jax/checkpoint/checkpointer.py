@@ -126,6 +126,7 @@ class Checkpointer:
                 self._put_away_unfinished()
         self._unverified = {*self._manager.all_steps()}
         self._saving = 0
+        self._after: concurrent.futures.Future[Any] | None = None
         self._saved: concurrent.futures.Future[None] | None = None
         self._waiter = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
         self._spaced_steps = {*config.spaced_steps()} if config else set()
@@ -198,6 +199,8 @@ class Checkpointer:
 
         Checks first that the names of all arrays can be read back.
         """
+        if self._after is not None:
+            self._after.result()
         step = str(self._saving)
         (folder,) = (
             path
@@ -285,12 +288,13 @@ class Checkpointer:
         data: Any,
         config: Any,
         metrics: Mapping[str, float | None] | None = None,
+        after: concurrent.futures.Future[Any] | None = None,
     ) -> None:
         """Starts to save; returns when the arrays are copied, before they are written.
 
         `params` may hold param_store.Pieces. Without `optimizer` (None) a run cannot go on from the
         checkpoint, but another one can start from its parameters. `metrics` are those of the evaluation after
-        this step, if it had one. Raises UserError where this save cannot start, or the one before has failed.
+        this step, if it had one. The checkpoint does not count before `after`, on the first host, is done. Raises UserError where this save cannot start, or the one before has failed.
         """
         self.wait()
         assert self._config is not None
@@ -305,7 +309,7 @@ class Checkpointer:
                 f"one of {', '.join(metrics)}",
             )
         items = {} if optimizer is None else {"optimizer": ocp.args.PyTreeSave(optimizer)}
-        self._saving = step
+        self._saving, self._after = step, after
         with storage.storage_errors(self.directory / str(step), "written"):
             self._manager.save(
                 step,

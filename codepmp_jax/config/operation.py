@@ -22,7 +22,8 @@ class WatchdogConfig(Config, section="watchdog"):
 
     seconds: Annotated[NonNegativeFloat, Remedy("0 turns the watchdog off")] = 1800.0
     """Seconds without progress after which the run dumps the stacks of all threads and exits with status 70; 0
-    for never. Must exceed the time that compiling, restoring or saving takes."""
+    for never. Must exceed the time that compiling takes; while shards, weights or a checkpoint are read or written, each
+    byte is progress."""
     join_seconds: PositiveInt = 1800
     """Seconds that a host waits at its start for the other hosts, which may still be set up."""
     heartbeat_seconds: PositiveInt = 100

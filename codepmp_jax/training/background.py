@@ -18,11 +18,14 @@ class Background:
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "background")
         self._calls: collections.deque[concurrent.futures.Future[Any]] = collections.deque()
 
-    def run(self, call: Callable[..., object], *values: Any) -> None:
-        """Asks for a call, whose values must not change any more. Raises what an earlier one raised."""
+    def run(self, call: Callable[..., object], *values: Any) -> concurrent.futures.Future[Any]:
+        """Asks for a call, whose values must not change any more; what says when it is done. Raises what an earlier one
+        raised."""
         while self._calls and self._calls[0].done():
             self._calls.popleft().result()
-        self._calls.append(self._thread.submit(call, *values))
+        asked = self._thread.submit(call, *values)
+        self._calls.append(asked)
+        return asked
 
     def wait(self) -> None:
         """Waits until all calls are done. Raises what one of them raised."""

@@ -139,6 +139,8 @@ class _Loop:
                 raise Preempted
             self._resume_state.unevaluated = None
             self._write([unevaluated])
+        # Compiled now: no time for that when the run is asked to stop.
+        run.check_finite(self._first_step, self._state)
         feed = Feed(run.batches, run.mesh)
         window, running = Window(), None
         for step in range(self._first_step + 1, run.num_steps + 1):
@@ -194,10 +196,15 @@ class _Loop:
         if is_save or is_stop:
             self._watchdog.beat(f"saving step {step}")
             logger.info("step %d: saving", step)
-            # A checkpoint's steps are in metrics.jsonl for good before it can be gone on from.
-            self._writer.flush()
             evaluated = {name: n for name, n in rows[-1].items() if name.startswith("eval_")}
-            run.save(step, self._state, fetched.data_state, resume_state, evaluated or None)
+            run.save(
+                step,
+                self._state,
+                fetched.data_state,
+                resume_state,
+                evaluated or None,
+                self._writer.flush(),
+            )
             self._goodput.lap("save")
             self._goodput.saved(step)
         if is_stop and (resume_state.unevaluated or not is_last):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import datetime
 import functools
@@ -398,10 +399,12 @@ class Run:
         data_state: list[dict[str, Any]],
         resume_state: ResumeState,
         metrics: dict[str, float | None] | None,
+        logged: concurrent.futures.Future[Any] | None,
     ) -> None:
         """Starts to save what the run resumes from as the checkpoint of `step`, with LoRA without frozen parameters.
 
-        `data_state` is this host's; `metrics` are those of its evaluation, if it had one.
+        `data_state` is this host's; `metrics` are those of its evaluation, if it had one. `logged` says when the log of
+        its steps is written, on the first host: before that, no run goes on from the checkpoint.
         """
         streams = [stream for host in gather(data_state) for stream in host]
         of_step = trained(state.params, self.config) if self.config.lora.is_on else state.params
@@ -418,6 +421,7 @@ class Run:
             },
             presets.to_json(self.asked),
             metrics,
+            logged,
         )
 
     def evaluate(

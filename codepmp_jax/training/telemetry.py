@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import json
 import logging
@@ -121,12 +122,9 @@ class MetricsWriter:
         if self._spool and time.monotonic() - self._flushed > _SEND_EVERY:
             self._flush()
 
-    def flush(self) -> None:
-        """Makes the rows outlast this process and its machine, and waits for that; to be called before a checkpoint is
-        saved."""
-        if self._file is not None:
-            self._background.run(self._flush)
-            self._background.wait()
+    def flush(self) -> concurrent.futures.Future[Any] | None:
+        """Makes the rows outlast this process and its machine, in the background; what says when they do, on process 0."""
+        return None if self._file is None else self._background.run(self._flush)
 
     def _flush(self) -> None:
         assert self._file is not None
@@ -153,7 +151,7 @@ class MetricsWriter:
         self._board.add_event(ParseDict(event, Event()))
 
     def close(self) -> None:
-        """Flushes both."""
+        """Waits until the rows outlast this process, and closes both."""
         if self._file is None or self._board is None:
             return
         with contextlib.ExitStack() as stack:

@@ -17,6 +17,13 @@ def read(workdir) -> list[dict]:
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
+def flush(writer: MetricsWriter) -> None:
+    """Until the rows outlast the process."""
+    flushed = writer.flush()
+    assert flushed is not None
+    flushed.result()
+
+
 def test_rows_of_steps_that_are_done_again_are_replaced(tmp_path):
     first = MetricsWriter(tmp_path, 0)
     for step in (1, 2, 3):
@@ -66,14 +73,14 @@ def test_no_row_waits_for_a_bucket_but_a_flush_does(monkeypatch, bucket):
         writer.write({"step": step})
     assert bucket.names("run/metrics.jsonl") == []
     may_go.set()
-    writer.flush()
+    flush(writer)
     assert [json.loads(line)["step"] for line in bucket.get("run/metrics.jsonl").splitlines()] == [
         *range(1, 9)
     ]
     bucket.delete("run/metrics.jsonl")
     monkeypatch.setattr(storage, "append", lambda *values: 1 / 0)
     writer.write({"step": 9})
-    for refused in (writer.flush, writer.close):
+    for refused in (lambda: flush(writer), writer.close):
         with pytest.raises(StoreError, match=r"gs://code/run: cannot be written"):
             refused()
 
@@ -84,7 +91,7 @@ def test_in_a_bucket_rows_last_from_the_flush_on(bucket, tmp_path):
     for step in (1, 2, 3, 4):
         first.write({"step": step, "loss": float(step)})
         if step in (1, 3):
-            first.flush()
+            flush(first)
     second = MetricsWriter("gs://code/run", 2)
     assert second.last_step == 3
     second.write({"step": 3, "loss": 30.0})
