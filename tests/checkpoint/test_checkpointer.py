@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import itertools
 import resource
 import sys
@@ -406,6 +408,29 @@ def test_a_disk_that_fills_up_ends_the_run_and_keeps_what_is_there(tmp_path):
     after = Checkpointer(str(tmp_path), CheckpointConfig())
     assert after.latest_step() == 1
     after.close()
+
+
+def test_a_checkpoint_counts_when_what_it_waits_for_is_done(tmp_path):
+    """Here the rows of its steps, which are being written; where they cannot be, the run ends."""
+    checkpointer = Checkpointer(str(tmp_path), CheckpointConfig(every_steps=1000))
+    params = {"kernel": jax.random.normal(jax.random.key(0), (10,))}
+    written: concurrent.futures.Future[None] = concurrent.futures.Future()
+    checkpointer.save(1, params, None, [], {}, after=written)
+    deadline = time.monotonic() + 60
+    while not any(tmp_path.glob("checkpoints/1.*/params/_METADATA")):
+        assert time.monotonic() < deadline
+    assert not (tmp_path / "checkpoints" / "1").exists()
+    written.set_result(None)
+    checkpointer.wait()
+    assert (tmp_path / "checkpoints" / "1").exists()
+    lost: concurrent.futures.Future[None] = concurrent.futures.Future()
+    lost.set_exception(StoreError("metrics.jsonl: cannot be written"))
+    checkpointer.save(2, params, None, [], {}, after=lost)
+    with pytest.raises(StoreError, match=r"^metrics\.jsonl: cannot be written"):
+        checkpointer.wait()
+    assert not (tmp_path / "checkpoints" / "2").exists()
+    with contextlib.suppress(UserError):
+        checkpointer.close()
 
 
 def test_a_bucket_whose_metadata_are_forbidden_is_refused_at_the_start(bucket, proxy):
