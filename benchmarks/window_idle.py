@@ -2,7 +2,8 @@
 
     python benchmarks/window_idle.py --before b611038 --write
 
-Trains a small model on this machine's CPUs with both versions in turn, in one process and in two that find each other by
+Trains a small model on this machine's CPUs with both versions at the same time, so that they share whatever else the machine
+does: in one process and in two that find each other by
 jax.distributed, with the workdir on the disk and on a server of Google Cloud Storage's protocol on this machine, each of
 whose answers comes --latency seconds late. A thread notes when each step is done: until the run starts another one, the
 devices are idle. Nothing is evaluated or saved meanwhile. Prints a table and one line of JSON, and with --write writes both
@@ -12,6 +13,7 @@ to `benchmarks/results/window_idle.md`.
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -203,15 +205,19 @@ def main() -> None:
         rows = []
         for number, store in CASES:
             found: dict[str, list[Any]] = {"before": [], "after": []}
+            place = "gs://code" if store == "bucket" else folder
             for repeat in range(arguments.repeats):
-                for version, code in (("before", before), ("after", ROOT)):
-                    name = f"{number}-{version}-{repeat}"
-                    place = "gs://code" if store == "bucket" else folder
-                    config = make_config(pairs, f"{place}/{name}", arguments.num_steps)
-                    variables = bucket.variables(proxy.url)
-                    figures = measure(code, number, config, variables)
-                    print(number, store, version, figures, file=sys.stderr)
-                    found[version].append(figures)
+
+                def run(version: str, number=number, place=place, repeat=repeat) -> Any:
+                    workdir = f"{place}/{number}-{version}-{repeat}"
+                    config = make_config(pairs, workdir, arguments.num_steps)
+                    code = before if version == "before" else ROOT
+                    return measure(code, number, config, bucket.variables(proxy.url))
+
+                with concurrent.futures.ThreadPoolExecutor(2) as threads:
+                    for version, figures in zip(found, threads.map(run, found), strict=True):
+                        print(number, store, version, figures, file=sys.stderr)
+                        found[version].append(figures)
             ratio = statistics.median(
                 after["steps_per_second"] / before["steps_per_second"]
                 for before, after in zip(found["before"], found["after"], strict=True)
@@ -236,7 +242,7 @@ def main() -> None:
         )
     note = (
         f"`before` is commit {arguments.before}. {arguments.num_steps} steps, a window of the log every {WINDOW_STEPS}; "
-        f"medians of {arguments.repeats} runs of each version, in turn. The bucket is a server on this machine whose "
+        f"medians of {arguments.repeats} runs of each version, both at the same time. The bucket is a server on this machine whose "
         f"answers come {1e3 * arguments.latency:.0f} ms late. Ratio: of steps/s after and before, the median of pairs "
         "of runs. The longest wait of a run is that of one window."
     )
