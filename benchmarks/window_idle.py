@@ -219,8 +219,8 @@ def main() -> None:
                         print(number, store, version, figures, file=sys.stderr)
                         found[version].append(figures)
             ratio = statistics.median(
-                after["steps_per_second"] / before["steps_per_second"]
-                for before, after in zip(found["before"], found["after"], strict=True)
+                new["steps_per_second"] / old["steps_per_second"]
+                for old, new in zip(found["before"], found["after"], strict=True)
             )
             for version, runs in found.items():
                 median = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
