@@ -2,8 +2,7 @@
 
     python benchmarks/window_idle.py --before b611038 --write
 
-Trains a small model on this machine's CPUs with both versions at the same time, so that they share whatever else the machine
-does: in one process and in two that find each other by
+Trains a small model on this machine's CPUs with both versions in turn, in one process and in two that find each other by
 jax.distributed, with the workdir on the disk and on a server of Google Cloud Storage's protocol on this machine, each of
 whose answers comes --latency seconds late. A thread notes when each step is done: until the run starts another one, the
 devices are idle. Nothing is evaluated or saved meanwhile. Prints a table and one line of JSON, and with --write writes both
@@ -13,7 +12,6 @@ to `benchmarks/results/window_idle.md`.
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
 import json
 import os
 import pathlib
@@ -29,12 +27,12 @@ from typing import Any
 import numpy as np
 from page import ROOT, Page
 
-# (hosts, where the workdir is).
-CASES = ((1, "disk"), (2, "disk"), (2, "bucket"))
+# Processes, and where the workdir is.
+CASES = ("1-disk", "2-disk", "2-bucket")
 WINDOW_STEPS = 10
 # Before which steps compile and caches fill.
 _FIRST_STEP = 2 * WINDOW_STEPS + 1
-_LIMIT_SECONDS = 900.0
+_LIMIT_SECONDS = 600.0
 
 
 def write_pairs(folder: str) -> None:
@@ -177,6 +175,7 @@ def main() -> None:
     """Measures all, or is one process of a run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--before", default="b611038", help="commit to compare with")
+    parser.add_argument("--cases", nargs="+", default=CASES, choices=CASES)
     parser.add_argument("--num-steps", type=int, default=300)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--latency", type=float, default=0.05)
@@ -203,21 +202,17 @@ def main() -> None:
         proxy = gcs.Proxy(bucket.server)
         proxy.latency = arguments.latency
         rows = []
-        for number, store in CASES:
+        for case in arguments.cases:
+            number, store = int(case[0]), case[2:]
             found: dict[str, list[Any]] = {"before": [], "after": []}
             place = "gs://code" if store == "bucket" else folder
             for repeat in range(arguments.repeats):
-
-                def run(version: str, number=number, place=place, repeat=repeat) -> Any:
-                    workdir = f"{place}/{number}-{version}-{repeat}"
+                for version, code in (("before", before), ("after", ROOT)):
+                    workdir = f"{place}/{case}-{version}-{repeat}"
                     config = make_config(pairs, workdir, arguments.num_steps)
-                    code = before if version == "before" else ROOT
-                    return measure(code, number, config, bucket.variables(proxy.url))
-
-                with concurrent.futures.ThreadPoolExecutor(2) as threads:
-                    for version, figures in zip(found, threads.map(run, found), strict=True):
-                        print(number, store, version, figures, file=sys.stderr)
-                        found[version].append(figures)
+                    figures = measure(code, number, config, bucket.variables(proxy.url))
+                    print(case, version, figures, file=sys.stderr)
+                    found[version].append(figures)
             ratio = statistics.median(
                 new["steps_per_second"] / old["steps_per_second"]
                 for old, new in zip(found["before"], found["after"], strict=True)
@@ -242,7 +237,7 @@ def main() -> None:
         )
     note = (
         f"`before` is commit {arguments.before}. {arguments.num_steps} steps, a window of the log every {WINDOW_STEPS}; "
-        f"medians of {arguments.repeats} runs of each version, both at the same time. The bucket is a server on this machine whose "
+        f"medians of {arguments.repeats} runs of each version, in turn. The bucket is a server on this machine whose "
         f"answers come {1e3 * arguments.latency:.0f} ms late. Ratio: of steps/s after and before, the median of pairs "
         "of runs. The longest wait of a run is that of one window."
     )
