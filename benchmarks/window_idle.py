@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from page import ROOT, Page
@@ -50,12 +50,20 @@ def write_pairs(folder: str) -> None:
     write_manifest(folder, PreferencePair, {"train": write_split(folder, "train", pairs, 2)}, {})
 
 
-def make_config(pairs: str, workdir: str, num_steps: int) -> Any:
-    """A run that logs and does nothing else until its last step."""
+class Run(NamedTuple):
+    """What a process is told."""
+
+    pairs: str
+    workdir: str
+    num_steps: int
+
+
+def make_config(run: Run) -> Any:
+    """Its settings, by the version of the code that the process has: it logs and does nothing else until its last step."""
     from codepmp_jax.config import CheckpointConfig, DataConfig, ModelConfig, TrainConfig
 
     return TrainConfig(
-        workdir=workdir,
+        workdir=run.workdir,
         model=ModelConfig(
             vocab_size=4096,
             embed_dim=64,
@@ -68,11 +76,11 @@ def make_config(pairs: str, workdir: str, num_steps: int) -> Any:
             remat="none",
         ),
         data=DataConfig(
-            input=pairs, layout="packed", row_length=128, max_length=128, num_streams=2
+            input=run.pairs, layout="packed", row_length=128, max_length=128, num_streams=2
         ),
         checkpoint=CheckpointConfig(every_steps=10**6),
         global_batch_rows=4,
-        num_steps=num_steps,
+        num_steps=run.num_steps,
         log_every_steps=WINDOW_STEPS,
         eval_pairs=0,
         compilation_cache=False,
@@ -120,31 +128,27 @@ class Watch:
         }
 
 
-def run_host(saved: str, output: str) -> None:
+def run_host(run: Run, output: str) -> None:
     """One process of a run; the first writes its figures."""
     import jax
 
-    from codepmp_jax.config import TrainConfig, presets
     from codepmp_jax.devices import hosts
     from codepmp_jax.training import loop
 
-    config = presets.from_json(TrainConfig, json.loads(pathlib.Path(saved).read_text()), saved)
     hosts.join()
     watch = Watch()
     watch.watch(loop)
-    loop.train(config)
+    loop.train(make_config(run))
     if jax.process_index() == 0:
-        pathlib.Path(output).write_text(json.dumps(watch.figures(config.num_steps)))
+        pathlib.Path(output).write_text(json.dumps(watch.figures(run.num_steps)))
 
 
-def measure(code: pathlib.Path, number: int, config: Any, variables: dict[str, str]) -> Any:
+def measure(code: pathlib.Path, number: int, run: Run, variables: dict[str, str]) -> Any:
     """The figures of a run of `number` processes with the package in the folder `code`."""
-    from codepmp_jax.config import presets
     from tests.processes import free_port
 
     with tempfile.TemporaryDirectory() as folder:
-        saved, output = (pathlib.Path(folder, name) for name in ("config.json", "figures.json"))
-        saved.write_text(json.dumps(presets.to_json(config)), encoding="utf-8")
+        output = pathlib.Path(folder, "figures.json")
         if number > 1:
             variables = variables | {
                 "JAX_COORDINATOR_ADDRESS": f"localhost:{free_port()}",
@@ -152,7 +156,7 @@ def measure(code: pathlib.Path, number: int, config: Any, variables: dict[str, s
             }
         processes = [
             subprocess.Popen(
-                [sys.executable, __file__, "--host", saved, "--output", output],
+                [sys.executable, __file__, "--host", json.dumps(run), "--output", output],
                 env=os.environ
                 | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(code), "JAX_PROCESS_ID": str(process)}
                 | variables,
@@ -184,7 +188,7 @@ def main() -> None:
     parser.add_argument("--output", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.host:
-        run_host(arguments.host, arguments.output)
+        run_host(Run(*json.loads(arguments.host)), arguments.output)
         return
     sys.path.insert(0, str(ROOT))
     from tests import gcs
@@ -209,8 +213,8 @@ def main() -> None:
             for repeat in range(arguments.repeats):
                 for version, code in (("before", before), ("after", ROOT)):
                     workdir = f"{place}/{case}-{version}-{repeat}"
-                    config = make_config(pairs, workdir, arguments.num_steps)
-                    figures = measure(code, number, config, bucket.variables(proxy.url))
+                    run = Run(pairs, workdir, arguments.num_steps)
+                    figures = measure(code, number, run, bucket.variables(proxy.url))
                     print(case, version, figures, file=sys.stderr)
                     found[version].append(figures)
             ratio = statistics.median(
