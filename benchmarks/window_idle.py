@@ -66,17 +66,17 @@ def make_config(run: Run) -> Any:
         workdir=run.workdir,
         model=ModelConfig(
             vocab_size=4096,
-            embed_dim=64,
-            mlp_dim=128,
-            num_layers=2,
+            embed_dim=128,
+            mlp_dim=256,
+            num_layers=4,
             num_heads=4,
             num_kv_heads=2,
-            head_dim=16,
+            head_dim=32,
             compute_dtype="float32",
             remat="none",
         ),
         data=DataConfig(
-            input=run.pairs, layout="packed", row_length=128, max_length=128, num_streams=2
+            input=run.pairs, layout="packed", row_length=256, max_length=128, num_streams=2
         ),
         checkpoint=CheckpointConfig(every_steps=10**6),
         global_batch_rows=4,

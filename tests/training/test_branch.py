@@ -106,10 +106,10 @@ def pair_ids(monkeypatch) -> dict[str, dict[int, list[str]]]:
     seen: dict[str, dict[int, list[str]]] = {}
     rows_of = loop.Window.rows
 
-    def spy(window, config, resume_state):
+    def spy(window, config, *values):
         for step, _, fetched in window.steps:
             seen.setdefault(config.workdir, {})[step] = fetched.record_ids
-        return rows_of(window, config, resume_state)
+        return rows_of(window, config, *values)
 
     monkeypatch.setattr(loop.Window, "rows", spy)
     return seen
