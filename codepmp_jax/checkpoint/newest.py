@@ -6,8 +6,8 @@ from typing import Any
 
 from codepmp_jax.checkpoint import saved_settings
 from codepmp_jax.checkpoint.checkpointer import Checkpointer
-from codepmp_jax.checkpoint.together import together
 from codepmp_jax.cli.errors import StoreError, UserError
+from codepmp_jax.devices.together import together
 
 
 def newest_config(workdir: str) -> dict[str, Any] | None:

@@ -21,7 +21,6 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from codepmp_jax.checkpoint.checkpointer import Checkpointer
 from codepmp_jax.checkpoint.newest import newest_config
-from codepmp_jax.checkpoint.together import together
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import ModelConfig, TrainConfig, presets
@@ -29,6 +28,7 @@ from codepmp_jax.conversion import weights
 from codepmp_jax.conversion.hf_config import model_config
 from codepmp_jax.conversion.tensors import Tensors
 from codepmp_jax.conversion.weights import Index, bounded, leaf, nested
+from codepmp_jax.devices.together import together
 from codepmp_jax.families import FAMILIES, read_hf_config
 from codepmp_jax.families.weights import Weight
 from codepmp_jax.files import hub, storage

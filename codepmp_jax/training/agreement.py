@@ -13,9 +13,9 @@ from typing import Any
 import jax
 
 import codepmp_jax
-from codepmp_jax.checkpoint.together import together
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import TrainConfig, presets
+from codepmp_jax.devices.together import together
 
 _LIBRARIES = ("jaxlib", "optax", "flax", "orbax-checkpoint", "grain")
 # What a host dumps to its own disk is its own.

@@ -6,9 +6,9 @@ import json
 import jax
 import pytest
 
-from codepmp_jax.checkpoint import together
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import DataConfig
+from codepmp_jax.devices import together
 from codepmp_jax.training import agreement
 from codepmp_jax.training.agreement import code_version, facts_of, require_same_on_all_hosts
 from tests.training.reference import tiny_config

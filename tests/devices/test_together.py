@@ -5,9 +5,9 @@ import json
 import jax
 import pytest
 
-from codepmp_jax.checkpoint import together as module
-from codepmp_jax.checkpoint.together import together
 from codepmp_jax.cli.errors import StoreError, UserError, WorkerLostError
+from codepmp_jax.devices import together as module
+from codepmp_jax.devices.together import together
 
 
 @pytest.fixture
