@@ -95,6 +95,12 @@ class DataConfig(Config, section="data"):
     date: Date | None = None
     """Day that a chat template writes as today's (strftime_now), YYYY-MM-DD. By default the day (UTC) on which the run
     starts; the run keeps it in its config, its checkpoints and the template of WORKDIR/tokenizer."""
+    row_labels: (
+        Annotated[int, Ge(2), Remedy("data.max_length is enough for any text"), _PACKED] | None
+    ) = None
+    """Number of places that a row has for the labels of one side of its pairs (of chosen, or of rejected); by default
+    half a row, at least max_length. The LM head computes logits for all of them, filled or not. Pairs whose responses
+    have much in common make more labels than that of a `shared` row: the log then says how many to give."""
     packing_window: Annotated[PositiveInt, _PACKED] = 64
     """Number of pairs, or pieces of documents, that wait to be packed. The next row takes the oldest, and those of the
     others that leave the least of it empty."""
@@ -147,6 +153,21 @@ class DataConfig(Config, section="data"):
             self.row_length,
             "must not be given with the layout padded, whose rows hold 2 * max_length tokens",
             "leave it out, or set data.layout to packed or shared",
+        )
+        require(
+            self.row_labels is None or self.packs,
+            "data.row_labels",
+            self.row_labels,
+            "must not be given with the layout padded, whose rows hold one pair",
+            "leave it out, or set data.layout to packed or shared",
+        )
+        require(
+            self.row_labels is None
+            or self.row_labels >= min(self.max_length, self.row_length or self.max_length),
+            "data.row_labels",
+            self.row_labels,
+            f"must be at least data.max_length ({self.max_length}) or data.row_length, so that any text fits",
+            "raise it, or lower data.max_length",
         )
         require(
             not self.packs or self.padding_side == "right",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Int32
@@ -23,6 +23,8 @@ from codepmp_jax.data.tokenized_item import Companion, Side, TokenizedItem
 SOURCE = "source"
 """Companion of each item in the rows of a mixture: the number of its source, in the order of DataConfig.sources."""
 
+Capacity = Literal["labels", "items"]
+"""What a row has a fixed number of places for, beside tokens."""
 Places = Int32[np.ndarray, " _"]
 
 
@@ -52,16 +54,21 @@ class Layout:
 
     @property
     def row_items(self) -> int:
-        """M: places for items in a row."""
-        return max(1, self.row_tokens // 32)
+        """M: places for items in a row, one for every eight of its tokens."""
+        return max(1, self.row_tokens // 8)
 
     @property
     def row_labels(self) -> int:
-        """C: places for labels in a row: of each text with labels enough for any one item, and for the text's share of
-        a row, which is half for a pair."""
+        """C: places for labels in a row: of each text with labels config.row_labels, by default enough for any one item,
+        and for the text's share of a row, which is half for a pair."""
         share = self.row_tokens // self.kind.num_texts
         text = max(min(self.config.max_length, self.row_tokens), share)
-        return text * min(self.kind.num_texts, len(self.label_sides))
+        return (self.config.row_labels or text) * self.label_texts
+
+    @property
+    def label_texts(self) -> int:
+        """Texts of an item that have labels."""
+        return min(self.kind.num_texts, len(self.label_sides))
 
     @property
     def window(self) -> int:
@@ -76,10 +83,11 @@ class Layout:
         """Labels that the item takes of a row."""
         return item.num_labels(self.label_sides)
 
-    def fits(self, items: Sequence[TokenizedItem]) -> bool:
-        """Whether a row has places for so many items and labels."""
-        num_labels = sum(map(self.num_labels, items))
-        return num_labels <= self.row_labels and len(items) <= self.row_items
+    def lacking(self, items: Sequence[TokenizedItem]) -> Capacity | None:
+        """What a row has too few places of for these items; None where it has enough."""
+        if len(items) > self.row_items:
+            return "items"
+        return "labels" if sum(map(self.num_labels, items)) > self.row_labels else None
 
     def places(self, item: TokenizedItem, free: int) -> tuple[Places, ...]:
         """Places of each text's tokens in a row that is free from `free` on."""

@@ -37,6 +37,7 @@ from codepmp_jax.data.item_kind import ItemKind, Part
 from codepmp_jax.data.layouts import Layout, layout_of
 from codepmp_jax.data.mixture import Drawn, Mixture
 from codepmp_jax.data.packing import (
+    LIMITED,
     PackedRow,
     counts_of,
     new_state,
@@ -58,7 +59,7 @@ _ROWS_AHEAD = 4
 # Batches made ahead of the step.
 _BATCHES_AHEAD = 2
 # Counts that states of older checkpoints lack.
-_ADDED_COUNTS = dict.fromkeys(("refused", *REMARKS), 0)
+_ADDED_COUNTS = dict.fromkeys(("refused", *REMARKS, *LIMITED), 0)
 
 
 class Loader(Iterator[Batch]):

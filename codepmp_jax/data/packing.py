@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from codepmp_jax.data.batch import Batch
 from codepmp_jax.data.drops import DROP_REASONS, Dropped
 from codepmp_jax.data.item_kind import Part
-from codepmp_jax.data.layouts import Layout
+from codepmp_jax.data.layouts import Capacity, Layout
 from codepmp_jax.data.tokenized_item import ItemUnit, TokenizedItem
 from codepmp_jax.text.tokenization import REMARKS
+
+LIMITED = tuple(f"rows_short_of_{what}" for what in get_args(Capacity))
 
 
 def count_names(unit: ItemUnit) -> tuple[str, ...]:
     """Counts of a stream, since the start of the run: items in rows; records, or texts of them, dropped, by reason;
     items in rows with a remark; tokens in rows, without and with padding; tokens, and keys over all queries, that are
-    left when what both texts of a pair begin with is computed once, in whatever layout; labels."""
+    left when what both texts of a pair begin with is computed once, in whatever layout; labels; rows that would have
+    been fuller with more places for labels, or for items."""
     return (
         unit,
         *DROP_REASONS,
@@ -27,6 +30,7 @@ def count_names(unit: ItemUnit) -> tuple[str, ...]:
         "useful_tokens",
         "useful_keys",
         "labels",
+        *LIMITED,
     )
 
 
@@ -117,7 +121,10 @@ def pack(
             next_record += 1
         if not waiting:
             return
-        chosen = set(fullest_row([item for *_, item in waiting], layout))
+        fullest, lacking = fullest_row([item for *_, item in waiting], layout)
+        if lacking is not None:
+            counts[f"rows_short_of_{lacking}"] += 1
+        chosen = set(fullest)
         in_row = [entry for i, entry in enumerate(waiting) if i in chosen]
         items = [item for *_, item in in_row]
         waiting = [entry for i, entry in enumerate(waiting) if i not in chosen]
@@ -138,8 +145,11 @@ def _places(entries: Iterable[tuple[int, int, TokenizedItem]]) -> list[list[int]
     return [[record, number] for record, number, _ in entries]
 
 
-def fullest_row(items: Sequence[TokenizedItem], layout: Layout) -> list[int]:
-    """Which of the waiting `items`, by age, make the next row: the oldest, and those that leave least empty.
+def fullest_row(
+    items: Sequence[TokenizedItem], layout: Layout
+) -> tuple[list[int], Capacity | None]:
+    """Which of the waiting `items`, by age, make the next row: the oldest, and those that leave least empty; and what
+    the row had too few places of to be fuller, if so.
 
     Where several sets do, the one whose youngest are older. A set with too many labels or items is searched
     for again without its youngest. Each search is a subset sum over sets of reachable sums, as bits.
@@ -147,21 +157,41 @@ def fullest_row(items: Sequence[TokenizedItem], layout: Layout) -> list[int]:
     tokens = [layout.num_tokens(item) for item in items]
     within = (1 << (layout.row_tokens - tokens[0] + 1)) - 1
     candidates = list(range(1, len(items)))
+    first: tuple[int, Capacity | None] | None = None
     while True:
         # Bit n of reachable[k]: some of the first k candidates have n tokens together.
         reachable = [1]
         for i in candidates:
             reachable.append(reachable[-1] | reachable[-1] << tokens[i] & within)
-        left = reachable[-1].bit_length() - 1
+        most = left = reachable[-1].bit_length() - 1
         chosen = []
         for i, without in zip(reversed(candidates), reversed(reachable[:-1]), strict=True):
             if not without >> left & 1:
                 chosen.append(i)
                 left -= tokens[i]
         chosen = [0, *reversed(chosen)]
-        if layout.fits([items[i] for i in chosen]):
-            return chosen
+        lacking = layout.lacking([items[i] for i in chosen])
+        first = first or (most, lacking)
+        if lacking is None:
+            return chosen, first[1] if first[0] > most else None
         candidates.remove(chosen[-1])
+
+
+def describe_limits(counts: Mapping[str, int], layout: Layout, least: float = 0.97) -> str:
+    """What leaves rows less than `least` full, if places for labels or items do, with the remedy; else nothing."""
+    fill = counts["tokens"] / max(1, counts["padded_tokens"])
+    num_rows = counts["padded_tokens"] // layout.row_tokens
+    short = {what: counts[f"rows_short_of_{what}"] for what in get_args(Capacity)}
+    if fill >= least or not any(short.values()):
+        return ""
+    said = ", ".join(f"{number} lack places for {what}" for what, number in short.items() if number)
+    text = f"rows are {fill:.1%} full: of {num_rows} rows, {said}"
+    if not short["labels"]:
+        return text
+    # As many as full rows of these items have, and a little for rows that have more than others.
+    needed = 1.05 * counts["labels"] / counts["tokens"] * layout.row_tokens / layout.label_texts
+    needed = min(-(-int(needed) // 128) * 128, layout.row_tokens)
+    return f"{text}. Remedy: data.row_labels {needed}, which costs the LM head as many logits"
 
 
 def _count(counts: dict[str, int], items: Sequence[TokenizedItem], layout: Layout) -> None:

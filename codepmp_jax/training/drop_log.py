@@ -1,15 +1,16 @@
-"""Which training records are left out, in the log: after the first steps, whenever it is for a new reason, and at the
-end."""
+"""Which training records are left out, and what leaves rows empty, in the log: after the first steps, whenever it is
+for a new reason, and at the end."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from codepmp_jax.config import DataConfig
 from codepmp_jax.data import drops
 from codepmp_jax.data.drops import Dropped
 from codepmp_jax.data.item_kind import ItemKind
+from codepmp_jax.data.layouts import Layout
 from codepmp_jax.data.mixture import Mixture
+from codepmp_jax.data.packing import describe_limits
 from codepmp_jax.devices.gather import gather
 from codepmp_jax.text.tokenization import REMARKS
 from codepmp_jax.training.telemetry import logger
@@ -49,10 +50,11 @@ def log_epochs(mixture: Mixture, kind: ItemKind, num_records: float) -> None:
 class DropLog:
     """Writes these lines, on every host the same."""
 
-    def __init__(self, config: DataConfig, kind: ItemKind, sizes: Mapping[str, int]):
+    def __init__(self, layout: Layout, sizes: Mapping[str, int]):
         """`sizes` are how many records each source of a mixture has; empty without one."""
-        self._config = config
-        self._kind = kind
+        self._layout = layout
+        self._config = layout.config
+        self._kind = layout.kind
         self._sizes = sizes
         self._seen: set[str] = set()
         self._lines: int | None = None
@@ -72,6 +74,9 @@ class DropLog:
                 )
             self._lines = (self._lines or 0) + 1
         found = {name for name in (*drops.DROP_REASONS, *REMARKS) if counts[name]}
+        limits = describe_limits(counts, self._layout)
+        if limits and (is_end or self._lines is None):
+            logger.warning("step %d: %s", step, limits)
         if is_end or self._lines is None or not found <= self._seen:
             logger.info(
                 "step %d: %d training %ss read, %d%s in rows; %s",

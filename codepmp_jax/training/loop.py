@@ -109,7 +109,7 @@ class _Loop:
         options = chips.compiler_options(config, run.chip, num_slices)
         self._train_step = jit_train_step(config, run.num_steps, shardings, options)
         self._evaluate_batch = jax.jit(lambda params, batch: evaluate_batch(params, batch, config))
-        self._drops = DropLog(config.data, run.objective.kind, sizes_of(run.chosen_records))
+        self._drops = DropLog(run.objective.layout(), sizes_of(run.chosen_records))
         self._trace = Trace(config.profile, f"{config.workdir}/profile")
         self._bar = progress(
             total=run.num_steps,

@@ -21,6 +21,7 @@ CONFIGS = [
 # What else must be set for the edge of a bound to agree with the rules across settings.
 COMPANIONS = {
     "data.row_length": {"layout": "packed"},
+    "data.row_labels": {"layout": "packed", "max_length": 2},
     "checkpoint.keep_every_steps": {"every_steps": 1},
     "lora.alpha": {"rank": 1},
     "optimizer.decay_steps": {"schedule": "wsd"},

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from codepmp_jax.config import DataConfig
 from codepmp_jax.data.drops import Dropped
 from codepmp_jax.data.layouts import layout_of
-from codepmp_jax.data.packing import fullest_row, new_state, pack, waiting_records
+from codepmp_jax.data.packing import describe_limits, fullest_row, new_state, pack, waiting_records
 from codepmp_jax.data.tokenized_pair import TokenizedPair, common_length
 
 PAD = 3
@@ -174,7 +174,7 @@ def test_shared_row_is_as_drawn():
     assert row.positions.tolist() == [[0, 1, 2, 3, 2, 0, 1, *padding]]
     assert row.segments.tolist() == [[1, 1, 1, 1, 1, 2, 2, *padding]]
     assert row.branches.tolist() == [[0, 0, 1, 1, 2, 0, 1, *padding]]
-    assert row.ends.tolist() == [[[3, 4], [6, 5]]]
+    assert row.ends[:, :2].tolist() == [[[3, 4], [6, 5]]]
     assert row.label_places[row.label_mask].tolist() == [1, 2, 5]
     assert row.labels[row.label_mask].tolist() == [1, 2, 6]
 
@@ -222,7 +222,7 @@ def test_rows_are_the_fullest_of_the_pairs_that_wait(layout):
             while coming and len(waiting) < window:
                 waiting.append(coming.pop(0))
             chosen = fullest_of_brute_force(waiting, config)
-            assert fullest_row(waiting, layout_of(config)) == chosen
+            assert fullest_row(waiting, layout_of(config))[0] == chosen
             assert row.record_ids == [waiting[i].pair_id for i in chosen]
             waiting = [pair for i, pair in enumerate(waiting) if i not in chosen]
             assert [pairs[n] for n, _ in row.state["waiting"]] == waiting
@@ -237,8 +237,11 @@ def test_labels_and_places_for_pairs_bound_a_row():
     config = config_of("packed", packing_window=9)
     labelled = [pair_of(str(i), [1] * 40, [2], 1) for i in range(3)]
     assert [row.record_ids for row in rows_of(labelled, config)] == [["0"], ["1"], ["2"]]
-    tiny = [pair_of(str(i), [1], [2], 1) for i in range(6)]
-    assert [len(row.record_ids) for row in rows_of(tiny, config)] == [4, 2]
+    assert rows_of(labelled, config)[-1].state["rows_short_of_labels"] == 2
+    tiny = [pair_of(str(i), [1], [2], 1) for i in range(18)]
+    config = dataclasses.replace(config, packing_window=18)
+    assert [len(row.record_ids) for row in rows_of(tiny, config)] == [16, 2]
+    assert rows_of(tiny, config)[-1].state["rows_short_of_items"] == 1
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -303,3 +306,46 @@ def test_little_is_left_empty(layout):
     )
     counts = list(rows)[-1].state
     assert counts["tokens"] / counts["padded_tokens"] >= 0.985
+
+
+def pairs_alike(share, count=300):
+    """Pairs as of an edit: `share` of a response's tokens are the other's, in one piece at its beginning."""
+    for pair in realistic_pairs(count):
+        prompt = pair.common
+        kept = prompt + int(share * (len(pair.chosen) - prompt))
+        own = len(pair.chosen) - kept
+        rejected = [*pair.chosen[:kept], *[1] * max(own, 1)]
+        yield pair_of(pair.pair_id, pair.chosen, rejected, prompt)
+
+
+def very_short_pairs(count=4000):
+    """Pairs of 9 to 30 tokens in a shared row."""
+    random = np.random.default_rng(2)
+    for i in range(count):
+        prompt, *own = map(int, random.integers(3, 11, 3))
+        chosen, rejected = ([1] * prompt + [side] * n for side, n in zip((2, 3), own, strict=True))
+        yield pair_of(str(i), chosen, rejected, prompt)
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [*(lambda share=share: pairs_alike(share) for share in (0.5, 0.8, 0.95)), very_short_pairs],
+    ids=["50%", "80%", "95%", "short"],
+)
+def test_rows_of_pairs_that_share_much_are_full_with_the_places_that_the_log_proposes(pairs):
+    """But for the last rows, which too few pairs are left for."""
+
+    def counts(config):
+        rows = rows_of(pairs(), config)
+        return rows[-10].state
+
+    config = DataConfig(layout="shared", row_length=2560)
+    said = describe_limits(counts(config), layout_of(config))
+    if said:
+        assert "lack places for labels. Remedy: data.row_labels" in said
+        proposed = int(said.split("data.row_labels ")[1].split(",")[0])
+        assert proposed > layout_of(config).row_labels
+        config = dataclasses.replace(config, row_labels=proposed)
+    found = counts(config)
+    assert found["tokens"] / found["padded_tokens"] >= 0.97
+    assert not describe_limits(found, layout_of(config))
