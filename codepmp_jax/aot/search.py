@@ -30,6 +30,7 @@ _REMAT: dict[RematPolicy, float] = {
     "full": 1.0,
     "save_attention": 0.95,
     "save_qkv_attention": 0.85,
+    "save_gate_attention": 0.5,
     "save_mlp_attention": 0.25,
     "dots_with_no_batch_dims": 0.1,
     "none": 0.0,

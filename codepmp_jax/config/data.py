@@ -102,8 +102,8 @@ class DataConfig(Config, section="data"):
     half a row, at least max_length. The LM head computes logits for all of them, filled or not. Pairs whose responses
     have much in common make more labels than that of a `shared` row: the log then says how many to give."""
     packing_window: Annotated[PositiveInt, _PACKED] = 64
-    """Number of pairs, or pieces of documents, that wait to be packed. The next row takes the oldest, and those of the
-    others that leave the least of it empty."""
+    """Number of pairs, or pieces of documents, that wait to be packed, or more where so many do not fill a row. The next
+    row takes the oldest, and those of the others that leave the least of it empty."""
     padding_side: Annotated[Literal["right", "left"], OnlyWith("layout", ("padded",))] = "right"
     """Side on which texts are padded to max_length (layout `padded` only)."""
     response_window: Literal["offsets", "paper"] = "offsets"

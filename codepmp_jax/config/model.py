@@ -25,6 +25,7 @@ RematPolicy = Literal[
     "full",
     "save_attention",
     "save_qkv_attention",
+    "save_gate_attention",
     "save_mlp_attention",
     "offload_qkv_attention",
     "dots_with_no_batch_dims",
@@ -110,9 +111,12 @@ class ModelConfig(Config, section="model"):
     """Queries and keys per block of scores; by default the chip's own."""
     remat: RematPolicy = "full"
     """Activations of a layer to keep for the backward pass; the rest is recomputed. `full` keeps nothing;
-    `save_attention` attention's output; `save_qkv_attention` its inputs too; `save_mlp_attention` the MLP's hidden
-    layer too; `dots_with_no_batch_dims` the output of every matmul; `none` everything. `offload_qkv_attention` keeps
-    the same as `save_qkv_attention`, in the host's memory."""
+    `save_attention` attention's output; `save_qkv_attention` its inputs too; `save_gate_attention` the output of the
+    MLP's gate too; `save_mlp_attention` that of its up-projection too; `dots_with_no_batch_dims` the output of every
+    matmul; `none` everything. `offload_qkv_attention` keeps the same as `save_qkv_attention`, in the host's memory."""
+    mlp_hidden: Literal["auto", "fused", "materialized"] = "auto"
+    """How the MLP's hidden layer, activation(gate) * up, is computed: `fused` into the matmul that reads it, which
+    computes it again for each of its tiles; or `materialized`, once and written to memory. `auto` is the chip's own."""
     heads: tuple[tuple[str, int], ...] = ()
     """Further heads as NAME SIZE ..., each from hidden states to SIZE float32 numbers. The objective adds those that it
     needs."""

@@ -80,6 +80,9 @@ class OptimizerConfig(Config, section="optimizer"):
     first_moment_dtype: Literal["float32", "bfloat16"] = "float32"
     """Dtype of Adam's first moment. The second stays float32: with beta2 = 0.999 a step changes it by less than
     bfloat16 resolves."""
+    reduce_dtype: Literal["compute", "float32"] = "compute"
+    """Dtype in which gradients of matrices are summed over chips: that of model.compute_dtype, or `float32`, for twice
+    the bytes."""
     epsilon: PositiveFloat = 1e-8
     """Term added to the square root of the second moment."""
     clip_norm: PositiveFloat = 1.0

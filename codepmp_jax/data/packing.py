@@ -114,7 +114,10 @@ def pack(
                 take(record, number, parts[number])
         finish(record, parts[0].source)
     while True:
-        while len(waiting) < layout.window and (parts := next(records, None)) is not None:
+        while (
+            needs_more([item for *_, item in waiting], layout)
+            and (parts := next(records, None)) is not None
+        ):
             for number, part in enumerate(parts):
                 take(next_record, number, part)
             finish(next_record, parts[0].source)
@@ -143,6 +146,13 @@ def pack(
 
 def _places(entries: Iterable[tuple[int, int, TokenizedItem]]) -> list[list[int]]:
     return [[record, number] for record, number, _ in entries]
+
+
+def needs_more(waiting: Sequence[TokenizedItem], layout: Layout) -> bool:
+    """Whether more items should wait than do: fewer than layout.window, or less than a row of them."""
+    return len(waiting) < layout.window or (
+        layout.window > 1 and sum(map(layout.num_tokens, waiting)) < layout.row_tokens
+    )
 
 
 def fullest_row(

@@ -37,6 +37,8 @@ class Chip:
     attention: Literal["xla", "blocked", "splash", "pallas_gpu"] = "xla"
     """What model.attention = auto means here."""
     attention_block: int = 512
+    mlp_hidden: Literal["fused", "materialized"] = "fused"
+    """What model.mlp_hidden = auto means here."""
     compiler_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """XLA's options for the training step."""
     compute_capability: str | None = None
@@ -89,6 +91,12 @@ _LIBTPU_FLAGS = {
     "megascale_grpc_premap_memory_bytes": str(16 * 2**30),
 }
 
+# Where fsdp is a whole slice, XLA would cut the layers' matmuls, with their gathers and reductions, into a piece for
+# each chip: pieces too small, whose sums go through memory each time.
+_WHOLE_MATMULS = {"xla_jf_spmd_threshold_for_windowed_einsum_mib": "1000000"}
+# Tiles of matmuls larger than the compiler's own choice leaves room for; larger limits compile for much longer.
+_LARGE_TILES = {"xla_tpu_scoped_vmem_limit_kib": "49152"}
+
 CHIPS = {
     chip.name: chip
     for chip in (
@@ -101,7 +109,7 @@ CHIPS = {
             clock=275e12 / 2**18,
             ici_bandwidth=90e9,
             attention="splash",
-            compiler_options=_ASYNC_GATHERS,
+            compiler_options=_ASYNC_GATHERS | _WHOLE_MATMULS,
             topology_options={"chip_config_name": "megacore"},
         ),
         Chip(
@@ -113,6 +121,7 @@ CHIPS = {
             clock=197e12 / 2**17,
             ici_bandwidth=90e9,
             attention="splash",
+            compiler_options=_WHOLE_MATMULS,
         ),
         Chip(
             "v5p",
@@ -123,7 +132,10 @@ CHIPS = {
             clock=459e12 / 2**18,
             ici_bandwidth=180e9,
             attention="splash",
-            compiler_options=_ASYNC_GATHERS | _SPARSE_CORE_REDUCTIONS,
+            compiler_options=_ASYNC_GATHERS
+            | _SPARSE_CORE_REDUCTIONS
+            | _WHOLE_MATMULS
+            | _LARGE_TILES,
         ),
         Chip(
             "v6e",
@@ -134,7 +146,11 @@ CHIPS = {
             clock=918e12 / 2**19,
             ici_bandwidth=180e9,
             attention="splash",
-            compiler_options=_SPARSE_CORE_REDUCTIONS | _SPARSE_CORE_GATHERS,
+            mlp_hidden="materialized",
+            compiler_options=_SPARSE_CORE_REDUCTIONS
+            | _SPARSE_CORE_GATHERS
+            | _WHOLE_MATMULS
+            | _LARGE_TILES,
         ),
         Chip(
             "tpu7x",
@@ -146,6 +162,7 @@ CHIPS = {
             ici_bandwidth=100e9,
             devices_per_chip=2,
             attention="splash",
+            compiler_options=_WHOLE_MATMULS,
         ),
         Chip(
             "a100",
@@ -241,7 +258,7 @@ def chip_of_device(device: Any) -> Chip:
 
 
 def resolve(model: ModelConfig, max_length: int, chip: Chip) -> ModelConfig:
-    """`model` with the chip's choice of attention and attention_block where the model leaves it open.
+    """`model` with the chip's choice of attention, attention_block and mlp_hidden where the model leaves it open.
 
     pallas_gpu supports neither sliding windows nor soft caps: where the model has a cap, or a window shorter than
     texts of `max_length` tokens, GPUs choose xla instead. Raises UserError where the model asks for pallas_gpu then.
@@ -260,6 +277,7 @@ def resolve(model: ModelConfig, max_length: int, chip: Chip) -> ModelConfig:
         model,
         attention=choice if model.attention == "auto" else model.attention,
         attention_block=model.attention_block or chip.attention_block,
+        mlp_hidden=chip.mlp_hidden if model.mlp_hidden == "auto" else model.mlp_hidden,
     )
 
 

@@ -15,7 +15,7 @@ from codepmp_jax.devices.sharding import constrain, partition_spec
 from codepmp_jax.families import FAMILIES
 from codepmp_jax.models.blocked import attend_blocked
 from codepmp_jax.models.layers import Projection, RMSNorm, soft_cap
-from codepmp_jax.models.rotary import Rotation, rotate
+from codepmp_jax.models.rotary import Rotation, rotate, rotate_heads_first
 from codepmp_jax.models.segments import Options, Segments, is_interpreted, visible
 from codepmp_jax.models.splash import attend_splash
 
@@ -77,17 +77,27 @@ IMPLEMENTATIONS: dict[str, Callable[[Array, Array, Array, Segments, Options], Ar
 }
 
 
+# Those whose arrays are (heads, B, L, E), as their kernels want them; those of the others are (B, L, heads, E).
+HEADS_FIRST = frozenset({"splash"})
+
+
 def attend(
-    query: Float[Array, "B L H E"],
-    key: Float[Array, "B L K E"],
-    value: Float[Array, "B L K E"],
+    query: Float[Array, "_ _ _ E"],
+    key: Float[Array, "_ _ _ E"],
+    value: Float[Array, "_ _ _ E"],
     segments: Segments,
     config: ModelConfig,
     max_text: int | None = None,
     window: int | None = None,
-) -> Float[Array, "B L H E"]:
-    """Grouped-query attention (arXiv 2305.13245) over the keys that `segments` lets a query see, scaled by
-    1/sqrt(config.query_scale or E) and capped by config.attention_soft_cap; softmax in float32.
+    *,
+    heads_first: bool = False,
+    scale: float | None = None,
+) -> Float[Array, "_ _ _ E"]:
+    """Grouped-query attention (arXiv 2305.13245) over the keys that `segments` lets a query see, scaled by `scale`,
+    by default 1/sqrt(config.query_scale or E), and capped by config.attention_soft_cap; softmax in float32.
+
+    Arrays are (B, L, heads, E), or with `heads_first` (heads, B, L, E); in the order that the implementation does not
+    want them they are turned around.
 
     `config.attention` names the implementation; its blocks of scores have `config.attention_block` queries
     and keys. `max_text` is the number of tokens of the longest text, by default L; with it, splash may need
@@ -95,9 +105,24 @@ def attend(
     at padding is finite and differs between implementations. On a mesh each device computes its own rows and
     heads. What the backward pass needs besides the inputs is named `attention` for remat policies.
     """
+    wants_heads_first = config.attention in HEADS_FIRST
+    if heads_first != wants_heads_first:
+        there, back = ((1, 2, 0, 3), (2, 0, 1, 3))[:: 1 if heads_first else -1]
+        turned = attend(
+            query.transpose(there),
+            key.transpose(there),
+            value.transpose(there),
+            segments,
+            config,
+            max_text,
+            window,
+            heads_first=wants_heads_first,
+            scale=scale,
+        )
+        return turned.transpose(back)
     implementation = IMPLEMENTATIONS[config.attention]
     options = Options(
-        scale=(config.query_scale or query.shape[-1]) ** -0.5,
+        scale=(config.query_scale or query.shape[-1]) ** -0.5 if scale is None else scale,
         soft_cap=config.attention_soft_cap,
         window=window,
         block=config.attention_block,
@@ -110,8 +135,7 @@ def attend(
 
     if implementation is attend_xla or jax.sharding.get_abstract_mesh().empty:
         return local(query, key, value, segments)
-    queries = partition_spec(("batch", "length", "heads", "head_dim"))
-    keys = partition_spec(("batch", "length", "kv_heads", "head_dim"))
+    queries, keys = (partition_spec(_axes(name, heads_first)) for name in ("heads", "kv_heads"))
     # Loops whose number of steps is computed do not declare what varies over the mesh.
     sharded = jax.shard_map(
         local,
@@ -120,6 +144,13 @@ def attend(
         check_vma=False,
     )
     return sharded(query, key, value, segments)
+
+
+def _axes(heads: str, heads_first: bool) -> tuple[str, str, str, str]:
+    """The logical axes of queries, keys or values."""
+    if heads_first:
+        return heads, "batch", "length", "head_dim"
+    return "batch", "length", heads, "head_dim"
 
 
 class Attention(nnx.Module):
@@ -158,13 +189,24 @@ class Attention(nnx.Module):
     ) -> Float[Array, "B L D"]:
         """The attention block's addition to the residual stream. Its query, key and value are named `qkv` for
         remat policies."""
-        query, key = self.query(x), self.key(x)
+        config, projections = self.config, (self.query, self.key, self.value)
+        heads_first = config.attention in HEADS_FIRST
+        query, key, value = (p.onto_heads(x) if heads_first else p(x) for p in projections)
         if self.query_norm is not None and self.key_norm is not None:
             query, key = self.query_norm(query), self.key_norm(key)
-        query, key = rotate(query, rotation), rotate(key, rotation)
-        query = constrain(query, "batch", "length", "heads", "head_dim")
-        key = constrain(key, "batch", "length", "kv_heads", "head_dim")
-        value = constrain(self.value(x), "batch", "length", "kv_heads", "head_dim")
+        scale = None
+        if heads_first:
+            query = rotate_heads_first(
+                query, rotation, (config.query_scale or config.head_dim) ** -0.5
+            )
+            key, scale = rotate_heads_first(key, rotation), 1.0
+        else:
+            query, key = rotate(query, rotation), rotate(key, rotation)
+        query = constrain(query, *_axes("heads", heads_first))
+        key, value = (constrain(y, *_axes("kv_heads", heads_first)) for y in (key, value))
         query, key, value = (checkpoint_name(y, "qkv") for y in (query, key, value))
-        output = attend(query, key, value, segments, self.config, max_text, window)
+        arrays = query, key, value, segments
+        output = attend(*arrays, config, max_text, window, heads_first=heads_first, scale=scale)
+        if heads_first:
+            return self.output.of_heads(output)
         return self.output(output.reshape(*x.shape[:-1], -1))

@@ -20,7 +20,7 @@ from codepmp_jax.config import ModelConfig
 from codepmp_jax.devices.sharding import constrain
 from codepmp_jax.families import FAMILIES
 from codepmp_jax.models.attention import Attention, Segments
-from codepmp_jax.models.layers import Projection, RMSNorm, lookup, param
+from codepmp_jax.models.layers import Projection, RMSNorm, lookup, materialize, param
 from codepmp_jax.models.rotary import Rotation, rotation
 
 ACTIVATIONS = {"silu": nnx.silu, "gelu_tanh": functools.partial(nnx.gelu, approximate=True)}
@@ -32,7 +32,8 @@ REMAT_POLICIES = {
     "full": _policies.nothing_saveable,
     "save_attention": _policies.save_only_these_names("attention"),
     "save_qkv_attention": _policies.save_only_these_names("qkv", "attention"),
-    "save_mlp_attention": _policies.save_only_these_names("qkv", "attention", "mlp"),
+    "save_gate_attention": _policies.save_only_these_names("qkv", "attention", "gate"),
+    "save_mlp_attention": _policies.save_only_these_names("qkv", "attention", "gate", "up"),
     "offload_qkv_attention": _policies.save_and_offload_only_these_names(
         names_which_can_be_saved=[],
         names_which_can_be_offloaded=["qkv", "attention"],
@@ -41,6 +42,32 @@ REMAT_POLICIES = {
     ),
     "dots_with_no_batch_dims": _policies.dots_with_no_batch_dims_saveable,
 }
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def gated(
+    activation: str, gate: Float[Array, "B L F"], up: Float[Array, "B L F"]
+) -> Float[Array, "B L F"]:
+    """activation(gate) * up, whose gradients are computed once.
+
+    Without the barrier XLA fuses them into the matmuls that read them, and a TPU computes them, from three operands,
+    again for every tile of the output.
+    """
+    return ACTIVATIONS[activation](gate) * up
+
+
+def _gated_forward(activation: str, gate: Array, up: Array) -> tuple[Array, tuple[Array, Array]]:
+    return gated(activation, gate, up), (gate, up)
+
+
+def _gated_backward(
+    activation: str, saved: tuple[Array, Array], gradient: Array
+) -> tuple[Array, Array]:
+    _, pull = jax.vjp(lambda gate, up: ACTIVATIONS[activation](gate) * up, *saved)
+    return jax.lax.optimization_barrier(pull(gradient))
+
+
+gated.defvjp(_gated_forward, _gated_backward)
 
 
 class Mlp(nnx.Module):
@@ -52,14 +79,16 @@ class Mlp(nnx.Module):
         self.up = Projection(rngs, (dim, hidden), ("embed", "mlp"), std=std)
         self.down = Projection(rngs, (hidden, dim), ("mlp_rows", None), std=std)
         self.activation = FAMILIES[config.family].activation
+        self.materializes = config.mlp_hidden == "materialized"
 
     def __call__(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
         """The block's addition to the residual stream."""
         gate, up = (
-            checkpoint_name(constrain(part(x), "batch", "length", "mlp"), "mlp")
-            for part in (self.gate, self.up)
+            checkpoint_name(constrain(part(x), "batch", "length", "mlp"), name)
+            for name, part in (("gate", self.gate), ("up", self.up))
         )
-        return self.down(ACTIVATIONS[self.activation](gate) * up)
+        hidden: Any = gated(self.activation, gate, up)
+        return self.down(materialize(hidden) if self.materializes else hidden)
 
 
 class DecoderLayer(nnx.Module):
@@ -83,9 +112,10 @@ class DecoderLayer(nnx.Module):
         window: int | None,
     ) -> Float[Array, "B L D"]:
         """The residual stream after this layer."""
-        added = self.attention(self.attention_norm(x), rotation, segments, max_text, window)
+        normed = materialize(self.attention_norm(x))
+        added = self.attention(normed, rotation, segments, max_text, window)
         x = x + (added if self.attention_post_norm is None else self.attention_post_norm(added))
-        added = self.mlp(self.mlp_norm(x))
+        added = self.mlp(materialize(self.mlp_norm(x)))
         x = x + (added if self.mlp_post_norm is None else self.mlp_post_norm(added))
         return constrain(x, "batch", "length", None)
 
@@ -128,8 +158,8 @@ class Decoder(nnx.Module):
     def embed(self, tokens: Int[Array, "B L"]) -> Float[Array, "B L D"]:
         """The residual stream before the first layer, in the compute dtype."""
         config = self.config
-        table = constrain(self.embedding[...].astype(config.compute_dtype), "vocab", None)
-        x = constrain(lookup(config.vocab_size, table, tokens), "batch", "length", None)
+        x: Any = lookup(config.vocab_size, config.compute_dtype, self.embedding[...], tokens)
+        x = constrain(x, "batch", "length", None)
         if FAMILIES[config.family].scale_embeddings:
             x = x * jnp.asarray(config.embed_dim**0.5, x.dtype)
         return x

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
+
+from codepmp_jax.devices.sharding import constrain, partition_spec
 
 
 def param(
@@ -20,6 +23,22 @@ def param(
 def soft_cap(x: Float[Array, "*B"], cap: float | None) -> Float[Array, "*B"]:
     """cap * tanh(x / cap) (arXiv 2408.00118, section 2); x itself without a cap."""
     return x if cap is None else cap * jnp.tanh(x / cap)
+
+
+@jax.custom_vjp
+def materialize(x: Float[Array, "*B"]) -> Float[Array, "*B"]:
+    """x; it and its gradient are computed once each, and written to memory.
+
+    What XLA fuses into a matmul's input, a TPU computes again for every tile of the output; and a matmul is slower if
+    the reductions of a norm's backward pass are fused behind it.
+    """
+    return jax.lax.optimization_barrier(x)
+
+
+materialize.defvjp(
+    lambda x: (materialize(x), None),
+    lambda _, gradient: (jax.lax.optimization_barrier(gradient),),
+)
 
 
 class RMSNorm(nnx.Module):
@@ -36,6 +55,41 @@ class RMSNorm(nnx.Module):
         y = y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + self.epsilon)
         scale = self.scale[...]
         return (y * (scale + self.offset if self.offset else scale)).astype(x.dtype)
+
+
+def product(equation: str, x: Array, matrix: Array) -> Array:
+    """The einsum `equation` of x and a matrix, in x's dtype.
+
+    The matrix's gradient is computed, and so summed over devices, in the matrix's own dtype, which may be wider.
+    """
+    if matrix.dtype == x.dtype:
+        return jnp.einsum(equation, x, matrix)
+    return _mixed_product(equation, x, matrix)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _mixed_product(equation: str, x: Array, matrix: Array) -> Array:
+    return jnp.einsum(equation, x, matrix.astype(x.dtype))
+
+
+def _mixed_forward(equation: str, x: Array, matrix: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _mixed_product(equation, x, matrix), (x, matrix)
+
+
+def _mixed_backward(
+    equation: str, saved: tuple[Array, Array], gradient: Array
+) -> tuple[Array, Array]:
+    x, matrix = saved
+    inputs, output = equation.split("->")
+    of_x, of_matrix = inputs.split(",")
+    dx = jnp.einsum(f"{output},{of_matrix}->{of_x}", gradient, matrix.astype(x.dtype))
+    dmatrix = jnp.einsum(
+        f"{of_x},{output}->{of_matrix}", x, gradient, preferred_element_type=matrix.dtype
+    )
+    return dx, dmatrix
+
+
+_mixed_product.defvjp(_mixed_forward, _mixed_backward)
 
 
 class Adapter(nnx.Module):
@@ -62,10 +116,11 @@ class Adapter(nnx.Module):
         self.b = nnx.Param(jnp.zeros((rank, *shape[1:]), jnp.float32), axes=(None, *axes[1:]))
         self.scale = scale
 
-    def __call__(self, x: Float[Array, "T D"]) -> Float[Array, "T K"]:
-        """What is added, in x's dtype; the kernel's output dims are one."""
-        a, b = self.a[...].astype(x.dtype), self.b[...].astype(x.dtype)
-        return (x @ a) @ b.reshape(len(b), -1) * self.scale
+    def __call__(self, project: Callable[[Float[Array, "D K"]], Float[Array, "T K"]]) -> Array:
+        """What is added, (T, K) in the inputs' dtype, where the kernel's output dims are one. `project` gives the
+        product of the T inputs and a matrix."""
+        b = self.b[...]
+        return product("TR,RK->TK", project(self.a[...]), b.reshape(len(b), -1)) * self.scale
 
 
 class Projection(nnx.Module):
@@ -87,34 +142,87 @@ class Projection(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         """The projection, in x's dtype."""
-        kernel = self.kernel[...].astype(x.dtype)
-        inputs = x.reshape(-1, kernel.shape[0])
-        rows = inputs @ kernel.reshape(kernel.shape[0], -1)
-        if self.lora is not None:
-            rows = rows + self.lora(inputs)
-        y = rows.reshape(*x.shape[:-1], *kernel.shape[1:])
-        return y if self.bias is None else y + self.bias[...].astype(x.dtype)
+        inputs = x.reshape(-1, len(self.kernel[...]))
+        rows = self._rows(functools.partial(product, "TD,DK->TK", inputs))
+        y = rows.reshape(*x.shape[:-1], *self.kernel.shape[1:])
+        return y if self.bias is None else (y + self.bias[...]).astype(x.dtype)
+
+    def onto_heads(self, x: Float[Array, "B L D"]) -> Float[Array, "H B L E"]:
+        """The projection by a kernel (D, H, E), heads first."""
+        inputs = x.reshape(-1, x.shape[-1])
+        rows = self._rows(functools.partial(product, "TD,DK->TK", inputs))
+        heads = rows.reshape(-1, *self.kernel.shape[1:]).transpose(1, 0, 2)
+        if self.bias is not None:
+            heads = (heads + self.bias[...][:, None]).astype(x.dtype)
+        return heads.reshape(len(heads), *x.shape[:-1], -1)
+
+    def of_heads(self, x: Float[Array, "H B L E"]) -> Float[Array, "B L D"]:
+        """The projection of heads that come first, by a kernel (H * E, D)."""
+        num_heads, *rows_and_length, head_dim = x.shape
+        inputs = x.reshape(num_heads, -1, head_dim)
+
+        def project(matrix: Array) -> Array:
+            return product("HTE,HED->TD", inputs, matrix.reshape(num_heads, head_dim, -1))
+
+        assert self.bias is None
+        return self._rows(project).reshape(*rows_and_length, -1)
+
+    def _rows(self, project: Callable[[Array], Array]) -> Float[Array, "T K"]:
+        """The inputs' products with the kernel as a matrix, and what the adapter adds."""
+        kernel = self.kernel[...]
+        rows = project(kernel.reshape(len(kernel), -1))
+        return rows if self.lora is None else rows + self.lora(project)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def lookup(
-    num_rows: int, table: Float[Array, "V D"], tokens: Int[Array, "*B"]
-) -> Float[Array, "*B D"]:
-    """table[tokens], for a table of num_rows rows.
+    num_rows: int, dtype: str, table: Float[Array, "V D"], tokens: Int[Array, "B L"]
+) -> Float[Array, "B L D"]:
+    """table[tokens] in `dtype`, for a table of num_rows rows sharded as `vocab_rows`.
 
-    The gradient is summed in float32 for any dtype: a row sums over all occurrences of its token, which loses too
-    much in bfloat16.
+    A device sums the gradient in float32 for any dtype: a row sums over all occurrences of its token, which loses too
+    much in bfloat16. Over devices it is reduced into the table's shards in the table's dtype, as other gradients are:
+    left to itself, XLA sums the whole table in float32 on every device.
     """
-    return table[tokens]
+    # Cast before it is gathered.
+    return constrain(constrain(table.astype(dtype), "vocab_rows", None), "vocab", None)[tokens]
 
 
-def _lookup_forward(num_rows: int, table: Array, tokens: Array) -> tuple[Array, Array]:
-    return table[tokens], tokens
+def _lookup_forward(
+    num_rows: int, dtype: str, table: Array, tokens: Array
+) -> tuple[Array, tuple[Array, Array]]:
+    return lookup(num_rows, dtype, table, tokens), (tokens, jnp.zeros(0, table.dtype))
 
 
-def _lookup_backward(num_rows: int, tokens: Array, gradient: Array) -> tuple[Array, None]:
-    total = jnp.zeros((num_rows, gradient.shape[-1]), jnp.float32)
-    return total.at[tokens].add(gradient.astype(jnp.float32)).astype(gradient.dtype), None
+def _lookup_backward(
+    num_rows: int, dtype: str, saved: tuple[Array, Array], gradient: Array
+) -> tuple[Array, None]:
+    tokens, like_table = saved
+
+    def add(rows: int, tokens: Array, gradient: Array) -> Array:
+        total = jnp.zeros((rows, gradient.shape[-1]), jnp.float32)
+        total = total.at[tokens].add(gradient.astype(jnp.float32), mode="drop")
+        return total.astype(like_table.dtype)
+
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return add(num_rows, tokens, gradient), None
+    rows = num_rows // mesh.shape["tensor"]
+
+    def local(tokens: Array, gradient: Array) -> Array:
+        places = tokens - jax.lax.axis_index("tensor") * rows
+        # A negative place would count from the end.
+        total = add(rows, jnp.where(places < 0, rows, places), gradient)
+        total = jax.lax.psum_scatter(total, "fsdp", scatter_dimension=0, tiled=True)
+        return jax.lax.psum(total, "data")
+
+    summed = jax.shard_map(
+        local,
+        in_specs=(partition_spec(("batch", "length")), partition_spec(("batch", "length", None))),
+        out_specs=partition_spec(("vocab_rows", None)),
+        check_vma=False,
+    )
+    return summed(tokens, gradient), None
 
 
 lookup.defvjp(_lookup_forward, _lookup_backward)

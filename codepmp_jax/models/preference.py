@@ -76,15 +76,23 @@ class PreferenceModel(nnx.Module):
     ) -> Float[Array, "B M"]:
         """r = hidden[place] @ w, in float32 (arXiv 2410.02229, section 3)."""
         last = jnp.take_along_axis(hidden, places[..., None], axis=1)
-        return self.score(last.astype(jnp.float32))[..., 0]
+        # A TPU multiplies float32 in bfloat16 unless it is told not to.
+        with jax.default_matmul_precision("highest"):
+            return self.score(last.astype(jnp.float32))[..., 0]
 
     def head(self, name: str, hidden: Float[Array, "*B D"]) -> Float[Array, "*B K"]:
         """What the head of config.heads says of hidden states, in float32."""
-        return self.heads[name](hidden.astype(jnp.float32))
+        with jax.default_matmul_precision("highest"):
+            return self.heads[name](hidden.astype(jnp.float32))
 
     def lm_kernel(self) -> Float[Array, "D V"]:
         """The matrix from hidden states to logits: the LM head, or the embedding's transpose."""
         return self.decoder.embedding[...].T if self.lm_head is None else self.lm_head.kernel[...]
+
+    @property
+    def kernel_dim(self) -> int:
+        """The dim of lm_kernel that fsdp shards: an LM head's rows, or the columns that are an embedding's rows."""
+        return 1 if self.lm_head is None else 0
 
     def logits(self, hidden: Float[Array, "B L D"]) -> Float[Array, "B L V"]:
         """Next-token logits of all tokens in float32, with the soft cap if there is one; the loss computes them in

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -49,3 +50,26 @@ def rotate(x: Float[Array, "B L H E"], rotation: Rotation) -> Float[Array, "B L 
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
     return rotated.astype(x.dtype)
+
+
+def rotate_heads_first(
+    x: Float[Array, "H B L E"], rotation: Rotation, scale: float = 1.0
+) -> Float[Array, "H B L E"]:
+    """`rotate` of arrays whose heads come first, times `scale`, rounded once.
+
+    A matmul with a signed permutation, which is exact, takes the halves to each other's places: slices of half a head
+    are half of a TPU's lanes, for which XLA would turn whole arrays around.
+    """
+    sin, cos = (jnp.concatenate([part, part], axis=-1) * scale for part in rotation)
+    half = x.shape[-1] // 2
+    # x @ turn = (-second half, first half).
+    turn = np.kron([[0, 1], [-1, 0]], np.eye(half)).astype(x.dtype)
+    turned = jax.lax.dot_general(
+        x,
+        jnp.asarray(turn),
+        (((3,), (0,)), ((), ())),
+        # Of bfloat16 one pass is exact.
+        precision="highest" if x.dtype == jnp.float32 else None,
+        preferred_element_type=jnp.float32,
+    )
+    return (x.astype(jnp.float32) * cos + turned * sin).astype(x.dtype)

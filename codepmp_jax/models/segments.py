@@ -151,12 +151,12 @@ def needed_blocks(
 Tree = TypeVar("Tree")
 
 
-def pad_rows(arrays: Tree, block: int) -> Tree:
-    """A tree of arrays (B, L, ...), whose rows are padded with zeros to a multiple of `block`."""
+def pad_rows(arrays: Tree, block: int, axis: int = 1) -> Tree:
+    """A tree of arrays, whose dim `axis`, a row's tokens, is padded with zeros to a multiple of `block`."""
 
     def pad(array: Array) -> Array:
         widths = [(0, 0)] * array.ndim
-        widths[1] = (0, -array.shape[1] % block)
+        widths[axis] = (0, -array.shape[axis] % block)
         return jnp.pad(array, widths)
 
     return jax.tree.map(pad, arrays)
@@ -164,12 +164,14 @@ def pad_rows(arrays: Tree, block: int) -> Tree:
 
 def attend_by_branch(
     attend: Attend,
-    query: Float[Array, "B L H E"],
-    key: Float[Array, "B L K E"],
-    value: Float[Array, "B L K E"],
+    query: Float[Array, "_ _ _ E"],
+    key: Float[Array, "_ _ _ E"],
+    value: Float[Array, "_ _ _ E"],
     segments: Segments,
-) -> Float[Array, "B L H E"]:
-    """Attention with branches by an `attend` that supports segments only.
+    axis: int = 0,
+) -> Float[Array, "_ _ _ E"]:
+    """Attention with branches by an `attend` that supports segments only. `axis` is that of the rows; the next is
+    that of their tokens.
 
     Calls it twice: with rejected's own tokens as padding, and with chosen's.
     """
@@ -180,7 +182,9 @@ def attend_by_branch(
         attend(query, key, value, Segments(jnp.where(branches == hidden, -ids, ids)))
         for hidden in (2, 1)
     ]
-    return jnp.where((branches == 2)[..., None, None], outputs[1], outputs[0])
+    others = [i for i in range(query.ndim) if i not in (axis, axis + 1)]
+    is_rejected = jnp.expand_dims(branches == 2, others)
+    return jnp.where(is_rejected, outputs[1], outputs[0])
 
 
 def is_interpreted() -> bool:

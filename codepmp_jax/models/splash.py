@@ -31,27 +31,34 @@ LANES = 128
 
 
 def attend_splash(
-    query: Float[Array, "B L H E"],
-    key: Float[Array, "B L K E"],
-    value: Float[Array, "B L K E"],
+    query: Float[Array, "H B L E"],
+    key: Float[Array, "K B L E"],
+    value: Float[Array, "K B L E"],
     segments: Segments,
     options: Options,
-) -> Float[Array, "B L H E"]:
-    """As codepmp_jax.models.attention.attend. Blocks are multiples of 128 tokens; rows are padded to blocks.
+) -> Float[Array, "H B L E"]:
+    """As codepmp_jax.models.attention.attend, heads first. Blocks are multiples of 128 tokens; rows are padded to
+    blocks.
 
     With branches it calls the kernels once if there is no window and TokenMask fits 32 bits (texts of up to 1024
     tokens with blocks of up to 2048), and twice otherwise.
     """
-    length = query.shape[1]
+    length = query.shape[2]
     window = options.window
     block = min(options.block or DEFAULT_BLOCK, length)
     block += -block % LANES
-    query, key, value, segments = pad_rows((query, key, value, segments), block)
+    query, key, value = (pad_rows(x, block, axis=2) for x in (query, key, value))
+    segments = pad_rows(segments, block)
     mask = _mask(segments, options.max_text or length, block, window)
     codes, ids = mask.encode(segments)
+    if options.scale != 1:
+        # In float32, since bfloat16 would round the scale by up to 0.4 %.
+        query = (query.astype(jnp.float32) * options.scale).astype(query.dtype)
+
     if segments.branches is None or isinstance(mask, TokenMask):
         needed = needed_blocks(segments, block, window)
-        return _call(query, key, value, codes, ids, needed, mask, block, options)[:, :length]
+        output = _call(query, key, value, codes, ids, needed, mask, block, options)
+        return output[:, :, :length]
 
     def call(query: Array, key: Array, value: Array, one_branch: Segments) -> Array:
         needed = needed_blocks(one_branch, block)
@@ -59,7 +66,7 @@ def attend_splash(
             needed = needed & near_blocks(segments, block, window)
         return _call(query, key, value, codes, one_branch.ids, needed, mask, block, options)
 
-    return attend_by_branch(call, query, key, value, segments)[:, :length]
+    return attend_by_branch(call, query, key, value, segments, axis=1)[:, :, :length]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,18 +219,18 @@ def _mask_infos(needed: Bool[Array, "B Q Q"], codes: Int[Array, " T"]) -> tuple[
 
 
 def _call(
-    query: Float[Array, "B L H E"],
-    key: Float[Array, "B L K E"],
-    value: Float[Array, "B L K E"],
+    query: Float[Array, "H B L E"],
+    key: Float[Array, "K B L E"],
+    value: Float[Array, "K B L E"],
     codes: Int[Array, "B L"],
     ids: Int[Array, "B L"],
     needed: Bool[Array, "B Q Q"],
     mask: Mask,
     block: int,
     options: Options,
-) -> Float[Array, "B L H E"]:
-    """Calls the kernels on all rows as one sequence of B * L tokens, skipping blocks that join two rows."""
-    rows, length, _, head_dim = query.shape
+) -> Float[Array, "H B L E"]:
+    """Calls the kernels on all rows as one sequence of B * L tokens, skipping blocks that join two rows. Queries are
+    scaled already."""
     by_query, by_key = _mask_infos(needed, codes.reshape(-1))
     kernel = SplashAttentionKernel(
         by_query,
@@ -245,15 +252,8 @@ def _call(
         mask_function=mask,
         interpret=options.interpret,
     )
-
-    def heads_first(x: Array) -> Array:
-        return x.reshape(rows * length, -1, head_dim).transpose(1, 0, 2)
-
-    # In float32, since bfloat16 would round the scale by up to 0.4 %.
-    scaled = (query.astype(jnp.float32) * options.scale).astype(query.dtype)
+    arrays = (x.reshape(len(x), -1, x.shape[-1]) for x in (query, key, value))
     ids = ids.reshape(-1)
-    output = kernel(
-        heads_first(scaled), heads_first(key), heads_first(value), segment_ids=SegmentIds(ids, ids)
-    )
+    output = kernel(*arrays, segment_ids=SegmentIds(ids, ids))
     assert isinstance(output, jax.Array)
-    return output.transpose(1, 0, 2).reshape(query.shape)
+    return output.reshape(query.shape)

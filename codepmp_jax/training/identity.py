@@ -36,6 +36,7 @@ _MAY_CHANGE_ON_RESUME = (
     "model.remat",
     "model.attention",
     "model.attention_block",
+    "model.mlp_hidden",
     "data.input",
     "data.tokenizer",
     "data.num_workers",

@@ -60,13 +60,15 @@ def lm_loss(
 ) -> Float[Array, ""]:
     """Weighted sum of the labels' losses; hidden[b, c] predicts labels[b, c]. `cap` is the logits' soft cap.
 
-    The logits exist for `chunk` labels of a row at a time, in the backward pass too.
+    The logits exist for `chunk` labels of a row at a time, in the backward pass too. The kernel is used in the dtype of
+    `hidden`, and its gradient summed over the chunks in its own: in bfloat16 that would lose up to 1 %.
     """
 
     @jax.checkpoint
     def add(total: Array, part: tuple[Array, ...]) -> tuple[Array, None]:
         hidden, labels, weights = part
-        return total + jnp.sum(token_nll(hidden, kernel, labels, cap) * weights), None
+        losses = token_nll(hidden, kernel.astype(hidden.dtype), labels, cap)
+        return total + jnp.sum(losses * weights), None
 
     return jax.lax.scan(add, jnp.float32(0), _chunks(chunk, hidden, labels, weights))[0]
 
@@ -78,12 +80,12 @@ def label_log_probs(
     chunk: int,
     cap: float | None = None,
 ) -> Float[Array, "B C"]:
-    """log p of each label, in float32, with the logits of lm_loss."""
+    """log p of each label, in float32, with the logits of lm_loss and its way with the kernel."""
 
     @jax.checkpoint
     def one(_: None, part: tuple[Array, ...]) -> tuple[None, Array]:
         hidden, labels = part
-        return None, -token_nll(hidden, kernel, labels, cap)
+        return None, -token_nll(hidden, kernel.astype(hidden.dtype), labels, cap)
 
     _, parts = jax.lax.scan(one, None, _chunks(chunk, hidden, labels))
     return jnp.moveaxis(parts, 0, 1).reshape(labels.shape[0], -1)[:, : labels.shape[1]]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -106,15 +107,28 @@ def _parts(whole: WeightedBatch, number: int) -> WeightedBatch:
 def gradients(params: Params, batch: Batch, config: TrainConfig) -> tuple[Params, Metrics]:
     """Gradients of the trained parameters, summed over accumulation_steps parts in float32, and metrics of the
     global batch."""
+    with _precision(config):
+        return _gradients(params, batch, config)
+
+
+def _precision(config: TrainConfig) -> contextlib.AbstractContextManager[Any]:
+    """Within it float32 is computed in float32, if it is the compute dtype: by default TPUs, and GPUs in part, multiply
+    it in fewer bits."""
+    if config.model.compute_dtype == "float32":
+        return jax.default_matmul_precision("highest")
+    return contextlib.nullcontext()
+
+
+def _gradients(params: Params, batch: Batch, config: TrainConfig) -> tuple[Params, Metrics]:
     graph, _, axes = abstract_params(config.model, config.lora)
     objective = objectives.build(config)
 
     def addend(changed: Params, part: WeightedBatch) -> tuple[Array, Metrics]:
-        model = nnx.merge(graph, with_changed(in_compute_dtype, changed))
+        model = nnx.merge(graph, with_changed(matrices, changed))
         return loss_and_metrics(model, part, objective)
 
     def grad(part: WeightedBatch) -> tuple[Params, Metrics]:
-        grads, metrics = jax.grad(addend, has_aux=True)(trained(in_compute_dtype, config), part)
+        grads, metrics = jax.grad(addend, has_aux=True)(trained(matrices, config), part)
         # Pinned to the parameters' shards, gradients are reduced into these, not onto every device.
         return jax.tree.map(
             lambda leaf, names: constrain(leaf, *names).astype(jnp.float32),
@@ -122,8 +136,10 @@ def gradients(params: Params, batch: Batch, config: TrainConfig) -> tuple[Params
             trained(axes, config),
         ), metrics
 
-    # Matrices are gathered, and their gradients reduced, in the compute dtype.
-    in_compute_dtype = in_dtype(params, config.model.compute_dtype)
+    # Matrices are gathered in the compute dtype, and their gradients reduced in that of the matrices that the model is
+    # given.
+    is_wide = config.optimizer.reduce_dtype == "float32"
+    matrices = params if is_wide else in_dtype(params, config.model.compute_dtype)
     whole = WeightedBatch(batch, objective.weights(batch))
     if config.accumulation_steps == 1:
         return grad(whole)
@@ -173,11 +189,12 @@ def evaluate_batch(params: Params, batch: Batch, config: TrainConfig) -> Evaluat
     model = nnx.merge(graph, in_dtype(params, config.model.compute_dtype))
     masks = Weights(batch.item_mask.astype(jnp.float32), batch.label_mask.astype(jnp.float32))
     objective = objectives.build(config)
-    outputs = compute_outputs(model, batch, objective)
     sums: Sums = {}
-    for term in objective.terms(outputs, masks):
-        sums.setdefault(term.unit, {})[term.name] = term.total
-    rewards = objective.pair_rewards(outputs)
+    with _precision(config):
+        outputs = compute_outputs(model, batch, objective)
+        for term in objective.terms(outputs, masks):
+            sums.setdefault(term.unit, {})[term.name] = term.total
+        rewards = objective.pair_rewards(outputs)
     if rewards is None:
         return Evaluated(sums, None)
     return Evaluated(sums, constrain(jnp.stack(rewards, axis=-1), None, None, None))

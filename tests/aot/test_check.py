@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from codepmp_jax.aot import check as checks
 from codepmp_jax.aot import hlo, topology
 from codepmp_jax.aot.check import check
 from codepmp_jax.aot.replay import replay
@@ -69,9 +71,84 @@ def test_a_program_that_is_known():
     assert moved == LAYERS * DIM * DIM * 2 * 3 / 4
 
 
+# What is computed in several steps, too dear for a matmul to compute again for each of its tiles.
+_TRANSCENDENTAL = {"exponential", "logistic", "tanh"}
+
+
 @pytest.fixture(scope="module")
-def reports():
-    return {name: check(CONFIG, name) for name in ("v5e:2x2", "v5p:2x2x1")}
+def compiled():
+    """By slice the report of the real step, and its program; on v5p the MLP's hidden layer is written to memory."""
+    compile_step = checks.compile_step
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, mlp_hidden in (("v5e:2x2", "fused"), ("v5p:2x2x1", "materialized")):
+            programs = []
+            patch.setattr(
+                checks,
+                "compile_step",
+                lambda *args, keep=programs: keep.append(compile_step(*args)) or keep[-1],
+            )
+            model = dataclasses.replace(CONFIG.model, mlp_hidden=mlp_hidden)
+            report = check(dataclasses.replace(CONFIG, model=model), name)
+            found[name] = report, hlo.parse(programs[0].as_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def reports(compiled):
+    return {name: report for name, (report, _) in compiled.items()}
+
+
+def instructions(module):
+    """(computation, instruction) of all of them."""
+    return [(body, one) for body in module.computations.values() for one in body.values()]
+
+
+def test_gradients_of_tables_are_reduced_into_their_shards(compiled):
+    """The embedding's and the LM head's, once each and in bfloat16; all-reduces have only what is small."""
+    model, table = CONFIG.model, CONFIG.model.vocab_size * CONFIG.model.embed_dim
+    for _, module in compiled.values():
+        for _, one in instructions(module):
+            if one.opcode.startswith("all-reduce"):
+                # As part of the layers' reduce-scatters, matrices of a layer.
+                largest = max(map(math.prod, hlo.arrays(one.shape)), default=0)
+                assert largest <= model.embed_dim * model.mlp_dim < table, one
+        scattered = [
+            one.shape
+            for _, one in instructions(module)
+            if one.opcode.startswith("reduce-scatter")
+            and max(map(math.prod, hlo.arrays(one.shape))) == table // 4
+        ]
+        assert len(scattered) == 2
+        assert all(shape.startswith("bf16") for shape in scattered)
+
+
+def test_no_matmul_is_cut_in_pieces_around_its_collective(compiled):
+    """What is left of loops: the layers forward and backward; labels come in one chunk."""
+    for _, module in compiled.values():
+        opcodes = [one.opcode for _, one in instructions(module)]
+        assert opcodes.count("while") == 2
+        assert not any(opcode.startswith("collective-permute") for opcode in opcodes)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("v5e:2x2", 2), ("v5p:2x2x1", 0)])
+def test_matmuls_do_not_compute_their_inputs_again(name, expected, compiled):
+    """Of the layers' matmuls, where it is `fused`, down and its weight's gradient compute the hidden layer."""
+    _, module = compiled[name]
+
+    def opcodes(body, instruction):
+        """Of all that it depends on in its computation, the parts of fusions too."""
+        found = {instruction.opcode, *(part.opcode for part in module.inside(instruction))}
+        return found.union(*(opcodes(body, body[one]) for one in instruction.operands))
+
+    dear = [
+        one
+        for body, one in instructions(module)
+        if hlo.matmul_flops(body, one) >= 2 * 512 * 256 * 128
+        and "lm_loss" not in one.op_name
+        and opcodes(body, one) & _TRANSCENDENTAL
+    ]
+    assert len(dear) == expected, [one.op_name for one in dear]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +198,7 @@ def test_between_slices_go_only_sums_of_gradients(reports):
         sum(c["gib"] for c in report.collectives if c["kind"] == kind)
         for kind in ("reduce-scatter", "all-reduce")
     )
-    assert between == pytest.approx(within / 3, rel=0.06)
+    assert between == pytest.approx(within / 3, rel=0.08)
 
 
 @pytest.mark.parametrize("name", ["v5e:2x2", "v5p:2x2x1"])
@@ -136,17 +213,19 @@ def test_what_the_real_step_computes(name, reports):
     head = 4 * 2 * 256 * 1024 * labels
     # A row is a block of scores. Twice 2 matmuls over them, then 3 and 4.
     attention = 2 * 2 * (2 + 2 + 3 + 4) * 2 * tokens * 256 * 128
+    # Three heads are rotated, three times, each by a matmul of its own.
+    rotations = 2 * 3 * 3 * 2 * 128 * 128 * tokens
     computed = reports[name].computed_tflop * 1e12
-    assert computed == pytest.approx(layers + head + attention, rel=1e-3)
+    assert computed == pytest.approx(layers + head + attention + rotations, rel=1e-3)
 
 
 def test_gathers_that_nothing_hides_are_counted(reports):
-    """Without v5p's options every matrix is gathered before it is used: 7 of a layer forward, and backward two
+    """Without v5p's options every matrix is gathered before it is used: 7 of a layer forward, and backward one
     of them a second time."""
     chip, _ = topology.describe("v5p:2x2x1")
-    off = tuple(f"{name}=false" for name in chip.compiler_options if "allow_ags" not in name)
+    off = tuple(f"{name}=false" for name, on in chip.compiler_options.items() if on == "true")
     plain = check(dataclasses.replace(CONFIG, compiler_options=off), "v5p:2x2x1")
-    assert plain.sync_layer_gathers == 2 * (7 + 9)
+    assert plain.sync_layer_gathers == 2 * (7 + 8)
     for report in reports.values():
         assert report.sync_layer_gathers <= 2 * 3
 

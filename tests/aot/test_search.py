@@ -62,7 +62,7 @@ def compiler(monkeypatch):
 
 def test_points_work_out_and_the_fastest_come_first():
     found = points(CONFIG, CHIPS["v5e"], 4)
-    assert len(set(found)) == len(found) == 6 * 3 * 3
+    assert len(set(found)) == len(found) == 7 * 3 * 3
     for point in found:
         applied = point.apply(CONFIG)
         assert applied.global_batch_rows // applied.accumulation_steps % 4 == 0

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from codepmp_jax.config import DataConfig
 from codepmp_jax.data.drops import Dropped
 from codepmp_jax.data.layouts import layout_of
-from codepmp_jax.data.packing import describe_limits, fullest_row, new_state, pack, waiting_records
+from codepmp_jax.data.packing import (
+    describe_limits,
+    fullest_row,
+    needs_more,
+    new_state,
+    pack,
+    waiting_records,
+)
 from codepmp_jax.data.tokenized_pair import TokenizedPair, common_length
 
 PAD = 3
@@ -211,15 +218,14 @@ def fullest_of_brute_force(pairs, config):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_rows_are_the_fullest_of_the_pairs_that_wait(layout):
-    config = config_of(layout, packing_window=6)
-    window = 1 if layout == "padded" else 6
+    config = config_of(layout, packing_window=4)
 
     @settings(deadline=None, max_examples=60)
     @given(pair_lists())
     def check(pairs):
         waiting, coming = [], list(pairs)
         for row in rows_of(pairs, config):
-            while coming and len(waiting) < window:
+            while coming and needs_more(waiting, layout_of(config)):
                 waiting.append(coming.pop(0))
             chosen = fullest_of_brute_force(waiting, config)
             assert fullest_row(waiting, layout_of(config))[0] == chosen
@@ -239,7 +245,9 @@ def test_labels_and_places_for_pairs_bound_a_row():
     assert [row.record_ids for row in rows_of(labelled, config)] == [["0"], ["1"], ["2"]]
     assert rows_of(labelled, config)[-1].state["rows_short_of_labels"] == 2
     tiny = [pair_of(str(i), [1], [2], 1) for i in range(18)]
-    config = dataclasses.replace(config, packing_window=18)
+    assert rows_of(tiny, dataclasses.replace(config, packing_window=2))[0].record_ids == [
+        str(i) for i in range(16)
+    ]
     assert [len(row.record_ids) for row in rows_of(tiny, config)] == [16, 2]
     assert rows_of(tiny, config)[-1].state["rows_short_of_items"] == 1
 

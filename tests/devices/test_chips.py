@@ -32,7 +32,9 @@ def test_a_gpu_of_another_name_runs_as_its_compute_capability_with_rates_unknown
 def test_resolve_fills_what_is_left_open_and_nothing_else():
     resolved = chips.resolve(ModelConfig(), 1024, chips.CHIPS["v5p"])
     assert (resolved.attention, resolved.attention_block) == ("splash", 512)
-    chosen = ModelConfig(attention="xla", attention_block=256)
+    assert resolved.mlp_hidden == "fused"
+    assert chips.resolve(ModelConfig(), 1024, chips.CHIPS["v6e"]).mlp_hidden == "materialized"
+    chosen = ModelConfig(attention="xla", attention_block=256, mlp_hidden="materialized")
     assert chips.resolve(chosen, 1024, chips.CHIPS["v5p"]) == chosen
 
 

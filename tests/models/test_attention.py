@@ -163,6 +163,17 @@ def test_implementations_equal_xla(
     assert_equal(run(config, segments, max_text), run(XLA, segments), segments)
 
 
+@pytest.mark.parametrize("config", [XLA, SPLASH], ids=lambda config: config.attention)
+def test_heads_first_is_the_same_turned_around(config: ModelConfig) -> None:
+    segments, there, back = shared_rows(), (2, 0, 1, 3), (1, 2, 0, 3)
+    query, key, value = inputs(segments)
+    expected = attend(query, key, value, segments, config, window=37)
+    query, key, value = (x.transpose(there) for x in (query, key, value))
+    found = attend(query, key, value, segments, config, window=37, heads_first=True)
+    found = found.transpose(back)
+    assert_equal([np.asarray(found)], [np.asarray(expected)], segments)
+
+
 @LAYOUTS
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("config", [BLOCKED, SPLASH], ids=lambda config: config.attention)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from codepmp_jax.config import ModelConfig, RopeScalingConfig
-from codepmp_jax.models.rotary import frequencies, rotate, rotation
+from codepmp_jax.models.rotary import frequencies, rotate, rotate_heads_first, rotation
 
 LLAMA31 = RopeScalingConfig(factor=8.0)
 # Llama 3.2 1B's.
@@ -53,3 +54,24 @@ def test_products_depend_on_the_distance_only() -> None:
 
     assert product(7, 3) == pytest.approx(product(104, 100), rel=1e-4)
     assert product(7, 3) != pytest.approx(product(7, 4), rel=1e-2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_heads_first_is_the_same_rotation(dtype: str) -> None:
+    """With its gradient, to the last bit that the order of a sum leaves."""
+    config = model(RopeScalingConfig())
+    angles = rotation(jnp.arange(14, dtype=jnp.int32).reshape(2, 7), config)
+    x, gradient = np.random.default_rng(0).standard_normal((2, 2, 7, 3, 128))
+    x, gradient = jnp.asarray(x, dtype), jnp.asarray(gradient, dtype)
+    there, back = (2, 0, 1, 3), (1, 2, 0, 3)
+    wanted, pull = jax.vjp(lambda x: rotate(x, angles), x)
+    found, pull_first = jax.vjp(lambda x: rotate_heads_first(x, angles), x.transpose(there))
+    tolerance = 1e-6 if dtype == "float32" else 2.0**-6
+    for ours, theirs in (
+        (found, wanted),
+        (*pull_first(gradient.transpose(there)), *pull(gradient)),
+    ):
+        ours, theirs = (np.asarray(y, np.float32) for y in (ours.transpose(back), theirs))
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
+    scaled = rotate_heads_first(x.transpose(there), angles, 0.25)
+    np.testing.assert_array_equal(scaled, found * jnp.asarray(0.25, dtype))

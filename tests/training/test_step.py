@@ -275,7 +275,10 @@ def test_bfloat16_gradients_survive_a_token_that_repeats():
     errors = jax.tree.map(
         lambda a, b: float(np.linalg.norm(a - b) / np.linalg.norm(a)), exact, rough
     )
-    assert max(jax.tree.leaves(errors)) < 0.05, errors
+    # Scores hardly change with the keys' bias, whose gradient nearly cancels.
+    bias = errors["decoder"]["layers"]["attention"]["key"].pop("bias")
+    assert bias < 0.1
+    assert max(jax.tree.leaves(errors)) < 0.03, errors
     assert {leaf.dtype for leaf in jax.tree.leaves(rough)} == {jnp.dtype("float32")}
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from codepmp_jax.config import DataConfig, TrainConfig
@@ -21,6 +23,9 @@ from codepmp_jax.data.tokenized_item import Companion, Side, Unit
 from codepmp_jax.devices.sharding import axis_devices, constrain
 from codepmp_jax.models.preference import PreferenceModel
 from codepmp_jax.training.losses import label_log_probs, lm_loss
+
+# Rows of bfloat16 that a TPU holds together.
+_TILE = 16
 
 
 class Weights(NamedTuple):
@@ -70,15 +75,21 @@ class Outputs:
         a time."""
         num_rows, row_labels = self.batch.labels.shape
         chunk = label_chunk(num_rows, row_labels, chunk_tokens)
+        kernel = self.model.lm_kernel()
+        arrays = (self.batch.label_places, self.batch.labels, weights)
+
+        def local(hidden: Array, kernel: Array, *arrays: Array) -> Array:
+            places, labels, weights = arrays
+            before = jnp.take_along_axis(hidden, places[..., None], axis=1)
+            return lm_loss(before, kernel, labels, weights, chunk, self.model.logit_soft_cap)
+
         with jax.named_scope("lm_loss"):
-            return lm_loss(
-                self.before_labels(),
-                self.lm_kernel(),
-                self.batch.labels,
-                weights,
-                chunk,
-                self.model.logit_soft_cap,
-            )
+            # Devices that share the vocabulary need one another's logits, which is left to XLA.
+            mesh = jax.sharding.get_abstract_mesh()
+            if mesh.empty or mesh.shape["tensor"] > 1:
+                whole = constrain(kernel, None, "vocab").astype(jnp.float32)
+                return local(self.hidden, whole, *arrays)
+            return jnp.sum(_by_device(local, self.model.kernel_dim)(self.hidden, kernel, *arrays))
 
     @functools.cached_property
     def log_probs(self) -> Float[Array, "B C"]:
@@ -88,7 +99,7 @@ class Outputs:
         with jax.named_scope("log_probs"):
             return label_log_probs(
                 self.before_labels(),
-                self.lm_kernel(),
+                self.lm_kernel().astype(jnp.float32),
                 self.batch.labels,
                 chunk,
                 self.model.logit_soft_cap,
@@ -209,7 +220,47 @@ def mean_weights(mask: Bool[Array, "*B"]) -> Float[Array, "*B"]:
     return weights / jnp.maximum(weights.sum(), 1)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _gather(kernel: Array, dim: int, dtype: jnp.dtype) -> Array:
+    """Within a shard_map, the whole of a kernel that fsdp shards along `dim`; it is gathered in `dtype`, and its
+    gradient reduced in the kernel's own."""
+    whole = jax.lax.all_gather(kernel.astype(dtype), "fsdp", axis=dim, tiled=True)
+    # In float32 the gradient is summed; forward XLA cancels this cast with the one where the kernel is used.
+    return whole.astype(jnp.float32)
+
+
+def _gather_forward(kernel: Array, dim: int, dtype: jnp.dtype) -> tuple[Array, Array]:
+    return _gather(kernel, dim, dtype), jnp.zeros(0, kernel.dtype)
+
+
+def _gather_backward(dim: int, dtype: jnp.dtype, like: Array, gradient: Array) -> tuple[Array]:
+    gradient = gradient.astype(like.dtype)
+    return (jax.lax.psum_scatter(gradient, "fsdp", scatter_dimension=dim, tiled=True),)
+
+
+_gather.defvjp(_gather_forward, _gather_backward)
+
+
+def _by_device(local: Callable[..., Array], sharded_dim: int) -> Callable[..., Array]:
+    """`local`(hidden, kernel, ...) of every device's own rows, a number each.
+
+    So the kernel, whose dim sharded_dim fsdp shards, is gathered once, and its gradient, summed over the device's
+    chunks of labels, is reduced into the shards once: left to itself, XLA sums it whole on every device, chunk by chunk.
+    """
+
+    def gathered(hidden: Array, kernel: Array, *arrays: Array) -> Array:
+        return local(hidden, _gather(kernel, sharded_dim, hidden.dtype), *arrays)[None]
+
+    rows = PartitionSpec(("data", "fsdp"))
+    kernel = PartitionSpec(*[None] * sharded_dim, "fsdp")
+    in_specs = rows, kernel, rows, rows, rows
+    return jax.shard_map(gathered, in_specs=in_specs, out_specs=rows, check_vma=False)
+
+
 def label_chunk(num_rows: int, row_labels: int, chunk_tokens: int) -> int:
-    """Labels of each of num_rows rows whose logits exist at a time: chunk_tokens a device."""
+    """Labels of each of num_rows rows whose logits exist at a time: as few chunks as chunk_tokens a device allow, equal
+    but for what rounds them to tiles."""
     rows = max(1, num_rows // axis_devices("batch"))
-    return max(1, min(row_labels, chunk_tokens // rows))
+    most = max(1, min(row_labels, chunk_tokens // rows))
+    chunk = math.ceil(row_labels / math.ceil(row_labels / most))
+    return min(most, chunk + -chunk % _TILE)
