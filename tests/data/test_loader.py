@@ -130,7 +130,7 @@ def test_every_record_is_dealt_once_whatever_the_layout(tokenizer, layout):
     source = [pair for pair in PAIRS if pair.chosen != pair.rejected]
     settings: dict[str, Any] = {"length_policy": "truncate"}
     single = config_of("padded", num_streams=1, **settings)
-    order = ids_of(Loader(source, tokenizer, single, batch_rows=1), 12 * len(source))
+    order = ids_of(Loader(source, tokenizer, single, batch_rows=1), 24 * len(source))
     pairs = Loader(source, tokenizer, config_of(layout, **settings), batch_rows=8)
     seen = [collections.Counter() for _ in range(4)]
     for _ in range(9):
