@@ -88,11 +88,11 @@ def write_model(folder: pathlib.Path, layers: int, width: int) -> None:
         num_hidden_layers=layers,
         num_attention_heads=8,
         num_key_value_heads=2,
-        num_labels=1,
         pad_token_id=tokenizer.pad_id,
         initializer_range=0.1,
         problem_type="regression",
     )
+    config.num_labels = 1
     AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
     tokenizer.save(str(folder))
     data = DataConfig(max_length=MAX_LENGTH)
