@@ -8,6 +8,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from codepmp_jax.devices.sharding import constrain, partition_spec
@@ -57,11 +58,12 @@ class RMSNorm(nnx.Module):
         return (y * (scale + self.offset if self.offset else scale)).astype(x.dtype)
 
 
-def product(equation: str, x: Array, matrix: Array) -> Array:
-    """The einsum `equation` of x and a matrix, in x's dtype.
+def product(equation: str, x: Array, matrix: ArrayLike) -> Array:
+    """The einsum `equation` of x and a matrix (NumPy's, where parameters lie in the host's memory), in x's dtype.
 
     The matrix's gradient is computed, and so summed over devices, in the matrix's own dtype, which may be wider.
     """
+    matrix = jnp.asarray(matrix)
     if matrix.dtype == x.dtype:
         return jnp.einsum(equation, x, matrix)
     return _mixed_product(equation, x, matrix)
@@ -116,7 +118,7 @@ class Adapter(nnx.Module):
         self.b = nnx.Param(jnp.zeros((rank, *shape[1:]), jnp.float32), axes=(None, *axes[1:]))
         self.scale = scale
 
-    def __call__(self, project: Callable[[Float[Array, "D K"]], Float[Array, "T K"]]) -> Array:
+    def __call__(self, project: Callable[[ArrayLike], Float[Array, "T K"]]) -> Array:
         """What is added, (T, K) in the inputs' dtype, where the kernel's output dims are one. `project` gives the
         product of the T inputs and a matrix."""
         b = self.b[...]
@@ -161,13 +163,14 @@ class Projection(nnx.Module):
         num_heads, *rows_and_length, head_dim = x.shape
         inputs = x.reshape(num_heads, -1, head_dim)
 
-        def project(matrix: Array) -> Array:
-            return product("HTE,HED->TD", inputs, matrix.reshape(num_heads, head_dim, -1))
+        def project(matrix: ArrayLike) -> Array:
+            by_heads = jnp.reshape(matrix, (num_heads, head_dim, -1))
+            return product("HTE,HED->TD", inputs, by_heads)
 
         assert self.bias is None
         return self._rows(project).reshape(*rows_and_length, -1)
 
-    def _rows(self, project: Callable[[Array], Array]) -> Float[Array, "T K"]:
+    def _rows(self, project: Callable[[ArrayLike], Array]) -> Float[Array, "T K"]:
         """The inputs' products with the kernel as a matrix, and what the adapter adds."""
         kernel = self.kernel[...]
         rows = project(kernel.reshape(len(kernel), -1))

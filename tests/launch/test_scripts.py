@@ -28,6 +28,7 @@ OPTIONS = {
     "queued_resources.py": "--zone STR",
     "gcluster.py": "--location",
     "jobset.py": "--output",
+    "serve.py": "--model STR",
     "xpk.py": "--zone STR",
 }
 CALLS = [
