@@ -1,6 +1,7 @@
 """exp_smollm2 on a GPU: whole library functions, more pairs, all three seeds.
 
-    XLA_PYTHON_CLIENT_PREALLOCATE=false codepmp experiment --config exp_smollm2_gpu --output FOLDER --parallel 4
+    export XLA_PYTHON_CLIENT_PREALLOCATE=false
+    codepmp experiment --config exp_smollm2_gpu --output FOLDER --parallel 4
 
 The same commands in bfloat16, with longer rows and more of them. Hardware: one GPU of 80 GiB or more. Expected cost: not
 measured; training reads some 60 000 pairs, 1e16 useful FLOPs.

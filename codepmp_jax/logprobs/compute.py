@@ -37,6 +37,7 @@ from codepmp_jax.records.log_probs import ORIGIN, RECORD, PairLogProbs, write_pa
 from codepmp_jax.records.schema import PreferencePair
 from codepmp_jax.records.shards import MANIFEST, ShardedDataset, read_manifest
 from codepmp_jax.text.tokenization import Tokenizer
+from codepmp_jax.training import telemetry
 
 
 @runtime_checkable
@@ -72,6 +73,7 @@ def run(config: LogProbsConfig) -> None:
     if config.backend == "torch":
         from codepmp_jax.logprobs.torch_backend import TorchBackend
 
+        telemetry.setup_logging()
         with _held(config.output):
             _compute(config, TorchBackend.load(config))
         return
@@ -81,6 +83,7 @@ def run(config: LogProbsConfig) -> None:
     from codepmp_jax.logprobs.jax_backend import JaxBackend
 
     hosts.join()
+    telemetry.setup_logging()
     is_main = jax.process_index() == 0
     with hosts.leaving_on_error(), _held(config.output) if is_main else contextlib.nullcontext():
         _compute(config, JaxBackend.load(config))
