@@ -156,7 +156,7 @@ def test_a_slice_of_humaneval_is_judged_by_its_tests(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"task": ""}, r"problem 'gsm8k/10': task = '': must be one of gsm8k, humaneval"),
+        ({"task": ""}, r"problem 'gsm8k/10': task = '': must be one of .*gsm8k, humaneval"),
         ({"task": "gsm9k"}, r"problem 'gsm8k/10': task = 'gsm9k': must be .*Remedy: give gsm8k, "),
         ({"reference": {}}, r"problem 'gsm8k/10': reference = \[\]: lacks answer"),
         (
