@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
-import os
 from typing import Any
 
 import jax
 from jax.experimental import topologies
 
 from codepmp_jax.cli.errors import UserError
-from codepmp_jax.devices.chips import CHIPS, Chip, libtpu_init_args
+from codepmp_jax.devices.chips import CHIPS, Chip, set_libtpu_flags
 from codepmp_jax.devices.slices import NAMES
 
 
@@ -27,8 +26,7 @@ def describe(name: str, num_slices: int = 1) -> tuple[Chip, list[Any]]:
     chip = CHIPS.get(name.split(":")[0])
     if chip is None or chip.clock is None or ":" not in name:
         raise _unknown(name)
-    given = os.environ.get("LIBTPU_INIT_ARGS", "")
-    os.environ["LIBTPU_INIT_ARGS"] = libtpu_init_args(given)
+    set_libtpu_flags()
     slices = {"num_slices": num_slices} if num_slices > 1 else {}
     try:
         described = topologies.get_topology_desc(

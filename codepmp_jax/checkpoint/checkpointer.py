@@ -294,7 +294,8 @@ class Checkpointer:
 
         `params` may hold param_store.Pieces. Without `optimizer` (None) a run cannot go on from the
         checkpoint, but another one can start from its parameters. `metrics` are those of the evaluation after
-        this step, if it had one. The checkpoint does not count before `after`, on the first host, is done. Raises UserError where this save cannot start, or the one before has failed.
+        this step, if it had one. The checkpoint does not count before `after`, on the first host, is done. Raises
+        UserError where this save cannot start, or the one before has failed.
         """
         self.wait()
         assert self._config is not None

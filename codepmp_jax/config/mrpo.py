@@ -28,11 +28,9 @@ class MrpoConfig(PolicyConfig):
     """Weight of each reference for a pair. `own`: its |log p(chosen) - log p(rejected)|, divided by their sum over the
     references. `released`: as the authors' code has it, for two references: the other's weight goes to the primary one,
     and the reverse (it looks swapped). `equal`."""
-    trust_region: Annotated[float, Ge(0), Lt(1), Remedy("the paper takes 0.1")] = 0.1
+    trust_region: Annotated[float, Ge(0), Lt(1), Remedy("the paper takes 0.1")] | None = 0.1
     """How far the other references may be from the primary one, as a share of its log-prob of a response, which is dealt
-    between chosen and rejected; 0 leaves the primary one alone."""
-    clips: bool = True
-    """Whether the trust region holds."""
+    between chosen and rejected; 0 leaves the primary one alone, None all as they are."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

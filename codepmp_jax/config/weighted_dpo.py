@@ -6,21 +6,16 @@ import dataclasses
 from typing import Literal
 
 from codepmp_jax.cli.errors import require
-from codepmp_jax.config.base import NonNegativeFloat, StorePath
-from codepmp_jax.config.policy import PolicyConfig
+from codepmp_jax.config.base import NonNegativeFloat
+from codepmp_jax.config.dpo import DpoConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class WeightedDpoConfig(PolicyConfig):
+class WeightedDpoConfig(DpoConfig):
     """loss = that of DPO, of log-probs summed with a weight for each token."""
 
     objective: Literal["weighted_dpo"] = "weighted_dpo"
     """Name of the objective; a preset chooses it."""
-    reference: StorePath = ""
-    """Folder of the reference's log-probs, as `codepmp logprobs` wrote it for these pairs."""
-    reference_is_start: bool = True
-    """Whether the reference is the model that the policy starts from (model.init_from): log-probs of other weights are
-    then refused. Turn it off for any other reference."""
     token_weights: Literal["edits", "target"] = "edits"
     """`edits`: changed_weight for tokens that differ between the two responses (Levenshtein), common_weight for the
     others, as in RLHF-V. `target`: of rejected only the tokens of lines outside the longest common subsequence of lines

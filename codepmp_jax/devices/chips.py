@@ -10,6 +10,7 @@ give no clock; what the compiler estimates for large matmuls comes up to 97 % of
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -86,6 +87,7 @@ _SLICES = {
 # For libtpu itself, which takes them at its start only: of the SparseCores (MaxText, as above), and the memory for
 # transfers between slices, whose default of 4 GiB doubles a large model's step (axlearn, as above); where there is one
 # slice, it is not used.
+_INIT_ARGS = "LIBTPU_INIT_ARGS"
 _LIBTPU_FLAGS = {
     "xla_sc_disjoint_spmem": "false",
     "megascale_grpc_premap_memory_bytes": str(16 * 2**30),
@@ -288,8 +290,13 @@ def compiler_options(config: TrainConfig, chip: Chip, num_slices: int = 1) -> di
     return {**chip.compiler_options, **(_SLICES if num_slices > 1 else {}), **own}
 
 
+def set_libtpu_flags() -> None:
+    """Completes LIBTPU_INIT_ARGS, which libtpu reads at its start."""
+    os.environ[_INIT_ARGS] = libtpu_init_args(os.environ.get(_INIT_ARGS, ""))
+
+
 def libtpu_init_args(given: str) -> str:
-    """The value of LIBTPU_INIT_ARGS, which libtpu reads at its start: what is `given`, and the flags that it leaves out."""
+    """The value of LIBTPU_INIT_ARGS: what is `given`, and the flags that it leaves out."""
     named = {flag.lstrip("-").partition("=")[0] for flag in given.split()}
     more = [f"--{name}={value}" for name, value in _LIBTPU_FLAGS.items() if name not in named]
     return " ".join([*given.split(), *more])

@@ -29,7 +29,7 @@ def join(join_seconds: int = 1800, heartbeat_seconds: int = 100) -> None:
     """Joins the other hosts of a TPU slice, or those that JAX_COORDINATOR_ADDRESS names.
 
     Waits up to `join_seconds` for all of them. A host without a sign of life for `heartbeat_seconds` ends the
-    others. On TPUs it first sets the flags with which libtpu starts (chips.libtpu_init_args). Raises UserError where the
+    others. On TPUs it first sets the flags with which libtpu starts (chips.set_libtpu_flags). Raises UserError where the
     number of hosts or the index of this one is not given with the address.
     """
     timeouts: dict[str, Any] = {
@@ -38,8 +38,7 @@ def join(join_seconds: int = 1800, heartbeat_seconds: int = 100) -> None:
     }
     is_tpu = _num_tpu_chips() > 0 and "tpu" in (os.environ.get("JAX_PLATFORMS") or "tpu").split(",")
     if is_tpu:
-        given = os.environ.get("LIBTPU_INIT_ARGS", "")
-        os.environ["LIBTPU_INIT_ARGS"] = chips.libtpu_init_args(given)
+        chips.set_libtpu_flags()
     if is_tpu and not all(name in os.environ for name in (_ADDRESS, *_COUNTS)):
         jax.distributed.initialize(**timeouts)
     elif _ADDRESS in os.environ:

@@ -47,7 +47,7 @@ def run(config: TokenPageConfig) -> None:
             scorer=config.scorer,
         )
         scorer = JaxScorer.load(score)
-        keys, rows, starts, num_refused = [], [], [], 0
+        keys, rows, starts, num_refused, num_cut = [], [], [], 0, 0
         for item in read_items(config.input, config.split)[: config.num_items]:
             try:
                 texts = scorer.form.texts(item, scorer.tokenizer)
@@ -61,6 +61,8 @@ def run(config: TokenPageConfig) -> None:
                     keys.append((item_id_of(item), index))
                     rows.append(tokens)
                     starts.append(text.response_start)
+                else:
+                    num_cut += 1
         require(
             len(rows) > 0,
             "input",
@@ -82,7 +84,14 @@ def run(config: TokenPageConfig) -> None:
         ]
         write_lines(folder / "tokens.jsonl", [response._asdict() for response in responses])
         html_page.write(folder / "report.html", page(responses, config.model))
-    left_out = f", {num_refused} items left out" if num_refused else ""
+    left_out = "".join(
+        f", {number} {what} left out"
+        for number, what in (
+            (num_refused, "items that the form refuses"),
+            (num_cut, "texts without a token of a response"),
+        )
+        if number
+    )
     print(f"{len(responses)} responses{left_out}: {config.output}/report.html")
 
 

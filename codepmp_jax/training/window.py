@@ -83,8 +83,9 @@ class Window:
     ) -> list[dict[str, Any]]:
         """The steps' metrics as rows of metrics.jsonl; waits for the devices. All hosts must call it.
 
-        `before` are the data's counts of all hosts before the first step. What measures time is named `speed/...`. Raises UserError naming the window's steps where a loss or
-        gradient is not finite, unless such steps are skipped and are not too many.
+        `before` are the data's counts of all hosts before the first step. What measures time is named `speed/...`.
+        Raises UserError naming the window's steps where a loss or gradient is not finite, unless such steps are skipped
+        and are not too many.
         """
         values = jax.device_get([metrics for _, metrics, _ in self.steps])
         self.ended = self.ended or time.perf_counter()

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float64, Int
 from scipy.optimize import minimize
 from scipy.sparse import csr_array
+from scipy.special import expit
 
 Tokens = Int[np.ndarray, " _"]
 
@@ -48,9 +49,8 @@ def fit(pairs: Iterable[tuple[Tokens, Tokens]], vocab_size: int, penalty: float)
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         gaps = counts @ weights
-        slope = -1 / (1 + np.exp(np.clip(gaps, -500, 500)))
         value = np.logaddexp(0, -gaps).sum() + penalty / 2 * (weights @ weights)
-        return float(value), counts.T @ slope + penalty * weights
+        return float(value), penalty * weights - counts.T @ expit(-gaps)
 
     found = minimize(loss, np.zeros(len(seen)), jac=True, method="L-BFGS-B")
     weights = np.zeros(vocab_size)

@@ -14,9 +14,10 @@ import numpy as np
 from jaxtyping import Float
 
 from codepmp_jax.evaluation.benchmarks.result import Result, Scored, by_subset
+from codepmp_jax.tasks.rm_bench import STYLES
 
 _SAFETY = "safety"
-_NUM_STYLES = 3
+_NUM_STYLES = len(STYLES)
 
 
 def win_matrix(scored: Sequence[Scored]) -> Float[np.ndarray, "3 3"]:

@@ -100,7 +100,8 @@ class MutantSampler(Sampler):
         }
 
     def sample(self, requests: Sequence[Request]) -> list[Completion]:
-        """A mutant of each source, or its own code in their layout; it fails where the source is no Python, or has nothing to mistake."""
+        """A mutant of each source, or its own code in their layout; it fails where the source is no Python, or has
+        nothing to mistake."""
         return [self._complete(request) for request in requests]
 
     def _complete(self, request: Request) -> Completion:

@@ -7,14 +7,16 @@ from typing import Any
 
 from jaxtyping import Array, Float
 
+from codepmp_jax.cli.errors import require
 from codepmp_jax.config import DataConfig, DpoConfig, TrainConfig
 from codepmp_jax.data.log_probs import ReferenceSums, require_origin
 from codepmp_jax.data.tokenized_item import Companion
 from codepmp_jax.records.log_probs import ORIGIN
 from codepmp_jax.training.objectives.objective import Outputs
-from codepmp_jax.training.objectives.policy import Policy, require_reference, require_weights
+from codepmp_jax.training.objectives.policy import Policy, require_weights
 
-_REFERENCE = "reference"
+REFERENCE = "reference"
+"""The companion of the reference's log-probs."""
 
 
 class Dpo(Policy):
@@ -23,24 +25,31 @@ class Dpo(Policy):
     def __init__(self, config: TrainConfig):
         super().__init__(config)
         assert isinstance(config.loss, DpoConfig)
-        self.folder, self.is_start = config.loss.reference, config.loss.reference_is_start
+        self.dpo = config.loss
         if config.loss.needs_reference:
-            self.companions = (
-                Companion(_REFERENCE, "pairs", ReferenceSums(self.folder), shape=(2,)),
-            )
+            sums = ReferenceSums(config.loss.reference)
+            self.companions = (Companion(REFERENCE, "pairs", sums, shape=(2,)),)
 
     def open_data(
         self, data: DataConfig, shards: Sequence[str], tokenizer: Mapping[str, str]
     ) -> Any:
         """The reference's log-probs are of these pairs."""
-        if not self.loss.needs_reference:
+        if not self.dpo.needs_reference:
             return None
-        require_reference("loss.reference", self.folder)
-        origin = require_origin(self.folder, data, shards, tokenizer)[ORIGIN]
-        if self.is_start:
-            require_weights("loss.reference_is_start", self.folder, origin, self.config)
+        folder = self.dpo.reference
+        require(
+            folder != "",
+            "loss.reference",
+            folder,
+            "must be given: the loss compares the policy with a reference",
+            "compute the reference's log-probs (`codepmp logprobs --model MODEL --input PAIRS --output DIR`) and give "
+            "that DIR, or set --loss.reference-free True",
+        )
+        origin = require_origin(folder, data, shards, tokenizer)[ORIGIN]
+        if self.dpo.reference_is_start:
+            require_weights("loss.reference_is_start", folder, origin, self.config)
         return origin
 
     def reference(self, outputs: Outputs) -> Float[Array, "B M 2"]:
         """As in Policy."""
-        return outputs.batch.companions[_REFERENCE]
+        return outputs.batch.companions[REFERENCE]

@@ -80,7 +80,7 @@ def virtual_reference(
     """log of the weighted harmonic mean of p_k(y): -logsumexp_k(log a_k - log p_k(y)), with the others than the first
     held within the trust region (arXiv 2405.16388, equations 9 and 12)."""
     weights = reference_weights(config, references)
-    if config.clips:
+    if config.trust_region is not None:
         references = clipped(references, config.trust_region)
     # A weight of 0 leaves its reference out.
     return -jax.nn.logsumexp(jnp.log(weights)[..., None, :] - references, axis=-1)

@@ -117,14 +117,8 @@ class Outputs:
         return least.reshape(num_rows, num_items, num_texts)
 
     def sum_by_text(self, values: Float[Array, "B C"]) -> Float[Array, "B M S"]:
-        """Sums over the labels of each text of the items."""
-        num_rows, num_items, num_texts = self.batch.ends.shape
-        sums = jnp.zeros((num_rows, num_items * num_texts), values.dtype)
-        rows = jnp.arange(num_rows)[:, None]
-        sums = sums.at[rows, self.batch.label_texts].add(
-            jnp.where(self.batch.label_mask, values, 0)
-        )
-        return sums.reshape(num_rows, num_items, num_texts)
+        """As the function."""
+        return sum_by_text(self.batch, values)
 
 
 class Term(NamedTuple):
@@ -200,6 +194,15 @@ class Objective:
         (training/figures.py). None, the default, where it trains none."""
         del outputs
         return None
+
+
+def sum_by_text(batch: Batch, values: Float[Array, "B C"]) -> Float[Array, "B M S"]:
+    """Sums over the labels of each text of the items."""
+    num_rows, num_items, num_texts = batch.ends.shape
+    sums = jnp.zeros((num_rows, num_items * num_texts), values.dtype)
+    rows = jnp.arange(num_rows)[:, None]
+    sums = sums.at[rows, batch.label_texts].add(jnp.where(batch.label_mask, values, 0))
+    return sums.reshape(num_rows, num_items, num_texts)
 
 
 def label_places(batch: Batch) -> Int[Array, "B C"]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from codepmp_jax.cli.errors import UserError, require
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.config.policy import PolicyConfig
 from codepmp_jax.conversion.weights_digest import weights_digest
@@ -112,18 +112,6 @@ class Policy(Objective):
     def _rewards(self, found: LogProbs) -> tuple[Float[Array, "B M"], Float[Array, "B M"]]:
         rewards = self.loss.beta * (found.policy - found.reference)
         return rewards[..., 0], rewards[..., 1]
-
-
-def require_reference(setting: str, folder: str) -> None:
-    """Raises UserError where the folder of a reference's log-probs is not given."""
-    require(
-        folder != "",
-        setting,
-        folder,
-        "must be given: the loss compares the policy with a reference",
-        "compute the reference's log-probs (`codepmp logprobs --model MODEL --input PAIRS --output DIR`) and give that "
-        "DIR, or set --loss.reference-free True",
-    )
 
 
 def require_weights(

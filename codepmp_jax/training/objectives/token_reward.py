@@ -22,6 +22,7 @@ from codepmp_jax.training.objectives.objective import (
     Term,
     Weights,
     mean_weights,
+    sum_by_text,
 )
 
 _EDITED = "edited"
@@ -114,10 +115,4 @@ class TokenReward(Objective):
 
 def _has_edits(batch: Batch) -> Any:
     """Whether a pair has edited tokens on both sides."""
-    num_rows, num_items, num_texts = batch.ends.shape
-    rows = jnp.arange(num_rows)[:, None]
-    numbers = jnp.zeros((num_rows, num_items * num_texts))
-    numbers = numbers.at[rows, batch.label_texts].add(
-        jnp.where(batch.label_mask, batch.companions[_EDITED], 0)
-    )
-    return (numbers.reshape(num_rows, num_items, num_texts) > 0).all(axis=-1) & batch.item_mask
+    return (sum_by_text(batch, batch.companions[_EDITED]) > 0).all(axis=-1) & batch.item_mask

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32
 
-from codepmp_jax.config import DataConfig, TrainConfig, WeightedDpoConfig
+from codepmp_jax.config import TrainConfig, WeightedDpoConfig
 from codepmp_jax.data.edits import changed_lines, changed_tokens, pieces_of, responses
-from codepmp_jax.data.log_probs import ReferenceTokens, require_origin
+from codepmp_jax.data.log_probs import ReferenceTokens
 from codepmp_jax.data.tokenized_item import Companion
 from codepmp_jax.data.tokenized_pair import TokenizedPair
-from codepmp_jax.records.log_probs import ORIGIN
+from codepmp_jax.training.objectives.dpo import REFERENCE, Dpo
 from codepmp_jax.training.objectives.objective import Outputs
-from codepmp_jax.training.objectives.policy import (
-    LogProbs,
-    Policy,
-    require_reference,
-    require_weights,
-)
+from codepmp_jax.training.objectives.policy import LogProbs
 from codepmp_jax.training.objectives.policy_losses import policy_losses
 
-_WEIGHTS, _REFERENCE = "token_weights", "reference"
+_WEIGHTS = "token_weights"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,35 +42,21 @@ class TokenWeights:
         return weights.astype(np.float32)
 
 
-class WeightedDpo(Policy):
+class WeightedDpo(Dpo):
     """The family's losses of log-probs that are summed with weights; metrics are of the plain sums."""
 
     def __init__(self, config: TrainConfig):
         super().__init__(config)
         loss = config.loss
         assert isinstance(loss, WeightedDpoConfig)
-        self.weighted = loss
         weights = TokenWeights(loss, config.data.tokenizer)
         self.companions = (Companion(_WEIGHTS, "labels", weights),)
         if loss.needs_reference:
-            self.companions += (Companion(_REFERENCE, "labels", ReferenceTokens(loss.reference)),)
-
-    def open_data(
-        self, data: DataConfig, shards: Sequence[str], tokenizer: Mapping[str, str]
-    ) -> Any:
-        """The reference's log-probs are of these pairs."""
-        loss = self.weighted
-        if not loss.needs_reference:
-            return None
-        require_reference("loss.reference", loss.reference)
-        origin = require_origin(loss.reference, data, shards, tokenizer)[ORIGIN]
-        if loss.reference_is_start:
-            require_weights("loss.reference_is_start", loss.reference, origin, self.config)
-        return origin
+            self.companions += (Companion(REFERENCE, "labels", ReferenceTokens(loss.reference)),)
 
     def reference(self, outputs: Outputs) -> Float[Array, "B M 2"]:
         """As in Policy."""
-        return outputs.sum_by_text(outputs.batch.companions[_REFERENCE])
+        return outputs.sum_by_text(outputs.batch.companions[REFERENCE])
 
     def pair_losses(self, outputs: Outputs, found: LogProbs) -> Float[Array, "B M"]:
         """Of the weighted sums; a response's length is the sum of its weights."""
@@ -86,7 +66,7 @@ class WeightedDpo(Policy):
         policy = outputs.sum_by_text(weights * outputs.log_probs)
         lengths = outputs.sum_by_text(weights)
         reference = (
-            outputs.sum_by_text(weights * companions[_REFERENCE])
+            outputs.sum_by_text(weights * companions[REFERENCE])
             if self.loss.needs_reference
             else jnp.zeros_like(policy)
         )

@@ -49,7 +49,7 @@ def test_worked_numbers(weights, reference, loss):
 def test_worked_numbers_of_the_parts():
     np.testing.assert_allclose(clipped(REFERENCES, 0.1)[:, 1], [-11.523810, -12.102381], rtol=1e-6)
     assert float(reference_weights(MrpoConfig(), REFERENCES)[1]) == pytest.approx(0.8)
-    config = MrpoConfig(weights="equal", clips=False)
+    config = MrpoConfig(weights="equal", trust_region=None)
     assert loss_of(config) == pytest.approx(0.691272, rel=2e-6)
 
 
@@ -71,7 +71,7 @@ def test_where_mrpo_is_dpo(config, references):
 @given(st.lists(st.tuples(st.floats(-90, -0.1), st.floats(-90, -0.1)), min_size=1, max_size=4))
 def test_the_virtual_reference_lies_between(rows):
     references = jnp.array(rows, jnp.float32).T
-    found = virtual_reference(MrpoConfig(clips=False), references)
+    found = virtual_reference(MrpoConfig(trust_region=None), references)
     assert bool((found >= references.min(axis=-1) - 1e-4).all())
     assert bool((found <= references.max(axis=-1) + 1e-4).all())
 
