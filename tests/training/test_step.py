@@ -277,7 +277,7 @@ def test_bfloat16_gradients_survive_a_token_that_repeats():
     )
     # Scores hardly change with the keys' bias, whose gradient nearly cancels.
     bias = errors["decoder"]["layers"]["attention"]["key"].pop("bias")
-    assert bias < 0.1
+    assert bias < 0.06, bias
     assert max(jax.tree.leaves(errors)) < 0.03, errors
     assert {leaf.dtype for leaf in jax.tree.leaves(rough)} == {jnp.dtype("float32")}
 
