@@ -16,6 +16,12 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
 
+def commit() -> str:
+    """The checkout's commit, with `-dirty` where files differ from it."""
+    command = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+
 class Page:
     """`benchmarks/results/NAME.md`, or RESULT.md. The commit is that of the moment when it is made."""
 
@@ -25,9 +31,7 @@ class Page:
         self._result = result or name
         self._title = title
         self._command = f"{python} {shlex.join([f'benchmarks/{name}.py', *sys.argv[1:]])}"
-        self._commit = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
-        ).stdout.strip()
+        self._commit = commit()
 
     def write(self, note: str, tables: str, **figures: Any) -> str:
         """Writes the page anew and returns it. `note` says how to read the Markdown `tables`."""

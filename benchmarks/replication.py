@@ -4,7 +4,8 @@
 
 Reads the output of `codepmp experiment --config exp_smollm2` (or of another preset with the same stages, by `--config`)
 at any time, finished or not, and writes `benchmarks/results/NAME.md`, `NAME.json`, and `NAME_pairs.txt`: fifty
-pretraining pairs, to be looked at; with `--output`, into another folder. `--inputs` are those that the experiment was given, if not the preset's.
+pretraining pairs, to be looked at; with `--output`, into another folder. `--inputs` are those that the experiment was
+given, if not the preset's.
 """
 
 from __future__ import annotations
@@ -16,11 +17,10 @@ import difflib
 import os
 import pathlib
 import platform
-import subprocess
 from typing import Any
 
 import numpy as np
-from page import RESULTS, ROOT
+from page import RESULTS, commit
 
 from codepmp_jax.commands import main as commands
 from codepmp_jax.config import ExperimentConfig, ResamplingConfig, presets
@@ -224,9 +224,6 @@ def main() -> None:
     tables = [table_of(config, family, baselines) for family in families]
     tables += [others_table(baselines, others)] if others else []
     tables += [multiplier_lines(families), costs_table(costs), *notes, *report["notes"]]
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
     cells = [
         {
             **each.cell.values,
@@ -245,7 +242,7 @@ def main() -> None:
     codepmp experiment --config {arguments.config}
     python benchmarks/replication.py --experiment runs/{arguments.config} --config {arguments.config}
 
-{datetime.date.today()}, commit {commit}, Python {platform.python_version()}, {os.cpu_count()} CPU cores. **{progress}.** \
+{datetime.date.today()}, commit {commit()}, Python {platform.python_version()}, {os.cpu_count()} CPU cores. **{progress}.** \
 {arguments.note} Accuracy is on held-out pairs, with 95 % intervals over problems (and seeds, where there are several).
 
 {text}
@@ -256,7 +253,7 @@ def main() -> None:
         arguments.output / f"{arguments.name}.json",
         {
             "config": arguments.config,
-            "commit": commit,
+            "commit": commit(),
             "num_cells": len(plan.cells),
             "cells": cells,
             "baselines": baselines,
