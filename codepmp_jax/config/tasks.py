@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -42,6 +42,9 @@ class PuzzlesConfig(Config, section="puzzles"):
     ] = 4
     """Number of candidates per puzzle: the right answer among wrong ones; 0 for none, which is enough for
     launch/candidates.py."""
+    answers: Literal["short", "worked"] = "short"
+    """What the candidates hold: the answer in a sentence, or (worked) the generator's solution step by step, the wrong
+    ones with a slip in one step that the later steps follow from. Of the generators that write one: gsm_symbolic."""
     seed: int = 0
     """Seed of the puzzles and of the wrong answers."""
 

@@ -1,7 +1,9 @@
 r"""reasoning-gym (arXiv 2505.24760): puzzles of arithmetic and logic, generated from a seed.
 
 A puzzle's candidates are a right answer among wrong ones like it: other numbers, other roles of the same people, and
-else the answers of other puzzles of the generator. The generator's scorer has refused each of them.
+else the answers of other puzzles of the generator. The generator's scorer has refused each of them. Or they are worked
+solutions, where the generator writes one: its own among copies with a slip in one step (slips.py), whose final answer its
+scorer has refused.
 
 The answer of a response, without its reasoning (`<think>`), is, in this order: the last `<answer>...</answer>`; the
 last `\boxed{...}`; what follows the last `####`; what follows the last `answer is` or `answer:`, to the end of its
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.records.schema import Candidate, Problem, content_id
+from codepmp_jax.tasks.common.slips import with_slips
 from codepmp_jax.tasks.common.task import Task
 from codepmp_jax.tasks.judges.judge import CORRECT, NO_ANSWER, WRONG, Judge, Judgement
 from codepmp_jax.tasks.judges.replies import last_box, without_reasoning
@@ -63,13 +66,20 @@ _OPPOSITE = {
 def make_problems(config: ProblemsConfig, skipped: collections.Counter[str]) -> Iterator[Problem]:
     """The puzzles of each generator in turn.
 
-    A puzzle without a right answer, or with too few wrong ones (anything follows from premises that contradict each
-    other), is skipped and counted in `skipped` by generator. Raises UserError where there is no such generator, or
-    most of its puzzles are skipped.
+    A puzzle without a right answer (or worked solution), or with too few wrong ones (anything follows from premises that
+    contradict each other), is skipped and counted in `skipped` by generator. Raises UserError where there is no such
+    generator, it writes no worked solutions that are asked for, or most of its puzzles are skipped.
     """
     settings = config.puzzles
     for generator in settings.datasets:
         num_made = 0
+        require(
+            settings.answers == "short" or _make(config, generator, 0).solution is not None,
+            "puzzles.answers",
+            settings.answers,
+            f"needs worked solutions, and {generator} writes none",
+            "name generators that do, e.g. --puzzles.datasets gsm_symbolic",
+        )
         for index in range(_size(config)):
             if num_made == settings.num_problems:
                 break
@@ -119,34 +129,44 @@ def _make(config: ProblemsConfig, generator: str, index: int) -> Puzzle:
 def _candidates(
     config: ProblemsConfig, generator: str, index: int, puzzle: Puzzle
 ) -> tuple[Candidate, ...] | None:
-    """The right answer and wrong ones, each in a sentence, shuffled; None where there are too few."""
+    """A right candidate and wrong ones, shuffled; None where there are too few."""
     settings = config.puzzles
     num_wrong = settings.num_candidates - 1
     if num_wrong < 0:
         return ()
     rng = random.Random(int(content_id(generator, str(settings.seed), str(index)), 16))
-    others = (
-        _make(config, generator, other).answer
-        for other in rng.sample(range(_size(config)), min(_size(config), _TRIES))
-    )
+    if settings.answers == "worked":
+        right = puzzle.solution or ""
+        tries = with_slips(right, rng)
+    else:
+        right = _sentence(puzzle.answer)
+        others = (
+            _make(config, generator, other).answer
+            for other in rng.sample(range(_size(config)), min(_size(config), _TRIES))
+        )
+        answers = itertools.chain(_changes(puzzle.answer, rng), others)
+        tries = (_sentence(answer) for answer in answers)
+    if not puzzle.answer or not puzzle.is_solved_by(answer_text(right) or ""):
+        return None
     wrong: dict[str, None] = {}
-    for answer in itertools.islice(itertools.chain(_changes(puzzle.answer, rng), others), _TRIES):
+    for response in itertools.islice(tries, _TRIES):
         if len(wrong) == num_wrong:
             break
-        if answer and answer != puzzle.answer and not puzzle.is_solved_by(answer):
-            wrong[answer] = None
-    if not puzzle.answer or len(wrong) < num_wrong:
+        answer = answer_text(response)
+        if answer and not puzzle.is_solved_by(answer):
+            wrong[response] = None
+    if len(wrong) < num_wrong:
         return None
     candidates = [
-        Candidate(
-            _SENTENCE.format(answer=answer.rstrip(".")),
-            is_correct=answer == puzzle.answer,
-            verdict=CORRECT if answer == puzzle.answer else WRONG,
-        )
-        for answer in (puzzle.answer, *wrong)
+        Candidate(response, is_correct=is_correct, verdict=CORRECT if is_correct else WRONG)
+        for response, is_correct in ((right, True), *((response, False) for response in wrong))
     ]
     rng.shuffle(candidates)
     return tuple(candidates)
+
+
+def _sentence(answer: str) -> str:
+    return _SENTENCE.format(answer=answer.rstrip("."))
 
 
 def _changes(answer: str, rng: random.Random) -> Iterator[str]:
@@ -200,6 +220,8 @@ class Puzzle:
         answer = str(entry["answer"] or entry["metadata"].get("example_answer") or "")
         self.answer = answer if self.is_solved_by(answer) else ""
         """A right answer; empty where the generator gives none that it accepts."""
+        self.solution: str | None = entry["metadata"].get("answer_cot")
+        """The worked solution of a generator that writes one; its final answer follows `####`."""
 
     def is_solved_by(self, answer: str) -> bool:
         """Whether the generator gives an answer full marks."""

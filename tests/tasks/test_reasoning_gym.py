@@ -56,6 +56,20 @@ def test_seeds_make_puzzles():
     assert all(problem.candidates == () for problem in puzzles(num_problems=2, num_candidates=0))
 
 
+def test_worked_solutions_stand_among_copies_with_a_slip():
+    skipped = collections.Counter()
+    found = puzzles(skipped, datasets=("gsm_symbolic",), num_problems=40, answers="worked")
+    assert skipped["gsm_symbolic"] < 8
+    for problem in found:
+        puzzle = make_puzzle(*(problem.reference[name] for name in PuzzleJudge.reference))
+        (right,) = (one.response for one in problem.candidates if one.is_correct)
+        assert right == puzzle.solution
+        for candidate in problem.candidates:
+            judged = PuzzleJudge().judge(problem.prompt, problem.reference, candidate.response, 1.0)
+            assert judged.is_correct == candidate.is_correct
+            assert len(candidate.response.splitlines()) == len(right.splitlines())
+
+
 def test_premises_that_contradict_each_other_are_skipped_and_counted():
     skipped = collections.Counter()
     found = puzzles(skipped, datasets=("propositional_logic",), num_problems=40)
@@ -73,6 +87,10 @@ def test_premises_that_contradict_each_other_are_skipped_and_counted():
         (
             {"datasets": ("syllogism",), "num_candidates": 9},
             "puzzles.num_candidates = 9: is more than most puzzles of syllogism",
+        ),
+        (
+            {"datasets": ("chain_sum",), "answers": "worked"},
+            "puzzles.answers = 'worked': needs worked solutions, and chain_sum writes none",
         ),
     ],
 )
