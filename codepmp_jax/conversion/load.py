@@ -189,7 +189,8 @@ def _require_score(source: str, has_one: bool, otherwise: str) -> None:
         "model.init_from",
         source,
         f"must be a reward model with init pmp, but {otherwise}",
-        "name a PMP run, or a folder converted from one; or give --init base",
+        "name a PMP run, or a folder converted from one; or give --init base --model.base "
+        f"{source}, which draws a new head",
     )
 
 

@@ -265,7 +265,9 @@ def test_init_pmp_keeps_the_score_head_and_base_draws_a_new_one(
 
 def test_init_pmp_refuses_what_was_not_trained_for_rewards(run, base, tmp_path):
     """A base model; a run of the LM loss alone; a base model that was made a run, whose head is zero."""
-    with pytest.raises(UserError, match=r"has no score head\. Remedy: .* or give --init base"):
+    with pytest.raises(
+        UserError, match=r"has no score head\. Remedy: .* or give --init base --model\.base "
+    ):
         start(base, tmp_path / "new", init="pmp")
     lm = dataclasses.replace(
         run, workdir=str(tmp_path / "lm"), loss=PmpConfig(rm_coef=0.0, lm_coef=1.0)
