@@ -18,7 +18,7 @@ from codepmp_jax.files import rows
 from codepmp_jax.files.json_files import write_lines
 from codepmp_jax.records.schema import Problem
 from codepmp_jax.tasks.common.registry import find_task
-from codepmp_jax.tasks.common.row import Row
+from codepmp_jax.tasks.common.row import LeftOut, Row
 from codepmp_jax.tasks.common.task import Task
 
 _ENDINGS = (".jsonl", ".json", ".txt", ".parquet", ".gz")
@@ -44,20 +44,28 @@ def run(config: ProblemsConfig) -> None:
             ],
         )
     )
-    if skipped:
-        reasons = ", ".join(f"{generator} {count}" for generator, count in skipped.items())
-        print(f"skipped, without a right answer or enough wrong ones: {reasons}")
+    for reason, count in skipped.most_common():
+        print(f"left out: {count} that {reason}")
     print(f"{len(problems)} problems -> {config.output}")
 
 
 def read_benchmark(
     config: ProblemsConfig, skipped: collections.Counter[str] | None = None
 ) -> Iterator[Problem]:
-    """The problems of a benchmark, in its order; generated ones that were skipped are counted in `skipped`.
+    """The problems of a benchmark, in its order; those that are left out are counted in `skipped`, by reason.
 
     Raises UserError where it cannot be loaded, and naming the row where one is malformed or its id is not unique.
     """
     task = find_task(config.task, "task")
+    skipped = collections.Counter() if skipped is None else skipped
+    for name in ("since", "until"):
+        require(
+            task.date is not None or getattr(config, name) is None,
+            name,
+            getattr(config, name),
+            f"must not be given for {config.task}, whose problems have no dates",
+            "leave it out",
+        )
     if task.make_problems is not None:
         require(
             config.input is None,
@@ -69,7 +77,7 @@ def read_benchmark(
         for package in task.judge.packages:
             _require_package(package)
         yield from progress(
-            task.make_problems(config, collections.Counter() if skipped is None else skipped),
+            task.make_problems(config, skipped),
             total=len(config.puzzles.datasets) * config.puzzles.num_problems,
             desc=config.task,
             unit="problem",
@@ -81,6 +89,9 @@ def read_benchmark(
     repeated: collections.Counter[str] = collections.Counter()
     for number, row in enumerate(progress(found, desc=config.task, unit="problem")):
         try:
+            if reason := _outside(config, task, Row(row)):
+                skipped[reason] += 1
+                continue
             problem = task.make_problem(Row(row), number)
             if problem.problem_id in seen and task.repeats_ids:
                 problem = _numbered(problem, repeated)
@@ -88,6 +99,9 @@ def read_benchmark(
                 raise ValueError(
                     f"is named {problem.problem_id} as row {seen[problem.problem_id] + 1} is"
                 )
+        except LeftOut as reason:
+            skipped[str(reason)] += 1
+            continue
         except ValueError as error:
             raise UserError(
                 f"{where}, row {number + 1}: {error}. Remedy: give {config.task} whole and as its authors "
@@ -100,7 +114,26 @@ def read_benchmark(
             f"{repeated.total()} rows have the id of a row before them, and a number behind it: "
             f"{', '.join(list(repeated)[:3])}{', ...' if len(repeated) > 3 else ''}"
         )
-    require(bool(seen), where, 0, f"holds no problem of {config.task}", "download it again")
+    require(
+        bool(seen),
+        where,
+        0,
+        f"holds no problem of {config.task}"
+        + "".join(f"; {count} {reason}" for reason, count in skipped.items()),
+        "change what leaves them out" if skipped else "download it again",
+    )
+
+
+def _outside(config: ProblemsConfig, task: Task, row: Row) -> str:
+    """Why a row is not of the days that are asked for; empty where it is. Raises ValueError where it has no date."""
+    if task.date is None or (config.since is None and config.until is None):
+        return ""
+    day = task.date(row).isoformat()
+    if config.since is not None and day < config.since:
+        return f"are from before {config.since}"
+    if config.until is not None and day > config.until:
+        return f"are from after {config.until}"
+    return ""
 
 
 def _numbered(problem: Problem, repeated: collections.Counter[str]) -> Problem:

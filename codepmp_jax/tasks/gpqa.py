@@ -1,6 +1,7 @@
 """GPQA (arXiv 2311.12022), its diamond set: graduate questions of four options, which are the candidates.
 
-The authors publish the right answer apart from the wrong ones: a hash of the record's id puts the options in order.
+The authors publish the right answer apart from the wrong ones: a hash of the record's id puts the options in order. The
+columns are those of gpqa_diamond.csv in Idavidrein/gpqa; those before and after the question's revision are not read.
 """
 
 from __future__ import annotations

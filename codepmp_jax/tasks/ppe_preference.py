@@ -1,4 +1,7 @@
-"""PPE's human preferences (arXiv 2410.14872): battles of Chatbot Arena with the winner that people chose."""
+"""PPE's human preferences (arXiv 2410.14872): battles of Chatbot Arena with the winner that people chose.
+
+The columns are those that the card of lmarena-ai/PPE-Human-Preference-V1 lists.
+"""
 
 from __future__ import annotations
 

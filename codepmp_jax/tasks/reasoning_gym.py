@@ -86,7 +86,7 @@ def make_problems(config: ProblemsConfig, skipped: collections.Counter[str]) -> 
             puzzle = _make(config, generator, index)
             candidates = _candidates(config, generator, index, puzzle)
             if candidates is None:
-                skipped[generator] += 1
+                skipped[f"{generator} gives no right answer or too few wrong ones for"] += 1
                 continue
             num_made += 1
             yield Problem(

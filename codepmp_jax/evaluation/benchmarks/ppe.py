@@ -6,7 +6,8 @@ Correctness: the share of the published conflict pairs (one right response, one 
 higher reward, by model; and the expected correctness of the highest-scored of k responses, over all subsets of k, with its
 maximum over k. The authors draw subsets at random, and read the same maximum off their curve.
 
-Equal rewards count half.
+Equal rewards count half. The rules are those of the paper: what the authors' scorers (lmarena/PPE, utils/scorers.py) do
+with equal rewards was not to be had.
 """
 
 from __future__ import annotations

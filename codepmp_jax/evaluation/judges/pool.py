@@ -21,11 +21,10 @@ from codepmp_jax.records.schema import Problem
 from codepmp_jax.tasks.common.registry import find_task
 from codepmp_jax.tasks.judges.execution import TIMED_OUT
 from codepmp_jax.tasks.judges.judge import Judgement
-from codepmp_jax.tasks.judges.programs import MOST_TIMEOUTS
 
 JUDGE_DIED, JUDGE_FAILED = "judge died", "judge failed"
-# Longest start of a process; and the time that a judge which keeps its timeout itself may take beyond it.
-_START_SECONDS, _GRACE_SECONDS = 120.0, 20.0
+# Longest start of a process.
+_START_SECONDS = 120.0
 # The workers' environment. numpy needs no threads to judge.
 _ENVIRONMENT = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 _INHERITED = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
@@ -127,16 +126,14 @@ class JudgePool:
 
     def submit(self, problem: Problem, response: str) -> Future[Judgement]:
         """The future judgement of a response to a problem."""
-        keeps_timeout = find_task(problem.task, problem.problem_id).judge.keeps_timeout
+        judge = find_task(problem.task, problem.problem_id).judge
         job = {
             "task": problem.task,
             "prompt": problem.prompt,
             "reference": problem.reference,
             "response": response,
             "timeout": self._timeout,
-            "deadline": MOST_TIMEOUTS * self._timeout + _GRACE_SECONDS
-            if keeps_timeout
-            else self._timeout,
+            "deadline": judge.deadline(problem.reference, self._timeout),
         }
         return self._threads.submit(lambda: self._own.worker.judge(job))
 

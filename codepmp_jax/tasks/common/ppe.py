@@ -1,4 +1,8 @@
-"""PPE's sets of correctness (arXiv 2410.14872): 32 responses of one model to each prompt, with their scores."""
+"""PPE's sets of correctness (arXiv 2410.14872): 32 responses of one model to each prompt, with their scores.
+
+The columns are those that the cards of the sets list (lmarena-ai/PPE-...-Best-of-K): `scores` are booleans,
+`sampled_conflict_pairs` two places from 0, where the responses are numbered from 1.
+"""
 
 from __future__ import annotations
 

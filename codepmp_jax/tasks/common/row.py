@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 
+class LeftOut(Exception):
+    """A row that cannot be used here, for the reason that it gives: `need numpy, which is not installed`."""
+
+
 class Row:
     """A row as its authors published it. Raises ValueError where a value is missing or of another type."""
 

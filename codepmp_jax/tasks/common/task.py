@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import datetime
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -38,11 +39,13 @@ class Task:
     """What a model is asked; {prompt} stands for the problem's prompt, with its options where it has some."""
     judge: Judge
     make_problem: Callable[[Row, int], Problem] | None = None
-    """The problem of the row with this number, from 0. Raises ValueError. None where problems are generated."""
+    """The problem of the row with this number, from 0. Raises ValueError, or LeftOut. None where problems are generated."""
     make_problems: (
         Callable[[ProblemsConfig, collections.Counter[str]], Iterator[Problem]] | None
     ) = None
     """Generates the problems instead; the counter receives those skipped, by reason."""
+    date: Callable[[Row], datetime.date] | None = None
+    """The day on which a row's problem was published. Raises ValueError."""
     passages: tuple[Passages, ...] = ()
     """One for each form in which the rows are published."""
     hub: str = ""

@@ -14,7 +14,8 @@ somebody who means harm. Run code from strangers in a container or a virtual mac
   functions as they were, and see only what cannot answer for itself (`results`). Builtins and modules of the tests
   that were changed are a verdict too.
 - The program is the module `candidate`: not `__main__`, so that what stands under `if __name__ == "__main__"` is
-  not run, as in the authors' harness.
+  not run, as in the authors' harness. A program of contests is run for each of its cases (`cases`), in limits of time of
+  each.
 
 Where it ends: program and tests share a process. A program that walks the interpreter's frames up to its tests can
 read the expected values there, or change the outcome. It does not find the token, which is in the frame of
@@ -40,8 +41,10 @@ import sys
 import tempfile
 import time
 import types
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from codepmp_jax.tasks.judges.cases import run_method, run_program
 from codepmp_jax.tasks.judges.judge import CORRECT, WRONG
 from codepmp_jax.tasks.judges.results import NotPlainError, checked
 
@@ -126,6 +129,19 @@ class Program(NamedTuple):
     """Code between the program and the tests, for both of them: values that need the program's classes."""
     test_imports: str = ""
     """Imports that only the tests need."""
+    is_plain: bool = True
+    """Whether tests see plain values only, and modules of theirs may not change: else values are seen as they are, and
+    only the built-in functions may not change, for tests that look into figures and patch modules."""
+    cases: tuple[tuple[str, str], ...] = ()
+    """Inputs with their outputs, instead of tests."""
+    method: str = ""
+    """Of the one class of `functions`, or else the one function: what the cases are arguments and results of. Empty
+    where they are standard input and output."""
+
+    @property
+    def num_limits(self) -> int:
+        """How many times the limit of time it may take: each case may take it."""
+        return max(1, len(self.cases))
 
 
 def adopt_orphans() -> None:
@@ -139,7 +155,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def run(program: Program, timeout: float) -> str:
-    """CORRECT where the program's tests pass within `timeout` seconds, else what happened.
+    """CORRECT where the program's tests pass within `timeout` seconds, or each of its cases does, else what happened.
 
     For a process that has one thread and no other children.
     """
@@ -154,7 +170,7 @@ def run(program: Program, timeout: float) -> str:
             os._exit(1)
     os.close(sender)
     try:
-        report = _read(receiver, time.monotonic() + timeout)
+        report = _read(receiver, time.monotonic() + timeout * program.num_limits)
     finally:
         os.close(receiver)
         kill_descendants(child)
@@ -185,7 +201,8 @@ def _verdict(report: bytes) -> str:
     text = report.decode("ascii", "replace")
     raised = text.removeprefix("raised ")
     is_known = raised != text and isinstance(getattr(builtins, raised, None), type)
-    return text if is_known or text in (WRONG, NOT_PARSABLE, TAMPERED, NOT_PLAIN) else EXITED
+    known = (WRONG, NOT_PARSABLE, TAMPERED, NOT_PLAIN, TIMED_OUT)
+    return text if is_known or text in known else EXITED
 
 
 def kill_descendants(child: int) -> None:
@@ -234,10 +251,14 @@ def _run_in_child(program: Program, folder: str, token: bytes, sender: int, time
     os.closerange(4, max(_MAX_OPEN_FILES, sender + 1, null + 1))
     watched = {name: dict(vars(sys.modules[name])) for name in _tests_modules(program)}
     outcome: list[str] = []
+    begins = [time.monotonic()]
     ended = _thread.allocate_lock()
     ended.acquire()
-    _thread.start_new_thread(_run_in_thread, (program, folder, timeout, outcome, ended))
-    ended.acquire()
+    _thread.start_new_thread(_run_in_thread, (program, folder, timeout, outcome, begins, ended))
+    while not ended.acquire(timeout=max(0.0, begins[-1] + timeout - time.monotonic())):
+        if time.monotonic() - begins[-1] >= timeout:
+            send(3, TIMED_OUT.encode())
+            return
     for name, before in watched.items():
         after = vars(sys.modules[name])
         if not all(after.get(key) is value for key, value in before.items()):
@@ -248,7 +269,8 @@ def _run_in_child(program: Program, folder: str, token: bytes, sender: int, time
 def _tests_modules(program: Program) -> list[str]:
     """Names of the modules that the tests use, imported."""
     names = {"builtins"}
-    for node in ast.walk(ast.parse(f"{program.setup}\n{_tests(program)}")):
+    code = f"{program.setup}\n{_tests(program)}" if program.is_plain else ""
+    for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -260,12 +282,18 @@ def _tests_modules(program: Program) -> list[str]:
 
 
 def _run_in_thread(
-    program: Program, folder: str, timeout: float, outcome: list[str], ended: _thread.LockType
+    program: Program,
+    folder: str,
+    timeout: float,
+    outcome: list[str],
+    begins: list[float],
+    ended: _thread.LockType,
 ) -> None:
+    now = time.monotonic
     try:
-        _limit(timeout)
+        _limit(timeout * program.num_limits)
         _refuse(folder)
-        outcome.append(_test(program))
+        outcome.append(_test(program, lambda: begins.append(now())))
     except BaseException as error:
         outcome.append(_describe(error))
     finally:
@@ -276,8 +304,8 @@ def _tests(program: Program) -> str:
     return f"{program.test_imports}\n{program.test_setup}\n{program.tests}"
 
 
-def _test(program: Program) -> str:
-    """CORRECT where the tests pass. Raises what program or tests raise."""
+def _test(program: Program, begin: Callable[[], None]) -> str:
+    """CORRECT where the tests pass. Raises what program or tests raise. `begin` is called before each case."""
     pristine = dict(vars(builtins))
     # Dataclasses, type hints and pickle look for the module of a class.
     module = sys.modules[_MODULE] = types.ModuleType(_MODULE)
@@ -286,15 +314,30 @@ def _test(program: Program) -> str:
         code = _compile(program.code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return NOT_PARSABLE
+    if program.cases and not program.method:
+        passes = run_program(_compile(program.setup), code, program.cases, begin)
+        return CORRECT if passes else WRONG
     exec(_compile(program.setup), own)
     exec(code, own)
     exec(_compile(program.test_setup), own)
     theirs: dict[str, Any] = {"__name__": "tests", "__builtins__": pristine}
     exec(_compile(program.setup), theirs)
     theirs |= {name: own[name] for name in program.classes if name in own}
-    theirs |= {name: checked(own[name]) for name in program.functions if name in own}
+    seen = checked if program.is_plain else lambda value: value
+    theirs |= {name: seen(own[name]) for name in program.functions if name in own}
+    if program.method:
+        passes = run_method(_method(program, theirs), program.cases, begin)
+        return CORRECT if passes else WRONG
     exec(_compile(_tests(program)), theirs)
     return CORRECT
+
+
+def _method(program: Program, theirs: dict[str, Any]) -> Any:
+    """What the cases are judged by. Raises NameError where the program defines none."""
+    (name,) = program.functions
+    if name not in theirs:
+        raise NameError(name)
+    return theirs[name] if name == program.method else getattr(theirs[name](), program.method)
 
 
 def _compile(code: str) -> Any:

@@ -23,14 +23,17 @@ class Judge:
     """Entries of Problem.reference that it needs."""
     packages: tuple[str, ...] = ()
     """Packages that its judgements depend on, by their names on PyPI."""
-    keeps_timeout: bool = False
-    """Whether `judge` itself ends within the timeout; otherwise its process is killed then."""
 
     def check_reference(self, reference: dict[str, Any]) -> None:
         """Raises ValueError that says which entry of a reference cannot be judged by, and why."""
 
     def prepare(self) -> None:
         """Imports what takes long, before a response is waiting."""
+
+    def deadline(self, reference: dict[str, Any], timeout: float) -> float:
+        """Seconds after which the process that judges a response is killed; more than `timeout` where the judge keeps that
+        itself."""
+        return timeout
 
     def judge(
         self, prompt: str, reference: dict[str, Any], response: str, timeout: float

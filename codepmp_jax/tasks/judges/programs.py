@@ -3,7 +3,8 @@
 `code_blocks` states which part of a response is run. There is no final answer to vote on.
 
 A program may take the timeout, or four times as long as the authors' solution takes on the same machine, where that
-is more, but no more than four times the timeout (the rule of EvalPlus).
+is more, but no more than four times the timeout (the rule of EvalPlus). Where it is run for cases, the timeout is that of
+each.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ _POPULAR = (
 # A program may take this many times as long as the authors' solution does.
 _SLOWER = 4
 # Within so many timeouts a judgement ends: the program, the solution, and the program again.
-MOST_TIMEOUTS = 1 + 2 * _SLOWER
+_MOST_TIMEOUTS = 1 + 2 * _SLOWER
+# What it may take beyond that.
+_GRACE_SECONDS = 20.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,14 +64,16 @@ class ProgramJudge(Judge):
     """(prompt, reference) -> the tests, with the beginning of the program where the task is to complete it."""
     reference: tuple[str, ...]
     """Entries of Problem.reference that `make_program` needs. `solution`, the authors', is used where it is given."""
-    keeps_timeout = True
     _seconds: dict[Any, float] = dataclasses.field(default_factory=dict, compare=False)
     """(tests, solution) -> seconds that the solution takes."""
 
     def check_reference(self, reference: dict[str, Any]) -> None:
-        """As in Judge: every entry is Python code, in one text or a list of texts."""
+        """As in Judge: `cases` are pairs of texts, any other entry is Python code, in one text or a list of texts."""
         for name in self.reference:
             value = reference[name]
+            if name == "cases":
+                _check_cases(value)
+                continue
             parts = value if isinstance(value, list) else [value]
             if not all(isinstance(part, str) for part in parts):
                 raise ValueError(f"{name} must be a text or a list of texts, and is {value!r}")
@@ -76,6 +81,11 @@ class ProgramJudge(Judge):
                 ast.parse("\n".join(parts))
             except (SyntaxError, ValueError) as error:
                 raise ValueError(f"{name} is not Python: {error}") from error
+
+    def deadline(self, reference: dict[str, Any], timeout: float) -> float:
+        """As in Judge: programs are killed before it."""
+        limits = max(1, len(reference.get("cases", ())))
+        return _MOST_TIMEOUTS * timeout * limits + _GRACE_SECONDS
 
     def prepare(self) -> None:
         """Makes this process one that programs can be forked from."""
@@ -101,6 +111,8 @@ class ProgramJudge(Judge):
 
     def _longer(self, program: Program, solution: str, timeout: float) -> float:
         """Seconds that a program may take for as long as the solution takes; 0 where that is not known."""
+        if not solution:
+            return 0.0
         key = (program, solution)
         if key not in self._seconds:
             begin = time.monotonic()
@@ -108,3 +120,11 @@ class ProgramJudge(Judge):
             seconds = time.monotonic() - begin
             self._seconds[key] = seconds if verdict == execution.CORRECT else 0.0
         return min(_SLOWER * self._seconds[key], _SLOWER * timeout)
+
+
+def _check_cases(cases: Any) -> None:
+    pairs = cases if isinstance(cases, list) else []
+    if not pairs or not all(
+        isinstance(pair, list) and [type(part) for part in pair] == [str, str] for pair in pairs
+    ):
+        raise ValueError(f"cases must be a list of pairs of texts, and is {cases!r:.80}")
