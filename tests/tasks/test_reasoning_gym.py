@@ -59,7 +59,7 @@ def test_seeds_make_puzzles():
 def test_worked_solutions_stand_among_copies_with_a_slip():
     skipped = collections.Counter()
     found = puzzles(skipped, datasets=("gsm_symbolic",), num_problems=40, answers="worked")
-    assert skipped["gsm_symbolic"] < 8
+    assert skipped.total() < 8
     for problem in found:
         puzzle = make_puzzle(*(problem.reference[name] for name in PuzzleJudge.reference))
         (right,) = (one.response for one in problem.candidates if one.is_correct)
