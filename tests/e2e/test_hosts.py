@@ -14,7 +14,15 @@ import pytest
 
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.cli.exit_codes import HOST_LOST, MISTAKE, RESUME
-from codepmp_jax.config import CheckpointConfig, DataConfig, MeshConfig, TrainConfig
+from codepmp_jax.config import (
+    CheckpointConfig,
+    DataConfig,
+    LoraConfig,
+    MeshConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
+from codepmp_jax.conversion import load
 from codepmp_jax.conversion.export import load_run
 from codepmp_jax.devices import gather
 from codepmp_jax.records.schema import PreferencePair, content_id
@@ -103,14 +111,16 @@ def together(printed_together) -> pathlib.Path:
     return printed_together[0]
 
 
-def assert_same_run(ours: pathlib.Path, theirs: pathlib.Path) -> None:
-    """The same metrics and final parameters but for the order of sums."""
+def assert_same_run(
+    ours: pathlib.Path, theirs: pathlib.Path, steps: range = range(1, NUM_STEPS + 1)
+) -> None:
+    """The same metrics of these steps, and final parameters, but for the order of sums."""
     rows = metrics(ours)
-    assert [row["step"] for row in rows] == list(range(1, NUM_STEPS + 1))
+    assert [row["step"] for row in rows] == list(steps)
     for row, expected in zip(rows, metrics(theirs), strict=True):
         assert_close(row, expected)
     (_, step, params), (_, _, expected) = (load_run(str(run), None) for run in (ours, theirs))
-    assert step == NUM_STEPS
+    assert step == steps[-1]
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), params, expected
     )
@@ -137,6 +147,31 @@ def test_two_hosts_train_on_a_mixture_as_one(config, cache, tmp_path):
     last = metrics(tmp_path / "together")[-1]
     assert last["heldout_pairs/a"] + last["heldout_pairs/b"] == 11
     assert "eval_accuracy/a" in last
+
+
+def test_two_hosts_train_adapters_and_decay_from_them_as_one(config, cache, together, tmp_path):
+    """Each host reads its parts of the model that they adapt, and of the run that the branch starts from."""
+    adapted = dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, init_from=str(together)),
+        lora=LoraConfig(rank=2),
+        optimizer=OptimizerConfig(
+            learning_rate=1e-2, schedule="wsd", warmup_steps=1, decay_steps=4
+        ),
+    )
+    alone, both = (in_folder(adapted, tmp_path / name) for name in ("alone", "both"))
+    loop.train(alone, load.params_loader(alone))
+    run_hosts(both, cache)
+    assert_same_run(pathlib.Path(both.workdir), pathlib.Path(alone.workdir))
+    branches = [
+        dataclasses.replace(
+            run, workdir=f"{run.workdir}_4", decay_from=f"{run.workdir}@4", num_steps=None
+        )
+        for run in (alone, both)
+    ]
+    loop.train(branches[0])
+    run_hosts(branches[1], cache)
+    assert_same_run(*(pathlib.Path(branch.workdir) for branch in branches[::-1]), range(5, 9))
 
 
 def test_one_host_writes_and_reports(printed_together):
