@@ -163,15 +163,16 @@ def test_two_hosts_train_adapters_and_decay_from_them_as_one(config, cache, toge
     loop.train(alone, load.params_loader(alone))
     run_hosts(both, cache)
     assert_same_run(pathlib.Path(both.workdir), pathlib.Path(alone.workdir))
-    branches = [
+    decayed = [
         dataclasses.replace(
             run, workdir=f"{run.workdir}_4", decay_from=f"{run.workdir}@4", num_steps=None
         )
-        for run in (alone, both)
+        for run in (both, alone)
     ]
-    loop.train(branches[0])
-    run_hosts(branches[1], cache)
-    assert_same_run(*(pathlib.Path(branch.workdir) for branch in branches[::-1]), range(5, 9))
+    run_hosts(decayed[0], cache)
+    loop.train(decayed[1])
+    ours, theirs = (pathlib.Path(branch.workdir) for branch in decayed)
+    assert_same_run(ours, theirs, range(5, 9))
 
 
 def test_one_host_writes_and_reports(printed_together):
