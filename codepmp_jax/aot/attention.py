@@ -6,10 +6,22 @@ import math
 from collections.abc import Sequence
 
 from codepmp_jax.aot.hlo import arrays
+from codepmp_jax.devices.chips import Chip
 
 # Matmuls over the scores in splash attention's kernels, by a part of their names: scores and output; scores,
 # the gradient of the weights and that of the queries; the same with the gradients of keys and of values.
 _MATMULS = {"_fwd": 2, "_dq": 3, "_dkv": 4}
+
+# Share of the peak where a chip's schedule was not read, which is assumed.
+_EFFICIENCY = 0.4
+
+
+def kernel_efficiency(name: str, chip: Chip) -> float:
+    """Share of the chip's peak that the kernel `name` reaches."""
+    for part, efficiency in chip.kernel_efficiency.items():
+        if part in name:
+            return efficiency
+    return _EFFICIENCY
 
 
 def kernel_flops(name: str, operands: Sequence[str], scores_per_query: float) -> float:

@@ -11,6 +11,8 @@ import jax
 
 from codepmp_jax.aot import hlo, topology
 from codepmp_jax.aot.attention import kernel_flops
+from codepmp_jax.aot.calibration import CALIBRATIONS
+from codepmp_jax.aot.links import coordinates
 from codepmp_jax.aot.replay import Profile, replay
 from codepmp_jax.aot.report import Report
 from codepmp_jax.aot.workload import Workload, measure
@@ -18,7 +20,13 @@ from codepmp_jax.cli.errors import require
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.devices import chips, sharding
 from codepmp_jax.devices.chips import Chip
-from codepmp_jax.devices.memory import advice, is_exhausted, needed_gib
+from codepmp_jax.devices.memory import (
+    advice,
+    is_exhausted,
+    lacks_scratch,
+    needed_gib,
+    scratch_advice,
+)
 from codepmp_jax.training import objectives
 from codepmp_jax.training import optimizer as optimizers
 from codepmp_jax.training.state import abstract_state
@@ -27,8 +35,10 @@ from codepmp_jax.training.step import abstract_batch, jit_train_step
 _GIB = 2.0**30
 
 
-def check(config: TrainConfig, topology_name: str, num_slices: int = 1) -> Report:
-    """Compiles the step of `config` for the slice.
+def check(
+    config: TrainConfig, topology_name: str, num_slices: int = 1, row: Workload | None = None
+) -> Report:
+    """Compiles the step of `config` for the slice. Rows hold what `row` says, by default records of realistic lengths.
 
     Raises UserError for an unknown slice, or a mesh that does not fit on it.
     """
@@ -77,23 +87,29 @@ def check(config: TrainConfig, topology_name: str, num_slices: int = 1) -> Repor
             str(error),
             "take it out",
         )
+        about |= {
+            "fits": False,
+            "compile_seconds": time.monotonic() - started,
+            "compiler_says": str(error).split("\n\n")[0],
+        }
+        if lacks_scratch(error):
+            return Report(**about, short_of="VMEM", advice=scratch_advice(options))
         if not is_exhausted(error):
             raise
         return Report(
             **about,
-            fits=False,
-            compile_seconds=time.monotonic() - started,
+            short_of="HBM",
             peak_hbm_gib=needed_gib(str(error)),
-            compiler_says=str(error).split("\n\n")[0],
             advice=advice(config, about["rows_per_device"], sizes),
         )
     about["compile_seconds"] = time.monotonic() - started
     layout = objectives.build(config).layout()
-    row = measure(layout, config.model.attention_block or 0)
+    row = row or measure(layout, config.model.attention_block or 0)
     profile = replay(
         hlo.parse(compiled.as_text()),
         chip,
         lambda name, operands: kernel_flops(name, operands, row.scores_per_query),
+        coordinates(mesh.devices.flat),
     )
     peak = compiled.memory_analysis().peak_memory_in_bytes / _GIB
     return Report(
@@ -128,6 +144,9 @@ def _figures(
         config, tokens=row.tokens, keys=row.keys, labels=row.labels, items=row.items
     )
     computed = profile.flops + profile.kernel_flops
+    calibration = CALIBRATIONS.get(chip.name)
+    factor = None if calibration is None else calibration.factor
+    assert chip.hbm_bandwidth is not None
     rows_per_second = rows_per_device / seconds * chip.devices_per_chip
     is_of_pairs = objectives.build(config).kind.unit == "pairs"
     accumulation_loops = 1 if config.accumulation_steps > 1 else 0
@@ -146,6 +165,13 @@ def _figures(
     return {
         "step_ms": seconds * 1e3,
         "mfu_ceiling_useful": useful / seconds / chip.peak_flops,
+        "expected_ms": None if factor is None else seconds * factor * 1e3,
+        "expected_mfu_useful": None
+        if factor is None
+        else useful / seconds / chip.peak_flops / factor,
+        "calibrated_by": "" if calibration is None else f"{calibration.run}: {calibration.source}",
+        "uncosted_gib": profile.uncosted_bytes / _GIB,
+        "uncosted_ms": profile.uncosted_bytes / chip.hbm_bandwidth * 1e3,
         "useful_flop_fraction": useful / computed,
         "sync_layer_gathers": sync_layer_gathers,
         "collective_gib": sum(gib for (kind, _), (_, gib, _) in by_kind.items() if kind != "host"),

@@ -8,6 +8,8 @@ import math
 import re
 from typing import Literal
 
+import numpy as np
+
 from codepmp_jax.aot.hlo import Instruction, Module, num_bytes
 
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
@@ -30,6 +32,11 @@ class Transfer:
     all-reduce, all of a permutation."""
     network: Literal["ici", "dcn", "host"]
     """Within a slice, between slices, to the host."""
+    group: tuple[int, ...] = ()
+    """The places in the mesh, row by row, of the devices that it goes between, of the first of several such groups;
+    empty where that is not written."""
+    num_axes: int = 1
+    """Axes of the slice's network that it uses at once."""
 
 
 def transfer(
@@ -54,13 +61,14 @@ def transfer(
         inner = module.computations[name]
         for part in inner.values():
             found = transfer(module, inner, part)
-            if found is not None and name.startswith("all-reduce-scatter"):
-                # An all-reduce of which each device keeps a shard is run as a reduce-scatter.
-                return dataclasses.replace(
-                    found, kind="reduce-scatter", num_bytes=found.num_bytes / 2
-                )
-            if found is not None:
+            if found is None:
+                continue
+            # The way that it takes may be written at the fusion.
+            found = dataclasses.replace(found, num_axes=max(found.num_axes, _axes(instruction)))
+            if not name.startswith("all-reduce-scatter"):
                 return found
+            # An all-reduce of which each device keeps a shard is run as a reduce-scatter.
+            return dataclasses.replace(found, kind="reduce-scatter", num_bytes=found.num_bytes / 2)
     return None
 
 
@@ -71,27 +79,62 @@ def rendezvous(instruction: Instruction) -> str | None:
 
 def _collective(kind: str, body: dict[str, Instruction], instruction: Instruction) -> Transfer:
     held = sum(num_bytes(body[name].shape) for name in instruction.operands if name in body)
+    group: tuple[int, ...] = ()
     if kind != "collective-permute":
-        size = _group_size(instruction)
+        group = _group(instruction)
+        size = len(group)
         factor = {"all-gather": size - 1, "all-reduce": 2 * (size - 1) / size}
         held *= factor.get(kind, (size - 1) / size)
     channel = instruction.attribute(r"channel_id=(\d+)") or instruction.name
-    return Transfer(kind, channel, float(held), "ici")
+    return Transfer(kind, channel, float(held), "ici", group, _axes(instruction))
 
 
-def _group_size(instruction: Instruction) -> int:
-    """Devices of a replica group. XLA writes groups out, as a reshaped iota, or by the axes of a mesh."""
+def _axes(instruction: Instruction) -> int:
+    """Axes of the network at once, from the algorithm that the compiler chose: `2DAllGather...`, or `colors:3` of an
+    all-reduce, whose data it parts among so many ways."""
+    algorithm = instruction.attribute(r'"collective_algorithm_config":\{([^}]*\}?)') or ""
+    found = re.search(r'"emitter":"(\d)D|colors:(\d+)', algorithm)
+    return int(found.group(1) or found.group(2)) if found else 1
+
+
+def _group(instruction: Instruction) -> tuple[int, ...]:
+    """The first replica group. XLA writes groups out, as a reshaped iota, or by the axes of a mesh."""
     text = instruction.attributes
     if found := re.search(r"replica_groups=\{\{([\d,]+)\}", text):
-        return len(found.group(1).split(","))
-    if found := re.search(r"replica_groups=\[\d+,(\d+)\]<=", text):
-        return int(found.group(1))
-    found = re.search(r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\(\S+\))? \{([^}]*)\}", text)
+        return tuple(map(int, found.group(1).split(",")))
+    if found := re.search(r"replica_groups=\[(\d+),(\d+)\]<=(\[[\d,]+\](?:T\([\d,]+\))?)", text):
+        return tuple(_iota(found.group(3)).reshape(int(found.group(1)), -1)[0].tolist())
+    found = re.search(
+        r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\((\S+)\))? \{([^}]*)\}", text
+    )
     assert found is not None, f"{instruction.name}: replica groups of an unknown form: {text[:200]}"
-    sizes = dict(re.findall(r"'(\w+)'=(\d+)", found.group(1)))
+    axes = [(name, int(size)) for name, size in re.findall(r"'(\w+)'=(\d+)", found.group(1))]
+    sizes = [size for _, size in axes]
+    ids = (
+        _iota(found.group(2)).reshape(sizes)
+        if found.group(2)
+        else np.arange(math.prod(sizes)).reshape(sizes)
+    )
     # An axis may be named in part: `name:(before)size`.
-    named = re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", found.group(2))
-    return math.prod(int(part or sizes[name]) for name, part in named)
+    named = {
+        name: (int(before or 1), int(part or 0))
+        for name, before, part in re.findall(r"'(\w+)'(?::\((\d+)\)(\d+))?", found.group(3))
+    }
+    dims, kept = [], []
+    for name, size in axes:
+        before, part = named.get(name, (size, 1))
+        part = part or size
+        dims += [before, part, size // before // part]
+        kept += [0, slice(None), 0]
+    return tuple(ids.reshape(dims)[tuple(kept)].ravel().tolist())
+
+
+def _iota(text: str) -> np.ndarray:
+    """The numbers of `[4,2]T(1,0)`: those from 0 on in this shape, with its dims turned."""
+    dims, turned = re.fullmatch(r"\[([\d,]+)\](?:T\(([\d,]+)\))?", text).groups()  # type: ignore[union-attr]
+    shape = tuple(map(int, dims.split(",")))
+    ids = np.arange(math.prod(shape)).reshape(shape)
+    return ids if turned is None else ids.transpose(tuple(map(int, turned.split(","))))
 
 
 def begins(module: Module, instruction: Instruction) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 
 _BITS = {"pred": 8, "s4": 4, "u4": 4, "bf16": 16, "token": 0, "opaque": 0}
 _ARRAY = re.compile(r"\b(pred|bf16|token|opaque|[sufc]\d+)(?:e\w+)?\[([\d,]*)\]")
+_PLACED = re.compile(rf"{_ARRAY.pattern}(\{{[^}}]*\}})?")
 _HEADER = re.compile(r"(ENTRY )?%([\w.\-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"\s+(ROOT )?%([\w.\-]+) = (.+)$")
 _NAME = re.compile(r"%([\w.\-]+)")
@@ -129,6 +130,16 @@ def num_bytes(shape: str) -> int:
         bits = _BITS[dtype] if dtype in _BITS else int(re.sub(r"\D", "", dtype))
         total += bits * math.prod(map(int, dims.split(","))) if dims else bits
     return math.ceil(total / 8)
+
+
+def whole(shape: str) -> list[str]:
+    """The arrays in a shape, each as written, with its layout."""
+    return [found.group(0) for found in _PLACED.finditer(shape)]
+
+
+def hbm_bytes(shape: str) -> int:
+    """As num_bytes, of those arrays that lie in the device's main memory: no other memory space is named."""
+    return sum(num_bytes(array) for array in whole(shape) if "S(" not in array)
 
 
 def trip_count(module: Module, around: dict[str, Instruction], loop: Instruction) -> int:

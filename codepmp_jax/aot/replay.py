@@ -1,10 +1,11 @@
 """Goes through a compiled module in the order of its schedule: how long it takes, and what waits for what.
 
-What is assumed: an operation takes the cycles that the compiler estimates for it. Kernels, for which it
-estimates none, reach KERNEL_EFFICIENCY of the peak. Transfers, for which it estimates none either, go at
-the network's full rate, one after the other; an operation that needs one waits until it has ended, and a
-synchronous one keeps everything waiting. Nothing else costs time: no launches, no latencies, no stragglers.
-So the result is a bound from below, for comparing programs more than for predicting them.
+What is assumed: an operation takes the cycles that the compiler estimates for it, a matmul at least as long as at the
+chip's peak. Kernels, for which it estimates none, reach the share of the peak that attention.py gives. Transfers, for
+which it estimates none either, share the rate of their network evenly; an operation that needs one waits until it has
+ended, and a synchronous one keeps everything waiting. Nothing else costs time: no launches, no latencies, no
+stragglers. What the compiler estimates no cycles for is added up in `uncosted_bytes`. So the result is a bound from
+below, for comparing programs more than for predicting them: calibration.py has how far from it measured steps are.
 """
 
 from __future__ import annotations
@@ -12,18 +13,40 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from codepmp_jax.aot.attention import kernel_efficiency
 from codepmp_jax.aot.collectives import Transfer, begins, ends, rendezvous, transfer
-from codepmp_jax.aot.hlo import Instruction, Module, matmul_flops, trip_count
+from codepmp_jax.aot.hlo import (
+    Instruction,
+    Module,
+    hbm_bytes,
+    matmul_flops,
+    num_bytes,
+    trip_count,
+    whole,
+)
+from codepmp_jax.aot.links import Link, ring_share
 from codepmp_jax.devices.chips import Chip
 
 # Bytes/s of a device between slices: 200 Gbit/s for a host of four, which is assumed.
 DCN_BANDWIDTH = 6.25e9
 # The same to the memory of its host, which is assumed too.
 HOST_BANDWIDTH = 16e9
-# Share of the chip's peak that Pallas kernels reach, which is assumed: nothing here measures it.
-KERNEL_EFFICIENCY = 0.4
+# Operations that move nothing: names for memory, parts of other operations, and the ends of those that were begun.
+_FREE = frozenset(
+    {
+        "after-all",
+        "bitcast",
+        "constant",
+        "get-tuple-element",
+        "opt-barrier",
+        "parameter",
+        "partition-id",
+        "replica-id",
+        "tuple",
+    }
+)
 
 
 @dataclasses.dataclass
@@ -34,7 +57,7 @@ class Collective:
     loops: tuple[int, ...]
     """Trip counts of the loops around it, from the outermost in."""
     seconds: float
-    """That one transfer takes at the network's full rate."""
+    """That one transfer takes alone."""
     overlapped: bool = False
     """Whether anything is computed while it runs."""
 
@@ -55,6 +78,9 @@ class Profile:
     flops: float = 0.0
     """Of matmuls, without those of kernels."""
     kernel_flops: float = 0.0
+    uncosted_bytes: float = 0.0
+    """Read from and written to the device's memory by operations that are given no cycles: prefetches, transfers,
+    scatters, what moves data without computing."""
     collectives: list[Collective] = dataclasses.field(default_factory=list)
     kernel_calls: dict[str, int] = dataclasses.field(
         default_factory=lambda: collections.defaultdict(int)
@@ -92,11 +118,13 @@ def replay(
     module: Module,
     chip: Chip,
     kernel_flops: Callable[[str, list[str]], float],
+    coordinates: Sequence[Sequence[int]] = (),
 ) -> Profile:
     """The profile of a step; `kernel_flops` says what a Pallas kernel computes, from its name and the shapes
-    of its operands. All rates of `chip` are known.
+    of its operands. All rates of `chip` are known. With the `coordinates` of the mesh's devices in their slice,
+    transfers along lines that do not close to a ring are slower.
     """
-    run = _Replay(module, chip, kernel_flops)
+    run = _Replay(module, chip, kernel_flops, coordinates)
     run.computation(module.entry, ())
     return run.profile
 
@@ -107,22 +135,26 @@ class _Replay:
         module: Module,
         chip: Chip,
         kernel_flops: Callable[[str, list[str]], float],
+        coordinates: Sequence[Sequence[int]],
     ):
         assert chip.clock is not None
         assert chip.peak_flops is not None
         assert chip.ici_bandwidth is not None
         self._module = module
+        self._chip = chip
         self._clock = chip.clock
+        self._peak = chip.peak_flops
+        self._coordinates = coordinates
         self._rates = {"ici": chip.ici_bandwidth, "dcn": DCN_BANDWIDTH, "host": HOST_BANDWIDTH}
         self._kernel_flops = kernel_flops
-        self._kernel_rate = KERNEL_EFFICIENCY * chip.peak_flops
         self.profile = Profile()
         self._now = 0.0
         self._worked = 0.0
-        # When each network has ended what it was given.
-        self._free = dict.fromkeys(self._rates, 0.0)
-        # What has begun and not ended: key -> (collective, when it ends, what had been worked before).
-        self._open: dict[str, tuple[Collective, float, float]] = {}
+        self._links = {network: Link() for network in self._rates}
+        # Of the loop that is gone through, how long each network had nothing to do.
+        self._idle = dict.fromkeys(self._rates, 0.0)
+        # What has begun and not ended: key -> (collective, what had been worked before).
+        self._open: dict[str, tuple[Collective, float]] = {}
 
     def computation(self, name: str, loops: tuple[int, ...]) -> None:
         body = self._module.computations[name]
@@ -139,43 +171,79 @@ class _Replay:
     def _loop(
         self, around: dict[str, Instruction], loop: Instruction, loops: tuple[int, ...]
     ) -> None:
-        """One trip, as the others pass alike."""
+        """One trip, as the others pass alike. What was under way before goes on where a trip leaves its network
+        idle."""
         trips = trip_count(self._module, around, loop)
-        began, before = self._now, self._free
-        self._free = dict.fromkeys(before, began)
+        began, links, idle = self._now, self._links, self._idle
+        self._links = {network: Link() for network in links}
+        self._idle = dict.fromkeys(links, 0.0)
         (body,) = loop.called
         self.computation(body, (*loops, trips))
         self._now = began + (self._now - began) * trips
-        self._free = {network: max(self._now, free) for network, free in before.items()}
+        inner, self._links, self._idle = self._idle, links, idle
+        for network, link in links.items():
+            idle[network] += link.advance(inner[network] * trips)
+
+    def _pass(self, seconds: float) -> None:
+        """Lets time pass on all networks."""
+        self._now += seconds
+        for network, link in self._links.items():
+            self._idle[network] += link.advance(seconds)
 
     def _work(self, body: dict[str, Instruction], instruction: Instruction, times: int) -> None:
-        profile, module = self.profile, self._module
-        profile.flops += times * matmul_flops(body, instruction)
-        for name in instruction.called:
-            inner = module.computations[name]
-            for part in inner.values():
-                self._count_flops(inner, part, times)
+        profile = self.profile
+        flops = self._matmul_flops(body, instruction)
+        profile.flops += times * flops
         if is_kernel(instruction):
             name = kernel_name(instruction)
             shapes = [body[operand].shape for operand in instruction.operands]
-            flops = self._kernel_flops(name, shapes)
-            seconds = flops / self._kernel_rate
-            profile.kernel_flops += times * flops
+            computed = self._kernel_flops(name, shapes)
+            seconds = computed / (kernel_efficiency(name, self._chip) * self._peak)
+            profile.kernel_flops += times * computed
             profile.kernel_calls[name] += times
             profile.seconds["attention"] += times * seconds
+        elif instruction.cycles:
+            seconds = max(instruction.cycles / self._clock, flops / self._peak)
+            profile.seconds[phase(instruction.op_name)] += times * seconds
         else:
-            seconds = instruction.cycles / self._clock
-            if seconds:
-                profile.seconds[phase(instruction.op_name)] += times * seconds
-        self._now += seconds
+            profile.uncosted_bytes += times * self._moved(body, instruction)
+            return
+        self._pass(seconds)
         self._worked += seconds
 
-    def _count_flops(self, body: dict[str, Instruction], part: Instruction, times: int) -> None:
-        self.profile.flops += times * matmul_flops(body, part)
-        for name in part.called:
+    def _matmul_flops(self, body: dict[str, Instruction], instruction: Instruction) -> float:
+        """Of an instruction and of what it calls."""
+        flops = float(matmul_flops(body, instruction))
+        for name in instruction.called:
             inner = self._module.computations[name]
-            for deeper in inner.values():
-                self._count_flops(inner, deeper, times)
+            flops += sum(self._matmul_flops(inner, part) for part in inner.values())
+        return flops
+
+    def _moved(self, body: dict[str, Instruction], instruction: Instruction) -> float:
+        """Bytes that an instruction without cycles reads from the device's memory and writes to it, at least."""
+        opcode = instruction.opcode
+        operands = [body[name].shape for name in instruction.operands if name in body]
+        if opcode in _FREE or opcode.endswith("-done") or ends(self._module, instruction):
+            return 0.0
+        if opcode == "custom-call" and not operands:
+            return 0.0  # It allocates.
+        if opcode in (
+            "slice-start",
+            "copy-start",
+            "dynamic-slice-start",
+            "dynamic-update-slice-start",
+        ):
+            # The smallest of the arrays moves; both ends of it may be in this memory.
+            arrays = [part for shape in (instruction.shape, *operands) for part in whole(shape)]
+            sizes = [size for part in arrays if (size := num_bytes(part)) > 4]
+            ends_here = sum(hbm_bytes(part) > 4 for part in whole(instruction.shape))
+            return float(min(sizes, default=0) * min(ends_here, 2))
+        if opcode == "scatter":
+            # In place: what is updated is read and written.
+            return 3.0 * hbm_bytes(operands[-1])
+        if opcode.endswith("-start") or begins(self._module, instruction):
+            return float(hbm_bytes(instruction.shape))  # Both what is sent and what is received.
+        return float(sum(map(hbm_bytes, operands)) + hbm_bytes(instruction.shape))
 
     def _communicate(
         self, body: dict[str, Instruction], instruction: Instruction, loops: tuple[int, ...]
@@ -187,6 +255,7 @@ class _Replay:
         if instruction.opcode == "recv" and (sent := rendezvous(instruction)) in self._open:
             # Its end is that of the collective which the other slices were sent.
             self._open[instruction.name] = self._open.pop(sent)
+            self._links["dcn"].rename(sent, instruction.name)
             return
         moved = transfer(self._module, body, instruction)
         if moved is None:
@@ -200,18 +269,20 @@ class _Replay:
                 self._end(key, times)
 
     def _begin(self, key: str, moved: Transfer, loops: tuple[int, ...]) -> None:
-        network = moved.network
-        collective = Collective(moved, loops, moved.num_bytes / self._rates[network])
+        rate = self._rates[moved.network]
+        if moved.network == "ici":
+            share = ring_share(self._chip, self._coordinates, moved.group, moved.num_axes)
+            rate *= moved.num_axes * share
+        collective = Collective(moved, loops, moved.num_bytes / rate)
         self.profile.collectives.append(collective)
-        end = max(self._now, self._free[network]) + collective.seconds
-        self._free[network] = end
-        self._open[key] = collective, end, self._worked
+        self._links[moved.network].begin(key, collective.seconds)
+        self._open[key] = collective, self._worked
 
     def _end(self, key: str, times: int) -> None:
         if key not in self._open:
             return
-        collective, end, worked = self._open.pop(key)
+        collective, worked = self._open.pop(key)
         collective.overlapped = self._worked > worked
-        waited = max(0.0, end - self._now)
-        self._now += waited
+        waited = self._links[collective.transfer.network].until(key)
+        self._pass(waited)
         self.profile.seconds["waiting"] += times * waited

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Report:
     hbm_gib: float
     """Of a device, that a program may use."""
     compile_seconds: float
+    short_of: Literal["HBM", "VMEM"] | None = None
+    """The memory that a step which does not fit lacks: the device's, or the scratch memory of an operation."""
     peak_hbm_gib: float | None = None
     """Of a device; of a step that does not fit, what the compiler says it needs."""
     headroom: float | None = None
@@ -36,6 +38,15 @@ class Report:
     step_ms: float | None = None
     mfu_ceiling_useful: float | None = None
     """Useful FLOP/s over the peak."""
+    expected_ms: float | None = None
+    """step_ms times what published runs on this chip took of their bound; None of a chip without such a run."""
+    expected_mfu_useful: float | None = None
+    calibrated_by: str = ""
+    """That run and its source."""
+    uncosted_gib: float | None = None
+    """Read from and written to the device's memory, in a step, by what the compiler estimates no cycles for."""
+    uncosted_ms: float | None = None
+    """That this takes at the memory's full rate, at least, where nothing hides it. It is not in step_ms."""
     useful_flop_fraction: float | None = None
     """Useful FLOPs over those computed."""
     sync_layer_gathers: int | None = None
@@ -67,6 +78,14 @@ class Report:
         """A screen for people."""
         return "\n".join(f"{name:<12}{value}" for name, value in self._lines())
 
+    def _expected(self) -> str:
+        if self.expected_ms is None or self.step_ms is None:
+            return "not known: no measured run on this chip to compare the bound with"
+        return (
+            f"{self.expected_ms:.0f} ms, MFU {self.expected_mfu_useful:.1%}: {self.expected_ms / self.step_ms:.2f} times "
+            f"the bound, as {self.calibrated_by}"
+        )
+
     def _lines(self) -> list[tuple[str, str]]:
         slices = f"{self.num_slices} x " if self.num_slices > 1 else ""
         mesh = " x ".join(f"{name} {size}" for name, size in self.mesh.items())
@@ -82,7 +101,12 @@ class Report:
             needs = "" if self.peak_hbm_gib is None else f" {self.peak_hbm_gib:.2f} GiB of"
             return [
                 *lines,
-                ("fits", f"NO: needs{needs} {self.hbm_gib} GiB a device"),
+                ("fits", f"NO: needs{needs} {self.hbm_gib} GiB a device")
+                if self.short_of != "VMEM"
+                else (
+                    "compiles",
+                    "NO: an operation needs more scratch memory (VMEM) than its limit",
+                ),
                 ("compiler", self.compiler_says),
                 *zip(["try", *[""] * len(self.advice)], self.advice, strict=False),
             ]
@@ -104,6 +128,12 @@ class Report:
                 f"{self.useful_flop_fraction:.1%} of the {self.computed_tflop:.0f} TFLOP computed: "
                 f"MFU {self.mfu_ceiling_useful:.1%} at most, "
                 f"{rate} a second and chip",
+            ),
+            ("expected", self._expected()),
+            (
+                "uncosted",
+                f"{self.uncosted_gib:.1f} GiB through memory that has no cycles: {self.uncosted_ms:.0f} ms or more "
+                "where nothing hides them",
             ),
             (
                 "collectives",

@@ -14,7 +14,7 @@ from typing import Any
 from codepmp_jax.aot import topology
 from codepmp_jax.aot.check import check
 from codepmp_jax.aot.report import Report
-from codepmp_jax.aot.workload import measure
+from codepmp_jax.aot.workload import Workload, measure
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import CompileCheckConfig, TrainConfig, presets
@@ -131,7 +131,7 @@ def search(config: CompileCheckConfig) -> str:
                 fitting.sort(key=lambda entry: entry[0].step_ms or 0.0)
                 bar.set_postfix_str(f"best {fitting[0][0].mfu_ceiling_useful:.1%} of the peak")
                 bar.update()
-            else:
+            elif report.short_of != "VMEM":
                 too_large.append(point)
 
         for point in points(config, chip, len(devices)):
@@ -183,11 +183,13 @@ def _check(config: CompileCheckConfig, tried: list[dict[str, Any]]) -> Report:
     return report
 
 
-def check_alone(config: TrainConfig, topology_name: str, num_slices: int) -> Report:
+def check_alone(
+    config: TrainConfig, topology_name: str, num_slices: int, row: Workload | None = None
+) -> Report:
     """`check` in a process of its own, whose memory goes with it."""
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, spawn, resume.end_with_parent) as pool:
-        return pool.submit(check, config, topology_name, num_slices).result()
+        return pool.submit(check, config, topology_name, num_slices, row).result()
 
 
 def _or_dash(figure: float | None, form: str) -> str:

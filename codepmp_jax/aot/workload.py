@@ -40,6 +40,19 @@ class Workload:
     """That attention computes, in whole blocks."""
 
 
+def full_rows(length: int, block: int) -> Workload:
+    """Rows that one document fills, of which attention computes the blocks of up to `block` tokens up to a query's own."""
+    block = min(block, length)
+    return Workload(
+        items=1.0,
+        tokens=float(length),
+        keys=length * (length + 1) / 2,
+        labels=length - 1.0,
+        fill=1.0,
+        scores_per_query=(length + block) / 2,
+    )
+
+
 def synthetic_records(layout: Layout) -> Iterator[list[Part]]:
     """What records of drawn lengths give, of the layout's kind."""
     if not isinstance(layout.kind, Documents):

@@ -34,8 +34,13 @@ class Chip:
     """Cycles/s."""
     ici_bandwidth: float | None = None
     """Bytes/s that a device receives over one axis of the slice's network, from both sides."""
+    ring_length: int | None = None
+    """Lines of the slice's network close to rings where their length is a multiple of it."""
     devices_per_chip: int = 1
-    attention: Literal["xla", "blocked", "splash", "pallas_gpu"] = "xla"
+    kernel_efficiency: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Share of the peak that splash attention's kernels reach by the compiler's schedule of a whole block of scores,
+    by a part of the kernel's name."""
+    attention: Literal["xla", "blocked", "splash"] = "xla"
     """What model.attention = auto means here."""
     attention_block: int = 512
     mlp_hidden: Literal["fused", "materialized"] = "fused"
@@ -110,6 +115,7 @@ CHIPS = {
             hbm_bandwidth=1228e9,
             clock=275e12 / 2**18,
             ici_bandwidth=90e9,
+            ring_length=4,
             attention="splash",
             compiler_options=_ASYNC_GATHERS | _WHOLE_MATMULS,
             topology_options={"chip_config_name": "megacore"},
@@ -122,6 +128,8 @@ CHIPS = {
             hbm_bandwidth=819e9,
             clock=197e12 / 2**17,
             ici_bandwidth=90e9,
+            ring_length=16,
+            kernel_efficiency={"_fwd": 0.46, "_dkv": 0.79, "_dq": 0.72},
             attention="splash",
             compiler_options=_WHOLE_MATMULS,
         ),
@@ -133,6 +141,7 @@ CHIPS = {
             hbm_bandwidth=2765e9,
             clock=459e12 / 2**18,
             ici_bandwidth=180e9,
+            ring_length=4,
             attention="splash",
             compiler_options=_ASYNC_GATHERS
             | _SPARSE_CORE_REDUCTIONS
@@ -147,6 +156,7 @@ CHIPS = {
             hbm_bandwidth=1640e9,
             clock=918e12 / 2**19,
             ici_bandwidth=180e9,
+            ring_length=16,
             attention="splash",
             mlp_hidden="materialized",
             compiler_options=_SPARSE_CORE_REDUCTIONS
@@ -162,17 +172,19 @@ CHIPS = {
             hbm_bandwidth=3690e9,
             clock=1153.5e12 / 2**19,
             ici_bandwidth=100e9,
+            ring_length=4,
             devices_per_chip=2,
             attention="splash",
             compiler_options=_WHOLE_MATMULS,
         ),
+        # Attention on GPUs is XLA's, until benchmarks/gpu_attention.py has shown what is faster on one: pallas_gpu repeats
+        # keys and values for every query head, skips no block, and runs twice where texts share a prefix.
         Chip(
             "a100",
             ("NVIDIA A100-SXM4-80GB", "NVIDIA A100 80GB PCIe"),
             peak_flops=312e12,
             hbm_gib=80.0,
             hbm_bandwidth=2039e9,
-            attention="pallas_gpu",
             attention_block=64,
             compute_capability="8.0",
         ),
@@ -182,7 +194,6 @@ CHIPS = {
             peak_flops=312e12,
             hbm_gib=40.0,
             hbm_bandwidth=1555e9,
-            attention="pallas_gpu",
             attention_block=64,
         ),
         Chip(
@@ -191,7 +202,6 @@ CHIPS = {
             peak_flops=989e12,
             hbm_gib=80.0,
             hbm_bandwidth=3350e9,
-            attention="pallas_gpu",
             attention_block=64,
             compute_capability="9.0",
         ),
@@ -201,7 +211,6 @@ CHIPS = {
             peak_flops=756e12,
             hbm_gib=80.0,
             hbm_bandwidth=2000e9,
-            attention="pallas_gpu",
             attention_block=64,
         ),
         Chip(
@@ -210,7 +219,6 @@ CHIPS = {
             peak_flops=989e12,
             hbm_gib=96.0,
             hbm_bandwidth=4000e9,
-            attention="pallas_gpu",
             attention_block=64,
         ),
         Chip(
@@ -219,10 +227,8 @@ CHIPS = {
             peak_flops=989e12,
             hbm_gib=141.0,
             hbm_bandwidth=4800e9,
-            attention="pallas_gpu",
             attention_block=64,
         ),
-        # Its attention is XLA's: the kernels of Pallas for GPUs were not made for it.
         Chip(
             "b200",
             ("NVIDIA B200",),
@@ -262,8 +268,8 @@ def chip_of_device(device: Any) -> Chip:
 def resolve(model: ModelConfig, max_length: int, chip: Chip) -> ModelConfig:
     """`model` with the chip's choice of attention, attention_block and mlp_hidden where the model leaves it open.
 
-    pallas_gpu supports neither sliding windows nor soft caps: where the model has a cap, or a window shorter than
-    texts of `max_length` tokens, GPUs choose xla instead. Raises UserError where the model asks for pallas_gpu then.
+    Raises UserError where the model asks for pallas_gpu and has a soft cap, or a window shorter than texts of
+    `max_length` tokens, neither of which it supports.
     """
     window = model.effective_window(max_length)
     is_plain = window is None and model.attention_soft_cap is None
@@ -274,10 +280,9 @@ def resolve(model: ModelConfig, max_length: int, chip: Chip) -> ModelConfig:
         f"supports neither the model's sliding window ({window}) nor its soft cap ({model.attention_soft_cap})",
         "leave it auto, or set it to xla",
     )
-    choice = chip.attention if is_plain or chip.attention != "pallas_gpu" else "xla"
     return dataclasses.replace(
         model,
-        attention=choice if model.attention == "auto" else model.attention,
+        attention=chip.attention if model.attention == "auto" else model.attention,
         attention_block=model.attention_block or chip.attention_block,
         mlp_hidden=chip.mlp_hidden if model.mlp_hidden == "auto" else model.mlp_hidden,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import jax
 
@@ -15,7 +15,23 @@ from codepmp_jax.files import storage
 
 def is_exhausted(error: Exception) -> bool:
     """Whether an error of jax's says that the devices' memory was too small."""
-    return "RESOURCE_EXHAUSTED" in str(error)
+    return "RESOURCE_EXHAUSTED" in str(error) and not lacks_scratch(error)
+
+
+def lacks_scratch(error: Exception) -> bool:
+    """Whether it is a TPU's scratch memory (VMEM) that was too small, of which an operation has a limited part."""
+    return re.search(r"scopedvmemoom|memory space vmem|scoped vmem", str(error).lower()) is not None
+
+
+def scratch_advice(options: Mapping[str, str]) -> list[str]:
+    """What to change of XLA's options where the scratch memory is too small."""
+    name = "xla_tpu_scoped_vmem_limit_kib"
+    # The compiler's own limit on the chips that have none here.
+    limit = int(options.get(name, "16384"))
+    return [
+        f"--compiler-options {name}={limit * 3 // 2}",
+        f"--compiler-options {name}={limit // 2}",
+    ]
 
 
 def needed_gib(message: str) -> float | None:

@@ -45,19 +45,19 @@ def test_other_instructions_move_nothing(module):
 
 
 @pytest.mark.parametrize(
-    ("written", "size"),
+    ("written", "group"),
     [
-        ("replica_groups={{0,2,4},{1,3,5}}, x=1", 3),
-        ("replica_groups=[2,4]<=[8], x=1", 4),
-        ("replica_groups=[2,3]<=[3,2]T(1,0)", 3),
-        ("replica_groups=mesh['a'=2,'b'=3] {'a'}, x=1", 2),
-        ("replica_groups=mesh['a'=2,'b'=3], device_ids=([3,2]T(1,0)) {'b'}", 3),
-        ("replica_groups=mesh['a'=2,'b'=3] {'a','b'}", 6),
-        ("replica_groups=mesh['a'=12,'b'=5] {'a':(2)3}", 3),
-        ("replica_groups=mesh['a'=12,'b'=5] {'a':(2)3,'b'}", 15),
+        ("replica_groups={{0,2,4},{1,3,5}}, x=1", (0, 2, 4)),
+        ("replica_groups=[2,4]<=[8], x=1", (0, 1, 2, 3)),
+        ("replica_groups=[2,3]<=[3,2]T(1,0)", (0, 2, 4)),
+        ("replica_groups=mesh['a'=2,'b'=3] {'a'}, x=1", (0, 3)),
+        ("replica_groups=mesh['a'=2,'b'=3], device_ids=([3,2]T(1,0)) {'b'}", (0, 2, 4)),
+        ("replica_groups=mesh['a'=2,'b'=3] {'a','b'}", (0, 1, 2, 3, 4, 5)),
+        ("replica_groups=mesh['a'=12,'b'=5] {'a':(2)3}", (0, 10, 20)),
+        ("replica_groups=mesh['a'=12,'b'=5] {'a':(2)2,'b'}", (*range(5), *range(15, 20))),
     ],
 )
-def test_groups_in_every_notation(written, size):
+def test_groups_in_every_notation(written, group):
     """An all-gather over n devices receives n - 1 arrays of what a device holds."""
     text = (
         HEADER
@@ -68,7 +68,9 @@ ENTRY %main (x: bf16[5]) -> bf16[5] {{
 }}
 """
     )
-    assert moved(hlo.parse(text), "g").num_bytes == 10 * (size - 1)
+    found = moved(hlo.parse(text), "g")
+    assert found.group == group
+    assert found.num_bytes == 10 * (len(group) - 1)
 
 
 def test_between_slices():

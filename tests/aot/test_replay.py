@@ -1,12 +1,14 @@
+import dataclasses
+
 import pytest
 
 from codepmp_jax.aot import hlo
-from codepmp_jax.aot.replay import DCN_BANDWIDTH, KERNEL_EFFICIENCY, phase, replay
+from codepmp_jax.aot.replay import DCN_BANDWIDTH, phase, replay
 from codepmp_jax.devices.chips import Chip
 from tests.aot.snippets import COLLECTIVES, HEADER, NESTED, SLICES
 
 # A cycle is a second, and so is a byte.
-CHIP = Chip("slow", (), peak_flops=1.0, clock=1.0, ici_bandwidth=1.0)
+CHIP = Chip("slow", (), peak_flops=1e9, clock=1.0, ici_bandwidth=1.0)
 
 
 def no_kernels(name, operands):
@@ -112,7 +114,91 @@ ENTRY %main (arg: bf16[2,256]) -> (s32[], bf16[2,256]) {
     assert profile.seconds == {"forward": 2800, "waiting": 3072 - 2800}
 
 
-def test_kernels_run_at_an_assumed_share_of_the_peak():
+def test_no_matmul_is_faster_than_the_peak():
+    """Of a FLOP a second; the compiler's own estimates are 7 and 100 cycles of a second."""
+    profile = run(NESTED, dataclasses.replace(CHIP, peak_flops=1.0))
+    assert profile.seconds == {"forward": 3 * 2 * 4 * 16 * 8, "backward": 3 * 5 * 2 * 4 * 8 * 8}
+
+
+# A megabyte under way when a small sum, which everything waits for, is asked for.
+_SHARED_LINK = (
+    HEADER
+    + """\
+ENTRY %main (arg: bf16[1024,512], x: f32[2]) -> bf16[1024,512] {
+  %arg = bf16[1024,512]{1,0} parameter(0)
+  %x = f32[2]{0} parameter(1)
+  %collective-permute-start.1 = (bf16[1024,512]{1,0}, bf16[1024,512]{1,0}, u32[]{:S(2)}, u32[]{:S(2)}) collective-permute-start(%arg), channel_id=1, source_target_pairs={{0,1},{1,0}}
+  %all-reduce.1 = f32[2]{0} all-reduce(%x), channel_id=2, replica_groups={{0,1}}, to_apply=%add
+  ROOT %collective-permute-done.1 = bf16[1024,512]{1,0} collective-permute-done(%collective-permute-start.1)
+}
+"""
+)
+
+
+def test_a_small_transfer_does_not_wait_for_a_large_one_under_way():
+    """They share the network: the small one takes twice its own time, and all of it together as long as both."""
+    profile = run(_SHARED_LINK)
+    large, small = (c.seconds for c in profile.collectives)
+    assert (large, small) == (2**20, 8)
+    assert profile.seconds["waiting"] == pytest.approx(large + small)
+    small_alone = run(_SHARED_LINK.replace("collective-permute-done(%coll", "bitcast(%coll"))
+    assert small_alone.seconds["waiting"] == pytest.approx(2 * small)
+
+
+def test_a_transfer_over_several_axes_is_so_much_faster():
+    """All-reduces say it by colors, gathers by the name of the way that they take, in a fusion that holds them too."""
+    config = ', backend_config={"collective_algorithm_config":{"emitter":"%s","debug":"%s"}}'
+    nd = _SHARED_LINK.replace(
+        "to_apply=%add", "to_apply=%add" + config % ("Pincer", "StrategyND{colors:2 phases:2}")
+    )
+    assert run(nd).collectives[1].seconds == 4
+    gathers = COLLECTIVES.replace(
+        "dimensions={0}, metadata",
+        "dimensions={0}" + config % ("3DAllGatherOnMajorDim", "") + ", metadata",
+    )
+    assert [c.seconds for c in run(gathers).collectives][1] == 3072 / 3
+    fused = COLLECTIVES.replace(
+        "calls=%all-reduce-scatter.1",
+        "calls=%all-reduce-scatter.1" + config % ("Fusion", "StrategyRing{colors:3}"),
+    )
+    assert [c.seconds for c in run(fused).collectives][4] == 768 / 3
+
+
+def test_transfers_along_a_line_that_is_no_ring_are_slower():
+    line = [(place, 0, 0) for place in range(8)]
+    chip = dataclasses.replace(CHIP, ring_length=16)
+    profile = replay(hlo.parse(COLLECTIVES), chip, no_kernels, line)
+    plain = run(COLLECTIVES, chip)
+    for slow, fast in zip(profile.collectives[:5], plain.collectives, strict=False):
+        assert slow.seconds == 2 * fast.seconds
+
+
+def test_what_has_no_cycles_is_counted_in_bytes():
+    """A prefetch, a scatter of two rows, and a reshape that moves data; what only renames memory moves nothing."""
+    text = (
+        HEADER
+        + """\
+ENTRY %main (table: f32[100,8], rows: f32[2,8], index: s32[2]) -> f32[10,80] {
+  %table = f32[100,8]{1,0} parameter(0)
+  %rows = f32[2,8]{1,0} parameter(1)
+  %index = s32[2]{0} parameter(2)
+  %copy-start.1 = (f32[2,8]{1,0:S(1)}, f32[2,8]{1,0}, u32[]{:S(2)}) copy-start(%rows)
+  %copy-done.1 = f32[2,8]{1,0:S(1)} copy-done(%copy-start.1)
+  %slice-start.1 = ((f32[100,8]{1,0}), f32[10,8]{1,0:S(1)}, s32[]{:S(2)}) slice-start(%table), slice={[0:10], [0:8]}
+  %slice-done.1 = f32[10,8]{1,0:S(1)} slice-done(%slice-start.1)
+  %scatter.1 = f32[100,8]{1,0} scatter(%table, %index, %rows), to_apply=%add
+  %bitcast.1 = f32[100,8]{1,0} bitcast(%scatter.1)
+  %room = f32[100,8]{1,0} custom-call(), custom_call_target="AllocateBuffer"
+  ROOT %reshape.1 = f32[10,80]{1,0} reshape(%bitcast.1)
+}
+"""
+    )
+    profile = run(text)
+    assert profile.uncosted_bytes == 64 + 320 + 3 * 64 + 2 * 3200
+    assert not profile.seconds
+
+
+def test_kernels_run_at_a_share_of_the_peak():
     text = (
         HEADER
         + """\
@@ -127,7 +213,10 @@ ENTRY %main (arg: bf16[2,128,128]) -> bf16[2,128,128] {
     assert asked == [("splash_fwd", ["bf16[2,128,128]{2,1,0}"])]
     assert profile.kernel_calls == {"splash_fwd": 1}
     assert profile.kernel_flops == 8
-    assert profile.seconds == {"attention": pytest.approx(8 / KERNEL_EFFICIENCY)}
+    assert profile.seconds == {"attention": pytest.approx(8 / (0.4 * 1e9))}
+    known = dataclasses.replace(CHIP, kernel_efficiency={"_dq": 0.7, "_fwd": 0.5})
+    profile = replay(hlo.parse(text), known, lambda *_: 8.0)
+    assert profile.seconds == {"attention": pytest.approx(8 / (0.5 * 1e9))}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 import pytest
 
-from codepmp_jax.aot.workload import NUM_RECORDS, measure, synthetic_pairs
+from codepmp_jax.aot.workload import NUM_RECORDS, full_rows, measure, synthetic_pairs
 from codepmp_jax.config import DataConfig
 from codepmp_jax.data.documents import Documents
 from codepmp_jax.data.layouts import layout_of
@@ -47,3 +47,11 @@ def test_documents_fill_their_rows():
     assert row.tokens == pytest.approx(row.fill * 2560)
     assert row.tokens - row.labels == pytest.approx(row.items)
     assert row.labels > 2400
+
+
+def test_full_rows_are_of_one_document():
+    """Four blocks: queries of the first meet one block of keys, those of the last four."""
+    row = full_rows(1024, 256)
+    assert row.scores_per_query == 256 * (1 + 2 + 3 + 4) / 4
+    assert row.keys == sum(range(1, 1025))
+    assert (row.tokens, row.labels) == (1024, 1023)

@@ -47,6 +47,29 @@ def test_other_errors_of_the_devices_are_not_taken_for_exhausted_memory(tmp_path
     assert not (tmp_path / "memory").exists()
 
 
+@pytest.mark.parametrize(
+    ("message", "scratch", "device"),
+    [
+        ("RESOURCE_EXHAUSTED: CompileTimeScopedVmemOom: 16.16M, limit 16.00M", True, False),
+        ("RESOURCE_EXHAUSTED: Ran out of memory in memory space vmem.", True, False),
+        ("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm.", False, True),
+        ("INTERNAL: something else", False, False),
+    ],
+)
+def test_scratch_memory_is_told_from_the_devices(message, scratch, device):
+    error = RuntimeError(message)
+    assert (memory.lacks_scratch(error), memory.is_exhausted(error)) == (scratch, device)
+
+
+def test_advice_on_scratch_memory_starts_from_the_limit_that_failed():
+    name = "xla_tpu_scoped_vmem_limit_kib"
+    assert memory.scratch_advice({}) == [
+        f"--compiler-options {name}=24576",
+        f"--compiler-options {name}=8192",
+    ]
+    assert memory.scratch_advice({name: "49152"})[0].endswith("=73728")
+
+
 def test_advice_ends_with_a_larger_slice():
     config = dataclasses.replace(
         tiny_config(model__remat="full"),
