@@ -1,11 +1,12 @@
 """Seconds to score candidates in PyTorch, against the authors' way, on the same candidates and threads.
 
     python benchmarks/scoring.py --write
+    python benchmarks/scoring.py --device cuda --dtypes bfloat16 --problems 16 --write
 
 The authors' way: two texts at a time in the order of the file, padded to the longer one. Contestants take turns in
 one process, so that drift hits all of them. Times are CPU seconds, of which a busy neighbour takes none; with one
-thread (the default) they are also what the machine would need if it were idle. Rewards must agree first.
-Prints two tables and one line of JSON; `--write` writes them to `benchmarks/results/scoring_cpu.md`.
+thread (the default) they are also what the machine would need if it were idle. On a GPU they are wall seconds. Rewards
+must agree first. Prints two tables and one line of JSON; `--write` writes them to `benchmarks/results/scoring_DEVICE.md`.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def edited(num_problems: int, num_candidates: int, seed: int) -> Rows:
 WORKLOADS = {"sampled": sampled, "edited": edited}
 
 
-def network(attention: str, dtype: torch.dtype) -> Qwen2ForSequenceClassification:
+def network(attention: str, dtype: torch.dtype, device: str) -> Qwen2ForSequenceClassification:
     """A Qwen2 of 88 M parameters without its embedding, the same in every call."""
     torch.manual_seed(0)
     config = Qwen2Config(
@@ -87,14 +88,15 @@ def network(attention: str, dtype: torch.dtype) -> Qwen2ForSequenceClassificatio
     # Parameters alone: the frequencies of the rotary embedding stay float32.
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
-    return model
+    return model.to(device)
 
 
 class Authors:
     """Two rows at a time, padded on the right to the longer one."""
 
-    def __init__(self, dtype: torch.dtype):
-        self._network = network("sdpa", dtype)
+    def __init__(self, dtype: torch.dtype, device: str):
+        self._network = network("sdpa", dtype, device)
+        self._device = device
         self.num_computed = 0
 
     @torch.inference_mode()
@@ -108,6 +110,7 @@ class Authors:
             for place, row in zip(tokens, batch, strict=True):
                 place[: len(row)] = torch.from_numpy(row)
             mask = torch.arange(tokens.shape[1]) < lengths[:, None]
+            tokens, mask = tokens.to(self._device), mask.to(self._device)
             hidden = self._network.model(tokens, attention_mask=mask.long(), use_cache=False)
             last = hidden.last_hidden_state[torch.arange(len(batch)), lengths - 1]
             rewards += self._network.score(last)[:, 0].float().tolist()
@@ -118,14 +121,14 @@ class Authors:
 class Ours:
     """codepmp_jax's scorer."""
 
-    def __init__(self, dtype: torch.dtype):
-        model = network(ATTENTION, dtype)
+    def __init__(self, dtype: torch.dtype, device: str):
+        model = network(ATTENTION, dtype, device)
         self._scorer = TorchScorer(
             model.base_model,
             model.score.weight.detach(),
             Tokenizer.load("embedded"),
             TextForm("text", max_length=MAX_LENGTH),
-            ScorerConfig(device="cpu"),
+            ScorerConfig(device=device),
         )
 
     @property
@@ -166,21 +169,23 @@ def compete(rows: Rows, contestants: dict[str, Callable], rounds: int) -> dict[s
     return result
 
 
-def tables(result: dict[str, dict[str, dict]], texts: dict[str, int]) -> str:
-    """A Markdown table a workload: the least, median and largest of the rounds' ratios."""
+def tables(result: dict[str, dict[str, dict]], texts: dict[str, int], clock: str) -> str:
+    """A Markdown table a workload: the least, median and largest of the rounds' ratios of `clock`_seconds."""
     lines = []
     for workload, contestants in result.items():
         lines += [
             f"**{workload}** ({texts[workload]} tokens)",
             "",
-            "| contestant | CPU s | times as fast | tokens computed | error |",
+            f"| contestant | {clock} s | times as fast | tokens computed | error |",
             "|---|---|---|---|---|",
         ]
-        base = next(iter(contestants.values()))["cpu_seconds"]
+        base = next(iter(contestants.values()))[f"{clock}_seconds"]
         for name, row in contestants.items():
-            ratios = [theirs / ours for theirs, ours in zip(base, row["cpu_seconds"], strict=True)]
+            ratios = [
+                theirs / ours for theirs, ours in zip(base, row[f"{clock}_seconds"], strict=True)
+            ]
             shown = f"{min(ratios):.2f} - **{statistics.median(ratios):.2f}** - {max(ratios):.2f}"
-            seconds = statistics.median(row["cpu_seconds"])
+            seconds = statistics.median(row[f"{clock}_seconds"])
             cells = (name, f"{seconds:.1f}", shown, str(row["tokens"]), f"{row['error']:.1e}")
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
@@ -194,6 +199,7 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=16, help="of each problem")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--write", action="store_true", help="write to benchmarks/results/")
@@ -201,7 +207,7 @@ def main() -> None:
     page = Page("scoring", "Seconds to score candidates, against the authors' way")
     torch.set_num_threads(options.threads)
     contestants = {
-        f"{kind.__name__.lower()}_{dtype}": kind(getattr(torch, dtype))
+        f"{kind.__name__.lower()}_{dtype}": kind(getattr(torch, dtype), options.device)
         for dtype in options.dtypes
         for kind in (Authors, Ours)
     }
@@ -210,19 +216,20 @@ def main() -> None:
         rows = make(options.problems, options.candidates, options.seed)
         texts[name] = sum(map(len, rows))
         result[name] = compete(rows, contestants, options.rounds)
-    shown = tables(result, texts)
+    shown = tables(result, texts, "cpu" if options.device == "cpu" else "wall")
     if not options.write:
         print(shown, json.dumps(result), sep="\n")
         return
+    device = "cpu" if options.device == "cpu" else torch.cuda.get_device_name()
     note = (
-        f"PyTorch {torch.__version__}, {options.threads} thread(s); a Qwen2 of 12 layers and width 768; "
+        f"PyTorch {torch.__version__}, {options.threads} thread(s), {device}; a Qwen2 of 12 layers and width 768; "
         f"{options.problems} problems with {options.candidates} candidates each, lengths of "
         "`codepmp_jax/text/lengths.py`. The candidates of `sampled` have the prompt in common, those of `edited` are one "
         "response with one token changed. `error` is the largest difference from the first contestant's rewards, of "
         "the largest reward; times as fast as the first contestant: least, **median** and largest over the rounds."
     )
     print(page.write(note, shown, workloads=result, tokens=texts))
-    (RESULTS / "scoring.md").replace(RESULTS / "scoring_cpu.md")
+    (RESULTS / "scoring.md").replace(RESULTS / f"scoring_{options.device}.md")
 
 
 if __name__ == "__main__":

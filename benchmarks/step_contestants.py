@@ -39,6 +39,16 @@ USEFUL = ("pairs", "useful_tokens", "useful_keys", "labels")
 """What the loader counts of a step's pairs."""
 
 SIZES = {
+    # To try the contest out.
+    "tiny": ModelConfig(
+        vocab_size=512,
+        embed_dim=64,
+        mlp_dim=128,
+        num_layers=2,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=16,
+    ),
     "10m": ModelConfig(
         vocab_size=4096,
         embed_dim=256,
