@@ -40,7 +40,7 @@ if [ $dry = 1 ]; then
   run 300 train_step "$python" benchmarks/train_step.py --size tiny --step-pairs 8 --rounds 1 \
     --contestants authors_longest best_torch ours_shared
   run 120 scoring "$python" benchmarks/scoring.py --problems 1 --candidates 2 --rounds 1 --dtypes bfloat16
-  run 60 quickstart "$python" -m codepmp_jax quickstart --help
+  run 600 quickstart "$python" -m codepmp_jax quickstart --num-steps 2 --output "$output/quickstart"
 else
   # Several processes share the GPU, one after the other.
   export XLA_PYTHON_CLIENT_PREALLOCATE=false
@@ -49,7 +49,7 @@ else
   run 270 train_step "$python" benchmarks/train_step.py --size 1b5 --device gpu --step-pairs 64 --rounds 3 \
     --contestants authors_longest best_torch ours_shared --write
   run 45 scoring "$python" benchmarks/scoring.py --device cuda --dtypes bfloat16 --problems 16 --write
-  run 90 quickstart "$python" -m codepmp_jax quickstart --output "$output/quickstart"
+  run 90 quickstart env JAX_PLATFORMS=cuda,cpu "$python" -m codepmp_jax quickstart --output "$output/quickstart"
 fi
 
 if [ ${#failed[@]} -gt 0 ]; then

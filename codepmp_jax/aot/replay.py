@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 
 from codepmp_jax.aot.attention import kernel_efficiency
 from codepmp_jax.aot.collectives import Transfer, begins, ends, rendezvous, transfer
+from codepmp_jax.aot.estimate import estimated_seconds
 from codepmp_jax.aot.hlo import (
     Instruction,
     Module,
@@ -119,12 +120,15 @@ def replay(
     chip: Chip,
     kernel_flops: Callable[[str, list[str]], float],
     coordinates: Sequence[Sequence[int]] = (),
+    *,
+    is_sketch: bool = False,
 ) -> Profile:
     """The profile of a step; `kernel_flops` says what a Pallas kernel computes, from its name and the shapes
     of its operands. All rates of `chip` are known. With the `coordinates` of the mesh's devices in their slice,
-    transfers along lines that do not close to a ring are slower.
+    transfers along lines that do not close to a ring are slower. A sketch is a module that has no cycles yet:
+    operations take what estimate.py says.
     """
-    run = _Replay(module, chip, kernel_flops, coordinates)
+    run = _Replay(module, chip, kernel_flops, coordinates, is_sketch)
     run.computation(module.entry, ())
     return run.profile
 
@@ -136,6 +140,7 @@ class _Replay:
         chip: Chip,
         kernel_flops: Callable[[str, list[str]], float],
         coordinates: Sequence[Sequence[int]],
+        is_sketch: bool,
     ):
         assert chip.clock is not None
         assert chip.peak_flops is not None
@@ -145,6 +150,7 @@ class _Replay:
         self._clock = chip.clock
         self._peak = chip.peak_flops
         self._coordinates = coordinates
+        self._is_sketch = is_sketch
         self._rates = {"ici": chip.ici_bandwidth, "dcn": DCN_BANDWIDTH, "host": HOST_BANDWIDTH}
         self._kernel_flops = kernel_flops
         self.profile = Profile()
@@ -202,14 +208,27 @@ class _Replay:
             profile.kernel_flops += times * computed
             profile.kernel_calls[name] += times
             profile.seconds["attention"] += times * seconds
-        elif instruction.cycles:
-            seconds = max(instruction.cycles / self._clock, flops / self._peak)
-            profile.seconds[phase(instruction.op_name)] += times * seconds
         else:
-            profile.uncosted_bytes += times * self._moved(body, instruction)
-            return
+            seconds = self._seconds(body, instruction, flops)
+            if not seconds:
+                profile.uncosted_bytes += times * self._moved(body, instruction)
+                return
+            profile.seconds[phase(instruction.op_name)] += times * seconds
         self._pass(seconds)
         self._worked += seconds
+
+    def _seconds(
+        self, body: dict[str, Instruction], instruction: Instruction, flops: float
+    ) -> float:
+        """0 where nothing says it."""
+        if instruction.cycles:
+            return max(instruction.cycles / self._clock, flops / self._peak)
+        opcode = instruction.opcode
+        if not self._is_sketch or opcode in _FREE or opcode.endswith(("-start", "-done")):
+            return 0.0
+        if not flops and transfer(self._module, body, instruction) is not None:
+            return 0.0
+        return estimated_seconds(self._module, body, instruction, flops, self._chip)
 
     def _matmul_flops(self, body: dict[str, Instruction], instruction: Instruction) -> float:
         """Of an instruction and of what it calls."""

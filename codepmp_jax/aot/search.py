@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import json
+import math
 import multiprocessing
 import pathlib
 import shlex
@@ -14,6 +15,7 @@ from typing import Any
 from codepmp_jax.aot import topology
 from codepmp_jax.aot.check import check
 from codepmp_jax.aot.report import Report
+from codepmp_jax.aot.sketch import Sketch, sketch
 from codepmp_jax.aot.workload import Workload, measure
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.cli.progress import progress
@@ -35,6 +37,11 @@ _REMAT: dict[RematPolicy, float] = {
     "dots_with_no_batch_dims": 0.1,
     "none": 0.0,
 }
+# Points that the HLO passes are run on, for each whole compilation at most, and how much slower than the best of these
+# one may look and still be compiled: sketches are right for what waits and what is computed again, not for how well
+# matmuls run.
+_SKETCHES_PER_COMPILATION = 4
+_HOPELESS = 1.25
 # Options tried in addition to the chip's own, on the fastest step that these give.
 _OPTIONS = (
     ("xla_tpu_scoped_vmem_limit_kib=65536",),
@@ -110,8 +117,8 @@ def points(config: CompileCheckConfig, chip: Chip, num_devices: int) -> list[Poi
 
 
 def search(config: CompileCheckConfig) -> str:
-    """Tries points until config.search_compilations of them fit; a table of these, the fastest first, and what
-    to type for that one.
+    """Runs the HLO passes on many points, and compiles those that these do not rule out until
+    config.search_compilations of them fit; a table of these, the fastest first, and what to type for that one.
 
     Everything that was tried is a line of config.json, and is not tried again. Raises UserError where
     nothing fits.
@@ -120,6 +127,8 @@ def search(config: CompileCheckConfig) -> str:
     tried = _read(config)
     fitting: list[tuple[Report, Point]] = []
     too_large: list[Point] = []
+    number = max(1, config.search_compilations - len(_OPTIONS))
+    promising = _promising(config, points(config, chip, len(devices)), number, tried, too_large)
     with progress(total=config.search_compilations, desc="search", unit="step") as bar:
 
         def attempt(point: Point) -> None:
@@ -134,8 +143,8 @@ def search(config: CompileCheckConfig) -> str:
             elif report.short_of != "VMEM":
                 too_large.append(point)
 
-        for point in points(config, chip, len(devices)):
-            if len(fitting) >= config.search_compilations - len(_OPTIONS):
+        for point in promising:
+            if len(fitting) >= number:
                 break
             attempt(point)
         if not fitting:
@@ -147,6 +156,39 @@ def search(config: CompileCheckConfig) -> str:
         for options in _OPTIONS:
             attempt(dataclasses.replace(fastest, compiler_options=options))
     return _summary(config, fitting)
+
+
+def _promising(
+    config: CompileCheckConfig,
+    found: list[Point],
+    number: int,
+    tried: list[dict[str, Any]],
+    too_large: list[Point],
+) -> Iterator[Point]:
+    """The points that are not hopeless by their sketches: of the first ones the fastest first, then of the next ones, as
+    long as more are asked for. `too_large` gets those that turn out not to fit."""
+    rest = iter(found)
+    best = math.inf
+    limit = _SKETCHES_PER_COMPILATION * number
+    while True:
+        sketched: list[tuple[float, Point]] = []
+        with progress(total=limit, desc="HLO passes", unit="step") as bar:
+            for point in rest:
+                if any(point.needs_as_much_as(other) for other in too_large):
+                    continue
+                answer = _sketch(point.apply(config), tried)
+                if isinstance(answer, Sketch):
+                    sketched.append((answer.step_ms, point))
+                    bar.update()
+                elif not answer.fits and answer.short_of != "VMEM":
+                    too_large.append(point)
+                if len(sketched) == limit:
+                    break
+        if not sketched:
+            return
+        sketched.sort(key=lambda entry: entry[0])
+        best = min(best, sketched[0][0])
+        yield from (point for ms, point in sketched if ms <= _HOPELESS * best)
 
 
 def _settings(config: CompileCheckConfig) -> dict[str, Any]:
@@ -170,17 +212,36 @@ def _check(config: CompileCheckConfig, tried: list[dict[str, Any]]) -> Report:
     """The report of an earlier search, or a new one, which is added to the file."""
     settings = _settings(config)
     for entry in tried:
-        if entry["settings"] == settings:
+        if entry["settings"] == settings and "report" in entry:
             return Report(**entry["report"])
     report = check_alone(config, config.topology, config.num_slices)
-    if config.json is not None:
-        path = pathlib.Path(config.json)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(
-                json.dumps({"settings": settings, "report": dataclasses.asdict(report)}) + "\n"
-            )
+    _note(config, settings, "report", report)
     return report
+
+
+def _sketch(config: CompileCheckConfig, tried: list[dict[str, Any]]) -> Sketch | Report:
+    """The sketch of an earlier search, or a new one, which is added to the file; or the report of what does not fit."""
+    settings = _settings(config)
+    for entry in tried:
+        if entry["settings"] == settings and "sketch" in entry:
+            return Sketch(**entry["sketch"])
+        if entry["settings"] == settings and not entry["report"]["fits"]:
+            return Report(**entry["report"])
+    answer = sketch(config, config.topology, config.num_slices)
+    _note(config, settings, "sketch" if isinstance(answer, Sketch) else "report", answer)
+    return answer
+
+
+def _note(
+    config: CompileCheckConfig, settings: dict[str, Any], name: str, answer: Sketch | Report
+) -> None:
+    """Adds a line to config.json."""
+    if config.json is None:
+        return
+    path = pathlib.Path(config.json)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"settings": settings, name: dataclasses.asdict(answer)}) + "\n")
 
 
 def check_alone(

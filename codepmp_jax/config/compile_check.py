@@ -21,9 +21,10 @@ class CompileCheckConfig(TrainConfig):
     from the lines that an interrupted search left."""
     search: bool = False
     """Try remat policies, meshes, accumulation steps and XLA options, and propose the fastest combination that fits
-    in memory."""
-    search_compilations: PositiveInt = 24
-    """Number of fitting steps after which the search ends."""
+    in memory. The compiler's first passes, half a minute each, rule out what is hopeless; whole compilations decide."""
+    search_compilations: PositiveInt = 8
+    """Number of fitting steps, compiled whole, after which the search ends; four times as many go through the
+    compiler's first passes."""
     reports: tuple[str, ...] = ()
     """Reports (written by --json) to draw with --plot, instead of compiling."""
     plot: str | None = None

@@ -6,6 +6,8 @@ import pytest
 from codepmp_jax.aot import search as searches
 from codepmp_jax.aot.report import Report
 from codepmp_jax.aot.search import Point, points, search
+from codepmp_jax.aot.sketch import Sketch
+from codepmp_jax.aot.workload import full_rows
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import CompileCheckConfig, DataConfig
 from codepmp_jax.devices.chips import CHIPS
@@ -57,7 +59,17 @@ def compiler(monkeypatch):
         return made_up_report(config, fits)
 
     monkeypatch.setattr(searches, "check_alone", fake)
+    monkeypatch.setattr(searches, "sketch", passes)
+    # Packing records takes seconds, and says nothing here.
+    monkeypatch.setattr(searches, "measure", lambda *_: full_rows(128, 128))
     return asked
+
+
+def passes(config, topology, num_slices):
+    """Stands in for the HLO passes, which take four parts for hopeless."""
+    report = made_up_report(config, True)
+    hopeless = 100.0 if config.accumulation_steps == 4 else 0.0
+    return Sketch(report.step_ms + hopeless, 1.0)
 
 
 def test_points_work_out_and_the_fastest_come_first():
@@ -91,6 +103,23 @@ def test_the_fastest_that_fits_is_proposed(compiler):
     assert f"--compiler-options {best.compiler_options[0]}" in words
 
 
+def test_what_the_passes_show_to_be_hopeless_is_not_compiled(compiler):
+    search(CONFIG)
+    compiled = [c for c in compiler if not c.compiler_options]
+    assert compiled
+    assert all(c.accumulation_steps != 4 for c in compiled)
+
+
+def test_what_does_not_fit_is_known_from_the_passes(compiler, monkeypatch):
+    def small(config, topology, num_slices):
+        fits = config.model.remat == "full" or config.accumulation_steps >= 4
+        return passes(config, topology, num_slices) if fits else made_up_report(config, False)
+
+    monkeypatch.setattr(searches, "sketch", small)
+    search(CONFIG)
+    assert all(c.model.remat == "full" or c.accumulation_steps >= 2 for c in compiler)
+
+
 def test_nothing_is_compiled_that_needs_more_than_what_did_not_fit(compiler):
     search(CONFIG)
     tried: list[Point] = []
@@ -105,16 +134,20 @@ def test_a_search_goes_on_where_it_was_stopped(compiler, tmp_path):
     config = dataclasses.replace(CONFIG, json=str(tmp_path / "search.jsonl"))
     whole = search(config)
     lines = (tmp_path / "search.jsonl").read_text().splitlines(keepends=True)
-    assert len(lines) == len(compiler)
-    (tmp_path / "search.jsonl").write_text("".join(lines[:3]) + lines[3][:20])
+    reports = ['"report"' in line for line in lines]
+    assert sum(reports) == len(compiler)
+    # After the third report, in the middle of a line.
+    cut = [i for i, is_report in enumerate(reports) if is_report][2] + 1
+    (tmp_path / "search.jsonl").write_text("".join(lines[:cut]) + lines[cut][:20])
     compiler.clear()
     assert search(config) == whole
-    assert len(compiler) == len(lines) - 3
+    assert len(compiler) == sum(reports) - 3
     again = [json.loads(line) for line in (tmp_path / "search.jsonl").read_text().splitlines()]
     assert len(again) == len(lines)
 
 
 def test_where_nothing_fits_the_remedy_is_named(monkeypatch):
     monkeypatch.setattr(searches, "check_alone", lambda config, *_: made_up_report(config, False))
+    monkeypatch.setattr(searches, "sketch", lambda config, *_: made_up_report(config, False))
     with pytest.raises(UserError, match=r"nothing that was tried fits\. Remedy: "):
         search(CONFIG)
