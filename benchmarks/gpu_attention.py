@@ -76,8 +76,8 @@ def measure(
 
     @jax.jit
     def step(query: jax.Array, key: jax.Array, value: jax.Array) -> tuple[jax.Array, ...]:
-        def loss(*inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
-            output = attention(*inputs, segments)
+        def loss(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
+            output = attention(q, k, v, segments)
             return jnp.sum(output.astype(jnp.float32) * counted), output
 
         gradients, output = jax.grad(loss, argnums=(0, 1, 2), has_aux=True)(query, key, value)

@@ -16,6 +16,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import torch
@@ -36,6 +37,7 @@ VOCAB = 4096
 TOLERANCE = 1e-4
 
 Rows = list[np.ndarray]
+Device = Literal["cpu", "cuda"]
 
 
 def sampled(num_problems: int, num_candidates: int, seed: int) -> Rows:
@@ -69,7 +71,7 @@ def edited(num_problems: int, num_candidates: int, seed: int) -> Rows:
 WORKLOADS = {"sampled": sampled, "edited": edited}
 
 
-def network(attention: str, dtype: torch.dtype, device: str) -> Qwen2ForSequenceClassification:
+def network(attention: str, dtype: torch.dtype, device: Device) -> Qwen2ForSequenceClassification:
     """A Qwen2 of 88 M parameters without its embedding, the same in every call."""
     torch.manual_seed(0)
     config = Qwen2Config(
@@ -88,13 +90,14 @@ def network(attention: str, dtype: torch.dtype, device: str) -> Qwen2ForSequence
     # Parameters alone: the frequencies of the rotary embedding stay float32.
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
-    return model.to(device)
+    torch.nn.Module.to(model, device)
+    return model
 
 
 class Authors:
     """Two rows at a time, padded on the right to the longer one."""
 
-    def __init__(self, dtype: torch.dtype, device: str):
+    def __init__(self, dtype: torch.dtype, device: Device):
         self._network = network("sdpa", dtype, device)
         self._device = device
         self.num_computed = 0
@@ -121,7 +124,7 @@ class Authors:
 class Ours:
     """codepmp_jax's scorer."""
 
-    def __init__(self, dtype: torch.dtype, device: str):
+    def __init__(self, dtype: torch.dtype, device: Device):
         model = network(ATTENTION, dtype, device)
         self._scorer = TorchScorer(
             model.base_model,

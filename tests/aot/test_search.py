@@ -68,6 +68,7 @@ def compiler(monkeypatch):
 def passes(config, topology, num_slices):
     """Stands in for the HLO passes, which take four parts for hopeless."""
     report = made_up_report(config, True)
+    assert report.step_ms is not None
     hopeless = 100.0 if config.accumulation_steps == 4 else 0.0
     return Sketch(report.step_ms + hopeless, 1.0)
 
