@@ -104,3 +104,7 @@ class JudgeConfig(Config):
     the authors' solution takes, up to four times this limit."""
     memory_mib: PositiveInt = 1024
     """Memory limit (address space) of the process that judges, or runs, a candidate, in MiB."""
+    container: str | None = None
+    """Image in which candidates are judged, by Docker or Podman, for programs of strangers: one container a worker,
+    without network and without anything to write to but a /tmp in memory. Its `python` has this version of the
+    package and its extra `evaluation`."""

@@ -15,6 +15,7 @@ from typing import Any
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import JudgeConfig
+from codepmp_jax.evaluation.judges.container import Image
 from codepmp_jax.evaluation.judges.pool import JudgePool
 from codepmp_jax.evaluation.reports.tables import format_table
 from codepmp_jax.files.checksums import sha256_of
@@ -37,12 +38,14 @@ def run(config: JudgeConfig) -> None:
     its candidates cannot be judged.
     """
     tasks, num_candidates = _check(config)
+    image = None if config.container is None else Image(config.container)
     settings = {
         "version": _VERSION,
         "input": sha256_of(config.input),
         "timeout_seconds": config.timeout_seconds,
         "memory_mib": config.memory_mib,
         "packages": _versions(tasks),
+        **({} if image is None else {"container": image.identifier}),
     }
     with (
         open_journal(config.output, settings) as journal,
@@ -51,6 +54,7 @@ def run(config: JudgeConfig) -> None:
             config.workers or os.cpu_count() or 1,
             config.timeout_seconds,
             config.memory_mib << 20,
+            image,
         ) as pool,
     ):
         _judge(config, pool, journal, num_candidates)

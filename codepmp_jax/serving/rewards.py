@@ -25,6 +25,9 @@ from codepmp_jax.text.forms import Refused
 RewardFunction = Callable[..., list[float | None]]
 """(prompts, completions, further columns) -> a reward for each completion; TRL allows None, which is never given."""
 
+KEY = "CODEPMP_API_KEY"
+"""Environment variable with the server's API key."""
+
 # Statuses after which the same request may succeed.
 _LATER = (429, 502, 503, 504)
 _TEXTS_PER_REQUEST = 256

@@ -14,11 +14,11 @@ from codepmp_jax.cli.errors import StoreError, UserError, require
 from codepmp_jax.config import ScoreConfig, ServeConfig
 from codepmp_jax.files import storage
 from codepmp_jax.serving.batcher import Batcher
+from codepmp_jax.serving.rewards import KEY
 from codepmp_jax.serving.worker import Worker
 
 logger = logging.getLogger("codepmp_jax")
 
-KEY = "CODEPMP_API_KEY"
 _BACKLOG = 2048
 
 

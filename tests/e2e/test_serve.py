@@ -25,6 +25,8 @@ from tests.e2e.serving import Server, serving
 from tests.evaluation.conftest import write_reward_model
 
 NUM_PROBLEMS, NUM_CANDIDATES = 12, 6
+# An environment with verl 0.9, where somebody has made one: no requirement of this repository.
+VERL_PYTHON = pathlib.Path(__file__).parents[2] / ".venv-verl" / "bin" / "python"
 KEY = "secret"
 BEARER = {"Authorization": f"Bearer {KEY}"}
 
@@ -156,6 +158,18 @@ def test_trl_trains_with_both_reward_functions(folder, tmp_path):
         assert len({reward for rewards in found["local"] for reward in rewards}) > 4
         for (local, remote), rewards in zip(found["means"], found["local"], strict=True):
             assert local == remote == pytest.approx(sum(rewards) / len(rewards), abs=1e-5)
+
+
+@pytest.mark.skipif(not VERL_PYTHON.exists(), reason=f"verl is not at {VERL_PYTHON.parent}")
+def test_verl_gets_the_same_rewards(folder):
+    with serving(folder) as server:
+        script = pathlib.Path(__file__).with_name("verl_rewards.py")
+        root = pathlib.Path(__file__).parents[2]
+        done = processes.run([VERL_PYTHON, script, folder, server.url], environment(), root)
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout.splitlines()[-1])
+        assert found["verl"] == found["direct"]
+        assert len(set(found["verl"])) == 3
 
 
 def test_a_server_that_is_not_there_is_said_after_some_patience():

@@ -10,13 +10,17 @@ import os
 import select
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any
 
+import codepmp_jax
 from codepmp_jax.cli.errors import UserError
+from codepmp_jax.evaluation.judges import container
+from codepmp_jax.evaluation.judges.container import Image
 from codepmp_jax.records.schema import Problem
 from codepmp_jax.tasks.common.registry import find_task
 from codepmp_jax.tasks.judges.execution import TIMED_OUT
@@ -31,10 +35,12 @@ _INHERITED = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "
 
 
 class _Worker:
-    """One process, started when it is first needed."""
+    """One process, perhaps in a container of its own, started when it is first needed."""
 
-    def __init__(self, memory: int, tasks: Sequence[str]):
+    def __init__(self, memory: int, tasks: Sequence[str], image: Image | None):
         self._arguments = (str(memory), *tasks)
+        self._image = image
+        self._container = ""
         self._process: subprocess.Popen[bytes] | None = None
 
     def judge(self, job: dict[str, Any]) -> Judgement:
@@ -63,23 +69,38 @@ class _Worker:
         return Judgement(*reply)
 
     def _start(self) -> subprocess.Popen[bytes]:
-        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "codepmp_jax.evaluation.judges.worker", *self._arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=_ENVIRONMENT | inherited,
-        )
-        if not self._read(process, _START_SECONDS):
+        memory, *tasks = self._arguments
+        command, environment = [sys.executable], dict(os.environ)
+        if self._image is not None:
+            self._container = container.new_name()
+            command = self._image.command(self._container, int(memory), _ENVIRONMENT)
+        else:
+            inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+            environment = _ENVIRONMENT | inherited
+        with tempfile.TemporaryFile() as errors:
+            process = subprocess.Popen(
+                [*command, "-m", "codepmp_jax.evaluation.judges.worker", *self._arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+            )
+            line = self._read(process, _START_SECONDS)
+            if line and json.loads(line) == codepmp_jax.__version__:
+                return process
             process.kill()
             process.communicate()
-            memory, *tasks = self._arguments
+            errors.seek(0)
+            said = container.last_line(errors.read().decode(errors="replace"))
+        if self._image is None:
             raise UserError(
                 f"memory_mib = {int(memory) >> 20}: no process started that judges {' '.join(tasks)}. Remedy: leave it "
                 "out, or see that the machine can start processes."
             )
-        return process
+        self._image.remove(self._container)
+        if line:
+            said = f"it has version {line.decode().strip()}, and this is {codepmp_jax.__version__}"
+        raise self._image.error(f"no process started in it that judges {' '.join(tasks)} ({said})")
 
     @staticmethod
     def _read(process: subprocess.Popen[bytes], seconds: float) -> bytes | None:
@@ -97,6 +118,8 @@ class _Worker:
             with contextlib.suppress(BrokenPipeError):
                 assert process.stdin is not None
                 process.stdin.close()
+        if self._image is not None:
+            self._image.remove(self._container)
         self._process = None
 
 
@@ -108,10 +131,18 @@ def _print_once(error: str) -> None:
 class JudgePool:
     """Judges responses, `num_workers` at a time. A context manager."""
 
-    def __init__(self, tasks: Sequence[str], num_workers: int, timeout: float, memory: int):
+    def __init__(
+        self,
+        tasks: Sequence[str],
+        num_workers: int,
+        timeout: float,
+        memory: int,
+        image: Image | None = None,
+    ):
         """Processes for responses to problems of `tasks`, with `timeout` seconds for a response and `memory` bytes of
-        address space each."""
+        address space each; in containers of an image, if one is given."""
         self._tasks = tasks
+        self._image = image
         self._timeout = timeout
         self._memory = memory
         self._workers: list[_Worker] = []
@@ -121,7 +152,7 @@ class JudgePool:
         )
 
     def _add_worker(self) -> None:
-        self._own.worker = _Worker(self._memory, self._tasks)
+        self._own.worker = _Worker(self._memory, self._tasks, self._image)
         self._workers.append(self._own.worker)
 
     def submit(self, problem: Problem, response: str) -> Future[Judgement]:

@@ -2,7 +2,7 @@
 
     python -m codepmp_jax.evaluation.judges.worker MEMORY_BYTES TASK ...
 
-It writes `"ready"` first, and stays small, without numpy unless a judge needs it: every program runs in a fork of it.
+It writes the package's version first, when it is ready, and stays small, without numpy unless a judge needs it: every program runs in a fork of it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import traceback
 from typing import Any
 
+import codepmp_jax
 from codepmp_jax.tasks.common.registry import find_task
 from codepmp_jax.tasks.judges.judge import Judgement
 
@@ -41,7 +42,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (int(memory), int(memory)))
     for name in tasks:
         find_task(name, "worker").judge.prepare()
-    _write("ready")
+    _write(codepmp_jax.__version__)
     for line in sys.stdin.buffer:
         job = json.loads(line)
         # Ends this process if its parent, which would do so at the deadline, is gone.
