@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf  # pyright: ignore[reportMissingImports]
 from transformers import PreTrainedTokenizerFast
 
 from codepmp_jax.serving.rewards import remote_rewards
