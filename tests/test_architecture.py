@@ -70,6 +70,7 @@ DOORS = {
     "tree_sitter": {"text.languages"},
     "tree_sitter_language_pack": {"text.languages"},
     "tensorflow_datasets": {"data"},
+    "trackio": {"training.tracking"},
     "wandb": {"training.tracking"},
     "fastapi": {"serving"},
     "starlette": {"serving"},

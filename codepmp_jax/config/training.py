@@ -175,9 +175,9 @@ class TrainConfig(Config):
     JAX_COMPILATION_CACHE_DIR, if it is set, takes the place of that folder, on CPUs too."""
     seed: Annotated[int, Ge(0), Lt(2**32)] = 0
     """Seed of the initialization and of the shuffle."""
-    track: Literal["wandb"] | None = None
-    """Experiment tracker that gets the settings and metrics.jsonl too, from process 0: Weights & Biases. A run that
-    resumes goes on in the same tracked run. TensorBoard's files are written anyway."""
+    track: Literal["trackio", "wandb"] | None = None
+    """Experiment tracker that gets the settings and metrics.jsonl too, from process 0: trackio or Weights & Biases. A
+    run that resumes goes on in the same tracked run. TensorBoard's files are written anyway."""
     track_project: str | None = None
     """Project of the tracker; by default codepmp_jax."""
     allow_config_change: bool = False

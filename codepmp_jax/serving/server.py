@@ -79,6 +79,8 @@ def serve(config: ServeConfig) -> None:
             server = uvicorn.Server(
                 uvicorn.Config(
                     app,
+                    # Whatever else is installed: the tests' parser is this one.
+                    http="h11",
                     log_level="warning",
                     backlog=_BACKLOG,
                     limit_concurrency=config.limits.connections,

@@ -82,7 +82,48 @@ class Wandb:
         self._run.finish()
 
 
-TRACKERS = {"wandb": Wandb}
+class Trackio:
+    """A run at trackio, on this machine unless its variables name a Space or a server: TRACKIO_DIR, TRACKIO_SPACE_ID,
+    TRACKIO_SERVER_URL."""
+
+    def __init__(self, run_id: str, workdir: str, project: str, settings: Mapping[str, Any]):
+        """Starts or continues the run. Raises UserError where trackio refuses it."""
+        try:
+            import trackio
+        except ImportError as error:
+            raise UserError(
+                f"track = 'trackio': it cannot be imported ({error}). Remedy: pip install 'codepmp_jax[trackio]'."
+            ) from error
+        try:
+            # What it prints would stand between the lines of the log's progress.
+            with contextlib.redirect_stdout(None):
+                self._run = trackio.init(
+                    project=project,
+                    # trackio knows a run by its name alone.
+                    name=f"{storage.to_path(workdir).name}-{run_id}",
+                    config=dict(settings),
+                    resume="allow",
+                    embed=False,
+                    auto_log_gpu=False,
+                    auto_log_cpu=False,
+                )
+        except Exception as error:  # of the network, the account or the settings
+            raise UserError(
+                f"track = 'trackio': it does not take the run ({type(error).__name__}: {error}). Remedy: see "
+                "track_project and the variables TRACKIO_SPACE_ID and TRACKIO_SERVER_URL."
+            ) from error
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """As in Tracker."""
+        self._run.log(dict(values), step=step)
+
+    def close(self) -> None:
+        """As in Tracker."""
+        with contextlib.redirect_stdout(None):
+            self._run.finish()
+
+
+TRACKERS = {"trackio": Trackio, "wandb": Wandb}
 
 
 @contextlib.contextmanager

@@ -1,10 +1,14 @@
-"""Tracked runs: what Weights & Biases has of a run that is interrupted and resumes, offline."""
+"""Tracked runs: what Weights & Biases and trackio have of a run that is interrupted and resumes, offline."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import pathlib
+import sqlite3
 import struct
+import sys
 from typing import Any, ClassVar
 
 import pytest
@@ -12,7 +16,11 @@ import pytest
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.training import tracking
 from codepmp_jax.training.tracking import tracked
+from tests import processes
+from tests.e2e.launching import environment
 from tests.training.reference import tiny_config
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def write_rows(workdir, steps):
@@ -132,6 +140,36 @@ def test_wandb_offline_has_settings_and_steps(tmp_path, config, monkeypatch):
     assert [[row["step"] for row in rows] for rows in found] == [[1, 2, 3], [4, 5]]
     assert found[1][-1]["loss"] == 1 / 5
     assert wandb.run is None
+
+
+@pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
+def test_trackio_on_this_machine_has_settings_and_steps(tmp_path, config):
+    """In a process of its own: trackio reads where to keep its files when it is imported."""
+    pytest.importorskip("trackio")
+    script = (
+        "import pathlib, sys\n"
+        "from tests.training.test_tracking import write_rows\n"
+        "from tests.training.reference import tiny_config\n"
+        "import dataclasses\n"
+        "from codepmp_jax.training.tracking import tracked\n"
+        "workdir = pathlib.Path(sys.argv[1])\n"
+        "config = dataclasses.replace(tiny_config(workdir=str(workdir)), track='trackio', track_project='tests')\n"
+        "write_rows(workdir, range(1, int(sys.argv[2])))\n"
+        "with tracked(config):\n    pass\n"
+    )
+    variables = {"TRACKIO_DIR": str(tmp_path / "trackio"), "HF_HUB_OFFLINE": "1"}
+    for end in (4, 6):
+        command = [sys.executable, "-c", script, tmp_path / "run", end]
+        done = processes.run(command, environment() | variables, ROOT)
+        assert done.returncode == 0, done.stderr
+    (name,) = (tmp_path / "trackio").glob("tests*.db")
+    run_id = json.loads((tmp_path / "run" / tracking.FILE).read_text())["trackio"]["id"]
+    with contextlib.closing(sqlite3.connect(name)) as store:
+        rows = store.execute("SELECT run_name, step, metrics FROM metrics ORDER BY step").fetchall()
+        (settings,) = store.execute("SELECT config FROM configs").fetchall()
+    assert [(name, step) for name, step, _ in rows] == [(f"run-{run_id}", n) for n in range(1, 6)]
+    assert json.loads(rows[-1][2]) == {"loss": 1 / 5}
+    assert json.loads(settings[0])["seed"] == config.seed
 
 
 def history_of(path):
