@@ -3,7 +3,7 @@
     python trl_dpo_trainer.py POLICY REFERENCE PAIRS.npz OUTPUT
 
 POLICY and REFERENCE are Hugging Face folders; PAIRS.npz has input_ids, attention_mask and completion_mask (2N, L), the
-chosen texts first. Writes OUTPUT/found.npz: logps (2N); of each case loss_NAME; of some, grad_NAME/TENSOR.
+chosen texts first. Writes OUTPUT/found.npz: logps (2N); of each case loss_NAME and grad_NAME/TENSOR.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from trl.experimental.cpo import CPOTrainer
 from trl.experimental.orpo import ORPOTrainer
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
-from trl_settings import BETA, GAMMA, LOSSES, SFT, SMOOTHING
+from trl_settings import BETA, GAMMA, LOSSES, REFERENCE_FREE, SFT, SMOOTHING
 
 TOKENIZER = pathlib.Path(__file__).parents[3] / "codepmp_jax" / "text" / "assets" / "tokenizer"
 
@@ -62,21 +62,22 @@ def main() -> None:
 
     accelerator: Any = trainer.accelerator
     accelerator.gather = gather
-    cases = {name: ([name], [1.0]) for name in LOSSES}
-    cases["sigmoid_sft"] = (["sigmoid", "sft"], [1.0, SFT])
-    for name, (types, weights) in cases.items():
-        trainer.loss_types, trainer.loss_weights = types, weights
+
+    def note(name: str, loss: Any) -> None:
         model.zero_grad()
-        logps.clear()
-        loss = trainer._compute_loss(model, dict(inputs), return_outputs=False)
         loss.backward()
         found[f"loss_{name}"] = float(loss)
         for tensor, parameter in model.named_parameters():
             assert parameter.grad is not None
             found[f"grad_{name}/{tensor}"] = parameter.grad.numpy().copy()
+
+    cases = {name: ([name], [1.0]) for name in LOSSES}
+    cases["sigmoid_sft"] = (["sigmoid", "sft"], [1.0, SFT])
+    for name, (types, weights) in cases.items():
+        trainer.loss_types, trainer.loss_weights = types, weights
+        logps.clear()
+        note(name, trainer._compute_loss(model, dict(inputs), return_outputs=False))
     found["logps"] = np.concatenate(logps[-2:])
-    lengths = inputs["completion_mask"][:, 1:].sum(1)
-    average: Any = torch.from_numpy(found["logps"]) / lengths
     settings: Any = SimpleNamespace(
         beta=BETA,
         label_smoothing=SMOOTHING,
@@ -85,10 +86,16 @@ def main() -> None:
         alpha=0.0,
         accelerator=SimpleNamespace(device="cpu"),
     )
-    losses = CPOTrainer.cpo_loss(settings, *average.chunk(2))[0]
-    found["loss_simpo"] = float(losses.mean())
-    losses = ORPOTrainer.odds_ratio_loss(settings, *average.chunk(2))[0]
-    found["loss_orpo"] = -float(losses.mean())
+    mask = inputs.pop("completion_mask")
+    inputs["labels"] = inputs["input_ids"].masked_fill(mask == 0, -100)
+    for name in REFERENCE_FREE:
+        # By the forward pass of DPOTrainer, which has patched the model.
+        sums = model(**inputs, use_cache=False, fused_lm_head=True).log_probs.sum(1)
+        chosen, rejected = (sums / mask[:, 1:].sum(1)).chunk(2)
+        if name == "simpo":
+            note(name, CPOTrainer.cpo_loss(settings, chosen, rejected)[0].mean())
+        else:
+            note(name, -ORPOTrainer.odds_ratio_loss(settings, chosen, rejected)[0].mean())
     np.savez(f"{output}/found.npz", **found)
 
 
