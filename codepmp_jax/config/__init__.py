@@ -70,6 +70,7 @@ from codepmp_jax.config.synthesis import (
     RayConfig,
     SamplingConfig,
     SynthesisConfig,
+    TransformersConfig,
     VllmConfig,
     WriterConfig,
 )
@@ -146,6 +147,7 @@ __all__ = [
     "TokenRewardConfig",
     "TokenizerConfig",
     "TrainConfig",
+    "TransformersConfig",
     "VllmConfig",
     "VotesConfig",
     "WatchdogConfig",

@@ -116,6 +116,16 @@ class VllmConfig(Config, section="vllm"):
 
 
 @dataclasses.dataclass(frozen=True)
+class TransformersConfig(Config, section="transformers"):
+    """A causal LM of transformers, in the process itself."""
+
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Dtype of weights and activations; `auto` uses the checkpoint's."""
+    batch_rows: PositiveInt = 256
+    """Number of replies generated at a time. Fewer take less memory."""
+
+
+@dataclasses.dataclass(frozen=True)
 class OpenAIConfig(Config, section="openai"):
     """Servers that speak OpenAI's protocol (vLLM, SGLang, llama.cpp, hosted ones)."""
 
@@ -147,12 +157,12 @@ class OpenAIConfig(Config, section="openai"):
 class WriterConfig(Config):
     """The writer of one pass's texts, and its prompt."""
 
-    sampler: Literal["author", "ngram", "mutant", "vllm", "openai"] = "author"
+    sampler: Literal["author", "ngram", "mutant", "vllm", "transformers", "openai"] = "author"
     """Who writes. `author`: the text that the source's author wrote. `ngram`: the embedded weak writer. `mutant`: the
-    author's Python with mistakes, or in the same layout without. `vllm`: the offline vLLM engine. `openai`: any
-    OpenAI-compatible server."""
+    author's Python with mistakes, or in the same layout without. `vllm`: the offline vLLM engine. `transformers`: a model
+    in the process itself, for small models. `openai`: any OpenAI-compatible server."""
     model: str = ""
-    """Hugging Face folder or hub name (vllm), or the model's name on the servers (openai)."""
+    """Hugging Face folder or hub name (vllm, transformers), or the model's name on the servers (openai)."""
     revision: str | None = None
     """Commit, tag or branch of a hub model; by default the hub's. A commit makes a run repeatable."""
     template: str = WRITE_TEMPLATE
@@ -170,6 +180,7 @@ class WriterConfig(Config):
     ngram: NgramConfig = NgramConfig()
     mutant: MutantConfig = MutantConfig()
     vllm: VllmConfig = VllmConfig()
+    transformers: TransformersConfig = TransformersConfig()
     openai: OpenAIConfig = OpenAIConfig()
 
 
@@ -296,7 +307,7 @@ class SynthesisConfig(Config):
             "describe.sampler",
             "mutant",
             "must not be mutant, which rewrites code",
-            "use author, vllm or openai",
+            "use author, vllm, transformers or openai",
         )
         mutants = [writer for writer in (self.chosen, self.rejected) if writer.sampler == "mutant"]
         require(
@@ -318,7 +329,7 @@ class SynthesisConfig(Config):
             "describe.sampler",
             self.describe.sampler,
             "must not be ngram, which rewrites code",
-            "use author, vllm or openai",
+            "use author, vllm, transformers or openai",
         )
         require(
             "{description}" not in self.describe.template,

@@ -28,7 +28,7 @@ from codepmp_jax.synthesis.writers.sampler import Request, Sampler, naming_setti
 from codepmp_jax.tasks.common.options import letter
 from codepmp_jax.tasks.common.registry import find_task
 
-SAMPLERS = ("vllm", "openai", "mutant")
+SAMPLERS = ("vllm", "transformers", "openai", "mutant")
 # Mutants asked for, as a multiple of those needed: a short function has few different ones.
 _PATIENCE = 40
 CUT_OFF, NOT_WRITTEN = "cut off", "not written: "

@@ -19,7 +19,7 @@ from codepmp_jax.synthesis.prompts import make_request
 from codepmp_jax.synthesis.writers.sampler import Request, Sampler, naming_settings
 from codepmp_jax.text.replies import is_refusal
 
-SAMPLERS = ("ngram", "vllm", "openai", "author")
+SAMPLERS = ("ngram", "vllm", "transformers", "openai", "author")
 NO_TASK, TOO_FEW = "no description", "too few different texts"
 # Texts asked for, as a multiple of those needed, before a source is given up.
 _PATIENCE = 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import WriterConfig
 from codepmp_jax.records.schema import Completion
 from codepmp_jax.synthesis.writers.mutants import MutantSampler
@@ -43,6 +44,14 @@ def make_sampler(writer: WriterConfig, corpus: str, seed: int) -> Sampler:
         from codepmp_jax.synthesis.writers.openai_sampler import OpenAISampler
 
         return OpenAISampler(writer, seed)
+    if writer.sampler == "transformers":
+        try:
+            from codepmp_jax.synthesis.writers.transformers_sampler import TransformersSampler
+        except ImportError as error:
+            raise UserError(
+                f"sampler = 'transformers': it cannot be imported ({error}). Remedy: pip install 'codepmp_jax[torch]'."
+            ) from error
+        return TransformersSampler(writer, seed)
     from codepmp_jax.synthesis.writers.vllm_sampler import VllmSampler
 
     return VllmSampler(writer, seed)

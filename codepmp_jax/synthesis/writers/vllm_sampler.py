@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import gc
-import hashlib
-import json
 import os
-import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from codepmp_jax.cli.errors import UserError, require
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import WriterConfig
 from codepmp_jax.records.schema import Completion
+from codepmp_jax.synthesis.writers.model_folder import folder_settings
+from codepmp_jax.synthesis.writers.prompts import Prompts
 from codepmp_jax.synthesis.writers.replies import (
     ERROR,
     REFUSED,
@@ -23,24 +22,6 @@ from codepmp_jax.synthesis.writers.replies import (
     to_completion,
 )
 from codepmp_jax.synthesis.writers.sampler import Request, Sampler
-
-# Files of a model folder that are read whole for its fingerprint.
-_SMALL = (
-    "config.json",
-    "generation_config.json",
-    "codepmp_jax.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "tokenizer.model",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-    "chat_template.json",
-)
-_WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
-# Bytes read at both ends of a file of weights.
-_ENDS = 1 << 20
 
 
 class VllmSampler(Sampler):
@@ -58,8 +39,7 @@ class VllmSampler(Sampler):
         self._config = config
         self._seed = seed
         self._engine: Any = None
-        self._tokenizer: Any = None
-        self._is_chat = False
+        self._prompts: Any = None
         self._facts: dict[str, Any] = {}
 
     def settings(self) -> dict[str, Any]:
@@ -67,10 +47,7 @@ class VllmSampler(Sampler):
 
         Raises UserError where the model is a path, but no folder of a causal LM.
         """
-        settings = model_settings(self._config, self._seed)
-        folder = local_folder(self._config.model)
-        if folder is not None:
-            settings |= {"model": folder.resolve().name, "revision": fingerprint(folder)}
+        settings = model_settings(self._config, self._seed) | folder_settings(self._config.model)
         engine = self._config.vllm
         return settings | {"dtype": engine.dtype, "max_model_len": engine.max_model_len}
 
@@ -90,7 +67,7 @@ class VllmSampler(Sampler):
         asked: list[tuple[Request, list[int]]] = []
         for request in requests:
             try:
-                tokens = self._encode(request.prompt)
+                tokens = self._prompts.encode(request.prompt)
             except Exception as error:
                 # A chat template raises for the prompt's sake; the engine has not seen it.
                 yield Completion(request.key, "", REFUSED, f"chat template: {error!r}")
@@ -136,7 +113,7 @@ class VllmSampler(Sampler):
         if self._engine is None:
             return
         self._engine.llm_engine.engine_core.shutdown()
-        self._engine = self._tokenizer = None
+        self._engine = self._prompts = None
         gc.collect()
         _import_vllm().distributed.cleanup_dist_env_and_memory()
 
@@ -178,19 +155,7 @@ class VllmSampler(Sampler):
                 "Remedy: give a Hugging Face folder or hub name of a causal LM that vLLM supports, and "
                 "settings (vllm.dtype, max_model_len, gpu_memory_utilization) that this machine holds."
             ) from error
-        self._tokenizer = self._engine.get_tokenizer()
-        template = getattr(self._tokenizer, "chat_template", None)
-        has_template = bool(template)
-        require(
-            has_template or config.chat != "always",
-            "chat",
-            config.chat,
-            f"the tokenizer of {config.model} has no chat template",
-            "set chat to auto or never, or put a chat_template.jinja into the model's folder",
-        )
-        self._is_chat = has_template and config.chat != "never"
-        if self._is_chat:
-            self._check_template(template)
+        self._prompts = Prompts(self._engine.get_tokenizer(), config)
         commit = getattr(self._engine.model_config.hf_config, "_commit_hash", None)
         self._facts = {
             "sampler": "vllm",
@@ -198,38 +163,6 @@ class VllmSampler(Sampler):
             "revision": settings["revision"] or commit or "",
             **sampling_facts(config),
         }
-
-    def _check_template(self, template: Any) -> None:
-        """Raises UserError where the chat template fails on any prompt, or does not know a setting."""
-        config = self._config
-        require(
-            config.enable_thinking is None or "enable_thinking" in json.dumps(template),
-            "enable_thinking",
-            config.enable_thinking,
-            f"the chat template of {config.model} does not know it",
-            "leave it out",
-        )
-        try:
-            self._encode("Say hello.")
-        except Exception as error:
-            raise UserError(
-                f"chat = {config.chat!r}: the chat template of {config.model} fails on any prompt ({error!r}). "
-                "Remedy: set chat to never, or mend chat_template.jinja in the model's folder."
-            ) from error
-
-    def _encode(self, prompt: str) -> list[int]:
-        """A request's tokens, in the chat template if there is to be one, with at most one BOS."""
-        if self._is_chat:
-            thinking = self._config.enable_thinking
-            prompt = self._tokenizer.apply_chat_template(
-                [{"role": "user", "content": prompt}],
-                tokenize=False,
-                add_generation_prompt=True,
-                **({} if thinking is None else {"enable_thinking": thinking}),
-            )
-        tokens = list(self._tokenizer.encode(prompt, add_special_tokens=not self._is_chat))
-        bos = self._tokenizer.bos_token_id
-        return tokens[1:] if bos is not None and tokens[:2] == [bos, bos] else tokens
 
     def _enqueue(self, request: Request, tokens: list[int]) -> tuple[str, str]:
         """Hands a request to the engine; (its id in the outputs, what the engine has against it, if anything)."""
@@ -276,56 +209,3 @@ def _import_vllm() -> Any:
             "'codepmp_jax[synthesis]', or on a CPU the packages of requirements-vllm.txt."
         ) from error
     return vllm
-
-
-def local_folder(model: str) -> pathlib.Path | None:
-    """The folder of a causal LM that `model` names; None where it is a name on the Hugging Face hub.
-
-    Raises UserError where it is a path without such a folder.
-    """
-    folder = pathlib.Path(model)
-    if not folder.is_dir():
-        is_path = model.count("/") > 1 or model.startswith((".", "/", "~")) or folder.exists()
-        require(not is_path, "model", model, "no such folder", "give a Hugging Face folder")
-        return None
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        architectures = config.get("architectures") or []
-    except (OSError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"model = {model!r}: has no readable config.json ({error}). Remedy: give a Hugging Face "
-            "folder, as launch/convert.py writes it."
-        ) from error
-    for needed in (_WEIGHTS, ("tokenizer*",)):
-        require(
-            any(any(folder.glob(pattern)) for pattern in needed),
-            "model",
-            model,
-            f"has no {needed[0]} file",
-            "give a complete Hugging Face folder",
-        )
-    require(
-        not any("ForSequenceClassification" in name for name in architectures),
-        "model",
-        model,
-        f"is a reward model ({architectures[:1]}), which vLLM does not let write",
-        "write its LM alone: launch/convert.py to-hf --heads lm",
-    )
-    return folder
-
-
-def fingerprint(folder: pathlib.Path) -> str:
-    """Short id of what a model folder holds: its small files whole; names, sizes and both ends of the weights."""
-    digest = hashlib.sha256()
-    weights = {path for pattern in _WEIGHTS for path in folder.glob(pattern)}
-    for path in sorted({*(folder / name for name in _SMALL), *weights}):
-        if not path.is_file():
-            continue
-        size = path.stat().st_size
-        digest.update(f"{path.name}:{size}:".encode())
-        with open(path, "rb") as file:
-            if path in weights and size > 2 * _ENDS:
-                digest.update(file.read(_ENDS))
-                file.seek(-_ENDS, os.SEEK_END)
-            digest.update(file.read())
-    return digest.hexdigest()[:16]

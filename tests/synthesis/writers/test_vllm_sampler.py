@@ -15,8 +15,9 @@ import pytest
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import SamplingConfig, VllmConfig, WriterConfig
 from codepmp_jax.records.schema import SourceFile
+from codepmp_jax.synthesis.writers.model_folder import fingerprint
 from codepmp_jax.synthesis.writers.sampler import Request
-from codepmp_jax.synthesis.writers.vllm_sampler import VllmSampler, fingerprint
+from codepmp_jax.synthesis.writers.vllm_sampler import VllmSampler
 
 SOURCE = SourceFile("s", "x = 1", "d", "x", "file", "python", "r", "p", "mit", 1)
 BOS = 1
