@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from codepmp_jax.cli.errors import require
 from codepmp_jax.config.base import Config, PositiveInt, Remedy, StorePath
 from codepmp_jax.config.data import DataConfig
 from codepmp_jax.config.mesh import MeshConfig
+from codepmp_jax.config.training import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +58,16 @@ class LogProbsConfig(Config):
             "give --backend jax, or leave it out",
         )
 
-    @staticmethod
-    def data_of(training: DataConfig) -> DataConfig:
-        """The data settings of a training as they are given here."""
-        return dataclasses.replace(training, input=DataConfig.input, mixture=(), max_pairs=None)
+    PRESET: ClassVar[type[TrainConfig]] = TrainConfig
+
+    @classmethod
+    def of_preset(cls, training: TrainConfig) -> LogProbsConfig:
+        """What a training needs: its pairs, written, cut and computed as it does."""
+        return cls(
+            input=training.data.input,
+            data=dataclasses.replace(
+                training.data, input=DataConfig.input, mixture=(), max_pairs=None
+            ),
+            dtype=training.model.compute_dtype,
+            mesh=training.mesh,
+        )

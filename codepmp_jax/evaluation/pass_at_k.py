@@ -102,7 +102,13 @@ def compare(
                 "difference_interval": list(found.interval),
                 "p_value": found.p_value,
             }
-    return {"kind": "pass_at_k", "num_problems": len(ids), "policies": policies}, rates
+    report = {
+        "kind": "pass_at_k",
+        "benchmark": "+".join(sorted({problem.task for problem in problems[first]})),
+        "num_problems": len(ids),
+        "policies": policies,
+    }
+    return report, rates
 
 
 def run(config: PassAtKConfig) -> None:
@@ -129,7 +135,7 @@ def run(config: PassAtKConfig) -> None:
     header = ("policy", "k", "pass", "low", "high", "difference", "from", "to", "p_value")
     tables: dict[str, folders.Table] = {
         "pass_at_k.csv": (header, rows),
-        "problems.csv": (("policy", "problem_id", "k", "pass"), values),
+        folders.VALUES["pass_at_k"]: (("policy", "problem_id", "k", "pass"), values),
     }
     folders.write_folder(config.output, report | {"config": presets.to_json(config)}, tables, {})
     print(table(report))

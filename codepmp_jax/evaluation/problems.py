@@ -11,7 +11,7 @@ from typing import Any
 
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.cli.progress import progress
-from codepmp_jax.config import ProblemsConfig
+from codepmp_jax.config import ProblemsConfig, PuzzlesConfig
 from codepmp_jax.evaluation.reports.tables import format_table
 from codepmp_jax.files import output as outputs
 from codepmp_jax.files import rows
@@ -72,13 +72,21 @@ def read_benchmark(
             "input",
             config.input,
             f"must not be given for {config.task}, whose problems are generated",
-            "set --puzzles.datasets, --puzzles.num-problems and --puzzles.seed",
+            "set --puzzles.num-problems and --puzzles.seed",
+        )
+        require(
+            task.by_data_set or config.puzzles.datasets == PuzzlesConfig().datasets,
+            "puzzles.datasets",
+            config.puzzles.datasets,
+            f"must not be given for {config.task}, which has one generator",
+            "leave it out",
         )
         for package in task.judge.packages:
             _require_package(package)
+        num_generators = len(config.puzzles.datasets) if task.by_data_set else 1
         yield from progress(
             task.make_problems(config, skipped),
-            total=len(config.puzzles.datasets) * config.puzzles.num_problems,
+            total=num_generators * config.puzzles.num_problems,
             desc=config.task,
             unit="problem",
         )

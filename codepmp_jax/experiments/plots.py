@@ -26,7 +26,11 @@ from codepmp_jax.evaluation.reports.plots import (
 Family = Mapping[str, Any]
 
 _HEIGHT_INCHES = 4.4
-_FIGURES = {"accuracy": "pairwise accuracy", "best_of_n": "problems solved"}
+_FIGURES = {
+    "accuracy": "pairwise accuracy",
+    "best_of_n": "problems solved",
+    "pass_at_k": "problems solved",
+}
 _BASELINES = {
     "length_baseline": ("longer one wins", ":"),
     "random": ("random pick", "--"),

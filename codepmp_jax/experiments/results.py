@@ -1,6 +1,7 @@
 """What the evaluations of a grid's cells say: one value an item, and means over seeds and problems.
 
-A *figure* is what is plotted against the size: the pairwise accuracy of an evaluation, or its Best-of-N at one N. A
+A *figure* is what is plotted against the size: the pairwise accuracy of an evaluation, its Best-of-N at one N, or its
+pass@k at one k. A
 *curve* is a figure of the cells that differ in size and seed only; curves that differ in the value of `compare` alone
 are compared, on the problems that all of their evaluations have.
 """
@@ -21,21 +22,21 @@ from codepmp_jax.evaluation.statistics.crossed import Crossed
 from codepmp_jax.experiments.grid import Cell, Plan
 from codepmp_jax.experiments.states import States
 
-_STAGES = ("evaluate accuracy", "evaluate best-of-n")
+_STAGES = ("evaluate accuracy", "evaluate best-of-n", "evaluate pass-at-k")
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluated:
-    """One evaluation of a cell, at one N where it is of Best-of-N."""
+    """One evaluation of a cell, at one N where it is of Best-of-N or pass@k."""
 
     cell: Cell
     evaluation: str
     """Its folder below the cell's, e.g. `accuracy`."""
     benchmark: str
     figure: str
-    """`accuracy` or `best_of_n`."""
+    """`accuracy`, `best_of_n` or `pass_at_k`."""
     n: int | None
-    """None for accuracy."""
+    """N, or k of pass@k; None for accuracy."""
     value: float
     interval: tuple[float, float]
     """Over the problems or pairs of this evaluation."""
@@ -82,21 +83,29 @@ def _read(folder: str, cell: Cell, evaluation: str) -> Iterator[Evaluated]:
             _sums(problems, table["win"]),
         )
         return
-    for row in report["rows"]:
-        held = [index for index, n in enumerate(table["n"]) if n == str(row["n"])]
+    if report["kind"] == "pass_at_k":
+        policies = report["policies"]
+        if len(policies) > 1:
+            raise ValueError(f"is of {len(policies)} policies, and a cell has one")
+        rows, key, name, others = policies[0]["rows"], "k", "pass", ()
+    else:
+        rows, key, name = report["rows"], "n", "best_of_n"
+        others = ("random", "oracle", "majority_vote")
+    for row in rows:
+        held = [index for index, n in enumerate(table[key]) if n == str(row[key])]
         yield Evaluated(
             cell,
             evaluation,
             report["benchmark"],
-            "best_of_n",
-            row["n"],
-            row["best_of_n"],
-            tuple(row["best_of_n_interval"]),
-            {name: row[name] for name in ("random", "oracle", "majority_vote")},
+            report["kind"],
+            row[key],
+            row[name],
+            tuple(row["interval" if key == "k" else "best_of_n_interval"]),
+            {other: row[other] for other in others},
             report["num_problems"],
             _sums(
                 [table["problem_id"][index] for index in held],
-                [table["best_of_n"][index] for index in held],
+                [table[name][index] for index in held],
             ),
         )
 
@@ -131,12 +140,13 @@ class Family:
     baselines: dict[str, float]
     """What does not depend on the model, where all evaluations agree."""
     is_shown: bool
-    """Whether it is plotted against the size, and has multipliers: of Best-of-N, the greatest N."""
+    """Whether it is plotted against the size, and has multipliers: of Best-of-N and pass@k, the greatest N."""
 
     @property
     def title(self) -> str:
-        """E.g. `accuracy, task=reclor` or `best_of_n, best of 16`."""
-        n = [] if self.n is None else [f"best of {self.n}"]
+        """E.g. `accuracy, task=reclor`, `best_of_n, best of 16` or `pass_at_k, k=1`."""
+        shown = f"k={self.n}" if self.figure == "pass_at_k" else f"best of {self.n}"
+        n = [] if self.n is None else [shown]
         return ", ".join([self.evaluation, *n, *(f"{a}={v}" for a, v in self.facet.items())])
 
     def column(self, compared: int, size: int) -> int:

@@ -30,6 +30,7 @@ _RESUMABLE = (
     "corpus",
     "evaluate judge",
     "evaluate score",
+    "logprobs",
     "synthesize",
     "train",
 )

@@ -298,4 +298,4 @@ class PuzzleJudge(Judge):
         return Judgement(is_correct, answer, CORRECT if is_correct else WRONG)
 
 
-TASK = Task(template=TEMPLATE, judge=PuzzleJudge(), make_problems=make_problems)
+TASK = Task(template=TEMPLATE, judge=PuzzleJudge(), make_problems=make_problems, by_data_set=True)

@@ -12,8 +12,14 @@ import numpy as np
 import pytest
 
 from codepmp_jax.cli.errors import UserError
-from codepmp_jax.commands import logprobs as command
-from codepmp_jax.config import DataConfig, DpoConfig, LogProbsConfig, ModelConfig, TrainConfig
+from codepmp_jax.config import (
+    DataConfig,
+    DpoConfig,
+    LogProbsConfig,
+    ModelConfig,
+    TrainConfig,
+    presets,
+)
 from codepmp_jax.conversion import load
 from codepmp_jax.logprobs import compute
 from codepmp_jax.logprobs.jax_backend import JaxBackend
@@ -202,11 +208,14 @@ def test_stale_log_probs_are_refused_by_the_field(config, tmp_path, changes, sai
         loop.Run(dataclasses.replace(base, **{section: part}))
 
 
-def test_the_training_preset_gives_the_data_settings(monkeypatch):
-    arguments = ["codepmp logprobs", "--config", "dpo_7b", "--model", "m", "--output", "o"]
-    monkeypatch.setattr("sys.argv", arguments)
-    config = command.parse()
+def test_the_training_preset_gives_the_data_settings():
+    words = ["--config", "dpo_7b", "--model", "m", "--output", "o"]
+    config = presets.parse(LogProbsConfig, "", words)
     assert config.data.append_eos
     assert config.data.max_length == 1024
     assert config.input == "runs/pairs"
     assert config.dtype == "bfloat16"
+    with pytest.raises(
+        UserError, match="is a CandidatesConfig, but this script takes a TrainConfig"
+    ):
+        presets.parse(LogProbsConfig, "", ["--config", "candidates_ngram"])

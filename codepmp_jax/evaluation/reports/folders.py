@@ -21,7 +21,7 @@ from codepmp_jax.files.json_files import write_json
 REPORT = "report.json"
 PAGE = "report.html"
 # Kind of evaluation -> the table of a value a pair or problem.
-VALUES = {"accuracy": "pairs.csv", "best_of_n": "problems.csv"}
+VALUES = {"accuracy": "pairs.csv", "best_of_n": "problems.csv", "pass_at_k": "problems.csv"}
 
 Table = tuple[Sequence[str], Iterable[Sequence[Any]]]
 """Header and rows."""
@@ -68,9 +68,9 @@ def write_folder(
 
 
 def read_folder(folder: str | pathlib.Path) -> Evaluation:
-    """What `accuracy` or `best-of-n` wrote. Raises UserError where the folder is none of theirs."""
+    """What `accuracy`, `best-of-n` or `pass-at-k` wrote. Raises UserError where the folder is none of theirs."""
     path = pathlib.Path(folder) / REPORT
-    remedy = "give a folder that `launch/evaluate.py accuracy` or `best-of-n` wrote"
+    remedy = "give a folder that `launch/evaluate.py accuracy`, `best-of-n` or `pass-at-k` wrote"
     if not path.is_file():
         raise UserError(f"{path}: no such file. Remedy: {remedy}.")
     try:

@@ -51,6 +51,11 @@ def group_evaluations(evaluations: Sequence[Evaluation], names: Sequence[str] = 
     groups: dict[tuple[str, str], Group] = {}
     for index, evaluation in enumerate(evaluations):
         report = evaluation.report
+        if report["kind"] not in _ID:
+            raise UserError(
+                f"{evaluation.path}: is of pass@k, which compares policies itself. Remedy: give the judged candidates of "
+                "all policies to `codepmp evaluate pass-at-k`, and leave that folder out."
+            )
         name = names[index] if names else report["model"]
         key = (report["kind"], report["benchmark"])
         group = groups.setdefault(key, Group(*key, {}))

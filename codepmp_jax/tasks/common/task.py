@@ -44,6 +44,8 @@ class Task:
         Callable[[ProblemsConfig, collections.Counter[str]], Iterator[Problem]] | None
     ) = None
     """Generates the problems instead; the counter receives those skipped, by reason."""
+    by_data_set: bool = False
+    """Whether they are generated for each of puzzles.datasets in turn."""
     date: Callable[[Row], datetime.date] | None = None
     """The day on which a row's problem was published. Raises ValueError."""
     passages: tuple[Passages, ...] = ()
