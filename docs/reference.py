@@ -108,6 +108,9 @@ PAGES = {
     "experiment": _page(
         "experiment", "A grid of training runs with their evaluations, as tables, plots and a page."
     ),
+    "improve": _page(
+        "improve", "Rounds of writing, judging and training a policy, as one command."
+    ),
     "operation": _page(
         "supervise and launchers",
         "Commands that start a training command, and start it again.",

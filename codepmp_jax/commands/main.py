@@ -31,7 +31,7 @@ STAGES = {
         "evaluate report",
     ),
     "Serving": ("serve",),
-    "Experiments": ("experiment",),
+    "Experiments": ("experiment", "improve"),
     "Training on pods": ("supervise", "queued-resources", "gcluster", "jobset", "xpk"),
 }
 

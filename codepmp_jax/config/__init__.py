@@ -36,6 +36,7 @@ from codepmp_jax.config.evaluation import (
     VotesConfig,
 )
 from codepmp_jax.config.experiment import ClusterConfig, ExperimentConfig
+from codepmp_jax.config.improve import ImproveConfig
 from codepmp_jax.config.interchange import ExportConfig, ImportConfig
 from codepmp_jax.config.launching import (
     GclusterConfig,
@@ -108,6 +109,7 @@ __all__ = [
     "GateConfig",
     "GclusterConfig",
     "ImportConfig",
+    "ImproveConfig",
     "JobsetConfig",
     "JudgeConfig",
     "LimitsConfig",

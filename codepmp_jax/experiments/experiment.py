@@ -12,17 +12,18 @@ from codepmp_jax.experiments.costs import Rates
 from codepmp_jax.experiments.engines import Engine, Processes, RayTasks
 from codepmp_jax.experiments.grid import Plan, Stages, plan
 from codepmp_jax.experiments.listing import describe, list_commands
-from codepmp_jax.experiments.runner import Outcome, Runner
+from codepmp_jax.experiments.runner import Estimate, Outcome, Runner
 from codepmp_jax.experiments.states import States
 from codepmp_jax.files import output as outputs
 from codepmp_jax.files.json_files import write_json
 
-_KNOWN_INPUTS = "inputs.json"
+KNOWN_INPUTS = "inputs.json"
+"""File of an output with the digests of its inputs."""
 
 
 def make_plan(config: ExperimentConfig, stages: Stages) -> tuple[Plan, dict[str, Any]]:
     """The plan of the grid, and the digests of its inputs' files, which a next start need not read again."""
-    known = inputs.read_known(pathlib.Path(config.output) / _KNOWN_INPUTS)
+    known = inputs.read_known(pathlib.Path(config.output) / KNOWN_INPUTS)
     return plan(config, inputs.digests(config.input_paths, known), stages), known
 
 
@@ -43,25 +44,28 @@ def run(config: ExperimentConfig, stages: Stages) -> tuple[Outcome, dict[str, An
     with outputs.folder(config.output) as folder:
         states = States(config.output)
         write_json(folder / "experiment.json", presets.to_json(config))
-        write_json(folder / _KNOWN_INPUTS, known)
+        write_json(folder / KNOWN_INPUTS, known)
         print(describe(grid, states), flush=True)
         outcome = Outcome([], [], is_stopped=False)
         if not config.collect:
-            engine = _engine(config)
-            try:
-                rates = Rates(grid, states)
-                runner = Runner(grid, states, engine, config.launcher, _over(config, rates))
-                outcome = runner.run()
-            finally:
-                engine.close()
+            outcome = work(config, grid, states, _over(config, Rates(grid, states)))
         return outcome, collect(config, grid, states)
+
+
+def work(config: ExperimentConfig, grid: Plan, states: States, estimate: Estimate) -> Outcome:
+    """Runs the steps of a plan that are not done."""
+    engine = _engine(config)
+    try:
+        return Runner(grid, states, engine, config.launcher, estimate).run()
+    finally:
+        engine.close()
 
 
 def _engine(config: ExperimentConfig) -> Engine:
     return Processes(config.parallel) if config.engine == "local" else RayTasks(config.ray)
 
 
-def _over(config: ExperimentConfig, rates: Rates) -> Any:
+def _over(config: ExperimentConfig, rates: Rates) -> Estimate:
     """Estimates of how long steps take with as many commands at once as the config says."""
     at_once = config.parallel if config.engine == "local" else 1
 

@@ -111,12 +111,15 @@ class Runner:
             self._done.issuperset(each.place for each in self._plan.of_cell(cell.name))
             for cell in self._plan.cells
         )
+        cells = (
+            f"; {num_cells} of {len(self._plan.cells)} cells" if len(self._plan.cells) > 1 else ""
+        )
         seconds = self._estimate(self._steps.keys() - self._done - {*self._failed})
         left = "" if seconds is None else f", about {show_seconds(seconds)} left"
         how = f"failed with status {ended.status}" if ended.status else "done"
         print(
-            f"[{len(self._done)}/{len(self._steps)}] {step.place}: {how} after {show_seconds(ended.seconds)}; "
-            f"{num_cells} of {len(self._plan.cells)} cells{left}",
+            f"[{len(self._done)}/{len(self._steps)}] {step.place}: {how} after {show_seconds(ended.seconds)}"
+            f"{cells}{left}",
             flush=True,
         )
         if ended.status:
