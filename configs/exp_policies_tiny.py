@@ -2,10 +2,10 @@
 
     codepmp experiment --config exp_policies_tiny --output FOLDER
 
-A language model of 1.6 M parameters learns small programs, right and wrong ones alike. It writes 8 programs for each of 600 of
+A language model of 0.7 M parameters learns small programs, right and wrong ones alike. It writes 8 programs for each of 500 of
 the tasks that it has read; a judge runs them, and a right one against a wrong one is a pair. From there the policies are
 trained: `before` is the model as it was, `sft` has learnt the chosen programs only (the control), `dpo`, `target`
-(Target-DPO) and `mrpo` the pairs, the last with `sft` as its second reference. Each writes 4 programs for each of 400
+(Target-DPO) and `mrpo` the pairs, the last with `sft` as its second reference. Each writes 4 programs for each of 300
 other tasks.
 
 Hardware: 2 CPU cores. Expected cost: some 40 minutes of a core. Extras: torch, evaluation.
@@ -22,7 +22,10 @@ FROM_BASE = (
     "--global-batch-rows 8"
 )
 OWN = f"{FROM_BASE} --workdir {{cell}}/train"
-LM = f"--config lm_tiny {ROWS} --data.input {{output}}/code --seed {{seed}} --num-steps 400 --workdir {BASE}"
+LM = (
+    f"--config lm_tiny {ROWS} --model.embed-dim 64 --model.mlp-dim 192 --model.head-dim 32 --global-batch-rows 8 "
+    f"--data.input {{output}}/code --seed {{seed}} --num-steps 400 --workdir {BASE}"
+)
 ON_CHOSEN = (
     f"--config lm_tiny {FROM_BASE} --loss.pair-texts chosen --optimizer.learning-rate 3e-4 "
     f"--workdir {SFT}"
@@ -63,13 +66,13 @@ def get_config() -> ExperimentConfig:
         commands=(
             "codepmp evaluate problems --task small_programs --puzzles.num-problems 2400 "
             "--output {output}/problems.jsonl",
-            "codepmp evaluate problems --task small_programs --puzzles.num-problems 400 --puzzles.seed 1 "
+            "codepmp evaluate problems --task small_programs --puzzles.num-problems 300 --puzzles.seed 1 "
             "--puzzles.num-candidates 0 --output {output}/heldout.jsonl",
             "codepmp rm-data --source candidates --input {output}/problems.jsonl --output {output}/code "
             "--heldout-fraction 0 --paraphrases.no-near",
             f"codepmp train {LM}",
             f"codepmp convert to-hf --run {BASE} --output {{output}}/base_hf/{{seed}}",
-            "codepmp candidates --input {output}/problems.jsonl --max-problems 600 --num-candidates 8 "
+            "codepmp candidates --input {output}/problems.jsonl --max-problems 500 --num-candidates 8 "
             f"--writer.model {{output}}/base_hf/{{seed}} {WRITE} "
             "--output {output}/written/{seed}.jsonl",
             "codepmp evaluate judge --input {output}/written/{seed}.jsonl "

@@ -193,7 +193,7 @@ def _estimate(grid: Plan, states: States) -> Estimate:
                 took[_part(step.place)].append(state.seconds)
         if not all(_part(place) in took for place in places):
             return None
-        return sum(sum(took[_part(p)]) / len(took[_part(p)]) for p in places)
+        return sum((sum(took[_part(p)]) / len(took[_part(p)]) for p in places), 0.0)
 
     return seconds
 

@@ -17,19 +17,18 @@ from codepmp_jax.cli.errors import UserError
 from codepmp_jax.commands import main
 from codepmp_jax.config import ImproveConfig, RmDataConfig, SamplingConfig, WriterConfig, presets
 from codepmp_jax.experiments import experiment, improve
-from codepmp_jax.experiments.engines import Ended
+from codepmp_jax.experiments.engines import Ended, Processes
 from codepmp_jax.records.schema import Candidate, Problem, read_problems
 from codepmp_jax.rm_data.build import build
 
 STAGES = {name: main.settings_and_help(name)[0] for stage in main.STAGES.values() for name in stage}
 
 
-class Engine:
+class Engine(Processes):
     """Writes what the commands would. A model's programs are right more often with each round."""
 
-    most = 1
-
     def __init__(self) -> None:
+        self.most = 1
         self.started: list[str] = []
         self.dies_at = ""
         self.writes = [0, 1, 2, 3]
