@@ -80,10 +80,9 @@ def synthetic_pairs(config: DataConfig, num_pairs: int = NUM_RECORDS) -> Iterato
 
 
 def measure(layout: Layout, block: int) -> Workload:
-    """The workload of rows that the real packer makes; attention has blocks of up to `block` tokens.
-
-    `layout` has no companions.
-    """
+    """The workload of rows that the real packer makes; attention has blocks of up to `block` tokens."""
+    # What an objective adds to a record there is none of, and takes no place in a row.
+    layout = dataclasses.replace(layout, companions=())
     length = layout.sequence_length
     # As attend_splash does.
     block = min(block, length)

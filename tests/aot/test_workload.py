@@ -1,9 +1,10 @@
 import pytest
 
 from codepmp_jax.aot.workload import NUM_RECORDS, full_rows, measure, synthetic_pairs
-from codepmp_jax.config import DataConfig
+from codepmp_jax.config import DataConfig, presets
 from codepmp_jax.data.documents import Documents
 from codepmp_jax.data.layouts import layout_of
+from codepmp_jax.training import objectives
 
 
 def test_the_layouts_do_the_same_work_for_a_pair():
@@ -55,3 +56,15 @@ def test_full_rows_are_of_one_document():
     assert row.scores_per_query == 256 * (1 + 2 + 3 + 4) / 4
     assert row.keys == sum(range(1, 1025))
     assert (row.tokens, row.labels) == (1024, 1023)
+
+
+@pytest.mark.parametrize("name", ["dpo_tiny", "mrpo_tiny", "target_dpo_tiny", "token_reward_tiny"])
+def test_rows_of_every_objective_are_measured(name):
+    """What it adds to a record, such as log-probs of a reference, takes no place in a row."""
+    layout = objectives.build(presets.load_preset(name)).layout()
+    row = measure(layout, 128)
+    assert row == measure(layout_of(layout.config, layout.label_sides, kind=layout.kind), 128)
+    assert row.items > 1
+    # Both responses have labels.
+    chosen_only = measure(layout_of(layout.config, kind=layout.kind), 128)
+    assert row.labels / row.items > 1.5 * chosen_only.labels / chosen_only.items
