@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pyarrow.parquet
@@ -15,12 +16,15 @@ from codepmp_jax.config import (
     AccuracyConfig,
     BestOfNConfig,
     ExperimentConfig,
+    PassAtKConfig,
     ResamplingConfig,
 )
+from codepmp_jax.evaluation import pass_at_k
 from codepmp_jax.evaluation.reports.folders import write_folder
 from codepmp_jax.experiments.collect import collect
 from codepmp_jax.experiments.grid import Plan, plan
 from codepmp_jax.experiments.states import States
+from codepmp_jax.records.schema import Candidate, Problem
 
 STAGES = {"evaluate accuracy": AccuracyConfig, "evaluate best-of-n": BestOfNConfig}
 SIZES = (25, 50, 100, 200)
@@ -248,3 +252,36 @@ def test_problems_that_some_evaluations_lack_are_left_out(tmp_path):
     assert report["notes"] == [
         "accuracy: its evaluations have no problem in common, so they are not compared."
     ]
+
+
+def test_pass_at_k_of_a_cells_policy(tmp_path):
+    """One policy a cell; where an evaluation is of several it is left out, and named."""
+    config = grid_config(
+        tmp_path,
+        axes=("seed=0,1", "init=base,pmp"),
+        commands=("codepmp evaluate pass-at-k --output {cell}/programs",),
+        size="",
+    )
+    stages = {"evaluate pass-at-k": PassAtKConfig}
+    grid, states = plan(config, {}, stages), States(str(tmp_path))
+    for step in grid.steps:
+        states.begin(step)
+        right = 3 if "pmp" in step.place else 1
+        problems = [
+            Problem(f"p{i}", "", tuple(Candidate(f"{j}", j < right) for j in range(4)), task="mbpp")
+            for i in range(5)
+        ]
+        path = tmp_path / f"{step.number}.jsonl"
+        path.write_text("".join(f"{problem.to_json()}\n" for problem in problems))
+        pass_at_k.run(PassAtKConfig((str(path),), k=(1, 2), output=str(step.output)))
+        states.end(step, 0, 1.0)
+    report = collect(config, grid, states)
+    assert [family["title"] for family in report["families"]] == ["programs, k=1", "programs, k=2"]
+    first = report["families"][0]
+    assert [point["mean"] for point in first["points"]] == [0.25, 0.75]
+    assert first["differences"][0]["difference"] == 0.5
+    assert (first["benchmark"], first["num_problems"]) == ("mbpp", 5)
+    other = str(tmp_path / "other.jsonl")
+    shutil.copy(path, other)
+    pass_at_k.run(PassAtKConfig((str(path), other), output=str(grid.steps[0].output)))
+    assert "is of 2 policies" in collect(config, grid, states)["notes"][0]

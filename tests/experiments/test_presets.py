@@ -23,6 +23,9 @@ SIZES = {
     "exp_main_7b": (24, 3 * 24),
     "exp_pair_source_1b5": (18, 3 + 3 * 18),
     "exp_pmp_scaling_1b5": (45, 5 + 3 * 45),
+    # Tasks and code; of a seed its model, pairs, control and log-probs; then training, programs, judgements and pass@k,
+    # where `before` and `sft` have been trained already.
+    "exp_policies_tiny": (25, 3 + 5 * 8 + 25 * 4 + 15),
     "exp_sample_efficiency_7b": (42, 7 * 42),
     # Data, baselines, pretraining; then train, score and accuracy of each cell.
     "exp_smollm2": (108, 11 + 36 + 3 + 3 * 108),
@@ -45,7 +48,7 @@ def test_every_command_of_every_cell_is_accepted(name):
     assert (len(grid.cells), len(grid.steps)) == SIZES[name]
     # Each evaluation enters the table under the cell's own folder.
     for step in grid.steps:
-        if step.command in ("evaluate accuracy", "evaluate best-of-n"):
+        if step.command in ("evaluate accuracy", "evaluate best-of-n", "evaluate pass-at-k"):
             assert step.place.startswith("cells/")
             assert len(step.cells) == 1
 
