@@ -2,7 +2,7 @@
 
     codepmp experiment --config exp_policies_tiny --output FOLDER
 
-A language model of 0.7 M parameters learns small programs, right and wrong ones alike. It writes 8 programs for each of 500 of
+A language model of 0.7 M parameters learns small programs. It writes 8 programs for each of 500 of
 the tasks that it has read; a judge runs them, and a right one against a wrong one is a pair. From there the policies are
 trained: `before` is the model as it was, `sft` has learnt the chosen programs only (the control), `dpo`, `target`
 (Target-DPO) and `mrpo` the pairs, the last with `sft` as its second reference. Each writes 4 programs for each of 300
@@ -24,7 +24,7 @@ FROM_BASE = (
 OWN = f"{FROM_BASE} --workdir {{cell}}/train"
 LM = (
     f"--config lm_tiny {ROWS} --model.embed-dim 64 --model.mlp-dim 192 --model.head-dim 32 --global-batch-rows 8 "
-    f"--data.input {{output}}/code --seed {{seed}} --num-steps 400 --workdir {BASE}"
+    f"--data.input {{output}}/code --seed {{seed}} --num-steps 600 --loss.pair-texts chosen --workdir {BASE}"
 )
 ON_CHOSEN = (
     f"--config lm_tiny {FROM_BASE} --loss.pair-texts chosen --optimizer.learning-rate 3e-4 "

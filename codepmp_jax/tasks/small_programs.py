@@ -6,7 +6,7 @@
         u = 3 * b
         return max(a, u)
 
-A description is a composition of up to three operations on integers, texts and lists of integers; the function has a line
+A description is a composition of one or two operations on integers, a text and a list of integers; the function has a line
 for each. A problem's candidates are the function among wrong ones, each of another description that differs in one place,
 none of which passes the tests: calls with drawn arguments. No problem of an even seed is one of an odd seed: train on one,
 evaluate on the other. (Ours; no published benchmark.)
@@ -79,11 +79,11 @@ _OPERATIONS = {
         ("the items of {list} above {n}", "[i for i in {list} if i > {n}]"),
     ),
 }
-_NAMES = {"int": "ab", "str": "st", "list": "xy"}
+_NAMES = {"int": "ab", "str": "s", "list": "x"}
 _KIND = {name: kind for kind, names in _NAMES.items() for name in names}
 _PART = re.compile(r"\{(int|str|list|n)\}")
-# How often descriptions have one, two and three operations.
-_DEPTHS = (1, 2, 2, 3)
+# How often descriptions have one and two operations.
+_DEPTHS = (1, 2, 2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +129,7 @@ def make_problems(config: ProblemsConfig, skipped: collections.Counter[str]) -> 
     seen: set[str] = set()
     while len(seen) < settings.num_problems:
         tree = _draw(rng, rng.choice(tuple(_OPERATIONS)), rng.choice(_DEPTHS))
-        names = sorted(tree.names(), key="abstxy".index)
+        names = sorted(tree.names(), key="absx".index)
         prompt = f"Write f({', '.join(names)}): {tree.words()}."
         if prompt in seen or int(content_id(prompt), 16) % 2 != settings.seed % 2:
             continue
@@ -269,7 +269,7 @@ def _expression(tree: _Tree, lines: list[str]) -> str:
     for part in tree.parts:
         if part.parts:
             code = _expression(part, lines)
-            name = "uvw"[len(lines)]
+            name = "uv"[len(lines)]
             lines.append(f"{name} = {code}")
             parts.append(name)
         else:
