@@ -74,13 +74,15 @@ def read_benchmark(
             f"must not be given for {config.task}, whose problems are generated",
             "set --puzzles.num-problems and --puzzles.seed",
         )
-        require(
-            task.by_data_set or config.puzzles.datasets == PuzzlesConfig().datasets,
-            "puzzles.datasets",
-            config.puzzles.datasets,
-            f"must not be given for {config.task}, which has one generator",
-            "leave it out",
-        )
+        for name in () if task.by_data_set else ("datasets", "answers"):
+            value = getattr(config.puzzles, name)
+            require(
+                value == getattr(PuzzlesConfig(), name),
+                f"puzzles.{name}",
+                value,
+                f"must not be given for {config.task}, which has one generator",
+                "leave it out",
+            )
         for package in task.judge.packages:
             _require_package(package)
         num_generators = len(config.puzzles.datasets) if task.by_data_set else 1

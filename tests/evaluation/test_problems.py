@@ -572,6 +572,10 @@ def test_a_row_of_no_use_is_one_error_that_names_it(tmp_path, rows, task, messag
         ({"task": "gsm8k", "input": "{folder}/empty.jsonl"}, "holds no problem of gsm8k"),
         ({"task": "gsm8k", "input": "{folder}/empty.jsonl", "split": "test"}, "split = 'test'"),
         ({"task": "reasoning_gym", "input": "x.jsonl"}, "input = 'x.jsonl'"),
+        (
+            {"task": "small_programs", "puzzles": PuzzlesConfig(("chain_sum",))},
+            "must not be given for small_programs, which has one generator",
+        ),
         ({"task": "gsm8k", "since": "2024-01-01"}, "since = '2024-01-01': must not be given"),
     ],
 )
