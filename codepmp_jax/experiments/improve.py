@@ -245,13 +245,13 @@ def _written(folder: pathlib.Path, number: int, done: set[str]) -> dict[str, Any
     """What a round's programs were, and how many pairs they gave; why none, if none."""
     at = folder / f"round{number}"
     judged = [
-        [candidate.is_correct for candidate in problem.candidates]
+        [bool(candidate.is_correct) for candidate in problem.candidates]
         for problem in read_candidates(str(at / "judged.jsonl"))
     ]
     counts = {
         "round": number,
         "programs": sum(map(len, judged)),
-        "right": sum(map(sum, judged)),
+        "right": sum(one for some in judged for one in some),
         "problems": len(judged),
         "all_right": sum(map(all, judged)),
         "all_wrong": sum(not any(some) for some in judged),
