@@ -1,12 +1,12 @@
 """Load test of `codepmp serve`: right answers and even memory under many clients, and how many texts a second.
 
-    python benchmarks/serving.py --seconds 600 --write
+    python benchmarks/serving.py --seconds 600 --vllm .venv-vllm/bin/vllm --write
 
-A Qwen2 of random weights is served on this machine. Clients ask for the rewards of candidates that share a prompt, in
+A Qwen2 of random weights, or the converted folder `--model`, is served on this machine. Clients ask for the rewards of candidates that share a prompt, in
 mixed sizes and lengths, for `--seconds`; meanwhile some send malformed requests, some go away in the middle, and once
 the process that holds the model is killed. Every reward is compared with the one that scoring alone gave, to the bit. Then
-one client asks for a text at a time, and, with `--vllm VLLM`, vLLM's own server is asked for the same texts on
-the same folder. Prints a table and one line of JSON; `--write` writes them to `benchmarks/results/serving.md`.
+one client asks alone, and, with `--vllm VLLM`, vLLM's own server is asked by as many clients for the same texts on the
+same folder; its rewards are compared too, and are not equal to the bit. Prints a table and one line of JSON; `--write` writes them to `benchmarks/results/serving.md`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import functools
 import http.client
 import json
 import os
 import pathlib
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -35,6 +37,7 @@ from transformers import AutoModelForSequenceClassification, Qwen2Config
 
 from codepmp_jax.config import DataConfig, ModelConfig, ScoreConfig, TrainConfig, presets
 from codepmp_jax.evaluation.scorers.load import load_scorer
+from codepmp_jax.evaluation.scorers.scorer import Scorer
 from codepmp_jax.serving.texts import TextReader, distinct
 from codepmp_jax.text.tokenization import Tokenizer
 
@@ -74,6 +77,10 @@ class Counts:
     refused: int = 0
     malformed: int = 0
     gone: int = 0
+    elapsed: float = 0.0
+    """Seconds until the last answer."""
+    difference: float = 0.0
+    """The largest of an answer from the reward of scoring alone."""
     seconds: list[float] = dataclasses.field(default_factory=list)
 
 
@@ -101,21 +108,24 @@ def write_model(folder: pathlib.Path, layers: int, width: int) -> None:
     (folder / "codepmp_jax.json").write_text(json.dumps(made))
 
 
-def make_questions(number: int) -> list[tuple[str, list[str]]]:
-    """(prompt, its candidates): texts of 20 to some 400 tokens."""
+def make_questions(number: int, max_length: int) -> list[tuple[str, list[str]]]:
+    """(prompt, its candidates): texts of 20 tokens to four fifths of a model's length."""
     chosen = random.Random(0)
+    longest = max_length * 5 // 8
 
-    def text(longest: int) -> str:
-        return " ".join(chosen.choices(_WORDS, k=chosen.randint(5, longest)))
+    def text(words: int) -> str:
+        return " ".join(chosen.choices(_WORDS, k=chosen.randint(5, words)))
 
-    return [(f"{text(120)}\n", [text(200) for _ in range(max(SIZES))]) for _ in range(number)]
+    return [
+        (f"{text(longest * 3 // 8)}\n", [text(longest * 5 // 8) for _ in range(max(SIZES))])
+        for _ in range(number)
+    ]
 
 
 def rewards_alone(
-    folder: pathlib.Path, questions: Sequence[tuple[str, list[str]]]
+    scorer: Scorer, questions: Sequence[tuple[str, list[str]]]
 ) -> tuple[list[list[float]], float]:
     """(the rewards of each question's candidates, seconds a text, each scored on its own)."""
-    scorer = load_scorer(ScoreConfig(model=str(folder)))
     reader = TextReader(scorer.tokenizer, scorer.form, scorer.vocab_size)
     found = []
     for prompt, answers in questions:
@@ -125,17 +135,18 @@ def rewards_alone(
             values[indices] = rewards
         found.append(values[own].tolist())
     started = time.monotonic()
-    some = questions[: max(1, len(questions) // 8)]
-    for prompt, answers in some:
+    for prompt, answers in questions:
         (row,) = reader.answers([prompt], answers[:1]).rows
         list(scorer.rewards([row]))
-    return found, (time.monotonic() - started) / len(some)
+    return found, (time.monotonic() - started) / len(questions)
 
 
 @contextlib.contextmanager
 def running(command: Sequence[object], port: int) -> Iterator[subprocess.Popen[bytes]]:
     """A server, once it answers /health."""
-    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
+    # vLLM's, on a CPU.
+    variables = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, env=variables)
     try:
         deadline = time.monotonic() + 900
         while True:
@@ -176,7 +187,11 @@ def client(
     chosen = random.Random(number)
     while time.monotonic() < deadline:
         if disturbs and chosen.random() < 0.05:
-            disturb(port, chosen, counts)
+            try:
+                disturb(port, chosen, counts)
+            except (OSError, http.client.HTTPException):
+                with counts.lock:
+                    counts.lost += 1
         place = chosen.randrange(len(questions))
         size = chosen.choice(SIZES)
         first = chosen.randrange(max(SIZES) - size + 1)
@@ -192,7 +207,11 @@ def client(
             if status == 200:
                 counts.texts += size
                 counts.seconds.append(seconds)
-                counts.wrong += rewards != list(expected[place][first : first + size])
+                right = expected[place][first : first + size]
+                counts.wrong += rewards != list(right)
+                if len(rewards) == size:
+                    apart = max(abs(a - b) for a, b in zip(rewards, right, strict=True))
+                    counts.difference = max(counts.difference, apart)
             elif status == 0:
                 counts.lost += 1
             else:
@@ -205,7 +224,7 @@ def disturb(port: int, chosen: random.Random, counts: Counts) -> None:
         status, _ = post(port, "/get_reward", chosen.choice([{}, {"query": "a"}, {"query": [1]}]))
         with counts.lock:
             counts.malformed += 1
-            counts.wrong += status != 400
+            counts.wrong += status not in (400, 429, 503)
         return
     body = json.dumps({"query": ["for " * chosen.randint(1, 200)] * 8}).encode()
     head = f"POST /get_reward HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -222,9 +241,8 @@ def ask_ours(port: int, prompt: str, answers: list[str]) -> tuple[int, list[floa
     return status, answer.get("rewards", [])
 
 
-def ask_vllm(port: int, prompt: str, answers: list[str]) -> tuple[int, list[float]]:
+def ask_vllm(template: str, port: int, prompt: str, answers: list[str]) -> tuple[int, list[float]]:
     """Rewards by vLLM's /classify."""
-    template = DataConfig.template
     texts = [template.format(prompt=prompt, response=answer) for answer in answers]
     status, answer = post(port, "/classify", {"input": texts})
     return status, [row["probs"][0] for row in answer.get("data", [])]
@@ -235,7 +253,8 @@ def load(
 ) -> Counts:
     """What so many clients see in that time."""
     counts = Counts()
-    deadline = time.monotonic() + seconds
+    started = time.monotonic()
+    deadline = started + seconds
     threads = [
         threading.Thread(
             target=client,
@@ -247,6 +266,7 @@ def load(
         thread.start()
     for thread in threads:
         thread.join()
+    counts.elapsed = time.monotonic() - started
     return counts
 
 
@@ -269,23 +289,23 @@ def resident_mib(pid: int) -> float:
 
 
 def watch(pid: int, seconds: float, samples: list[float], stop: threading.Event) -> None:
-    """Kills the model's process after half of the time; samples memory every second."""
+    """Kills the model's process, which must be there, after half of the time; samples memory every second."""
     started = time.monotonic()
     killed = False
     while not stop.wait(1.0):
         samples.append(resident_mib(pid))
         if not killed and time.monotonic() - started > seconds / 2:
             for child in family(pid)[1:]:
-                name = pathlib.Path(f"/proc/{child}/cmdline").read_bytes()
-                if b"spawn_main" in name:
-                    os.kill(child, signal.SIGKILL)
-            killed = True
+                with contextlib.suppress(OSError):
+                    if b"spawn_main" in pathlib.Path(f"/proc/{child}/cmdline").read_bytes():
+                        os.kill(child, signal.SIGKILL)
+                        killed = True
 
 
-def row(name: str, counts: Counts, seconds: float) -> list[str]:
+def row(name: str, counts: Counts) -> list[str]:
     """A line of the table."""
     half, most = np.quantile(counts.seconds, [0.5, 0.99]) if counts.seconds else (0.0, 0.0)
-    cells = [counts.requests, counts.texts, f"{counts.texts / seconds:.1f}"]
+    cells = [counts.requests, counts.texts, f"{counts.texts / counts.elapsed:.1f}"]
     cells += [f"{half:.2f}", f"{most:.2f}", counts.wrong, counts.lost, counts.refused]
     return [name, *map(str, cells)]
 
@@ -296,6 +316,61 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def restarts(port: int) -> int:
+    """How often the server has started the model's process again."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as link:
+        link.request("GET", "/metrics")
+        text = link.getresponse().read().decode()
+    (count,) = re.findall(r"^codepmp_worker_restarts_total (.+)$", text, re.MULTILINE)
+    return int(float(count))
+
+
+def measure(options: argparse.Namespace, folder: pathlib.Path) -> tuple[str, list[list[str]], dict]:
+    """(note, table, figures) of a model. Raises SystemExit where an answer is wrong or lost, or nothing was killed."""
+    scorer = load_scorer(ScoreConfig(model=str(folder)))
+    questions = make_questions(options.questions, scorer.form.max_length)
+    expected, alone = rewards_alone(scorer, questions)
+    port, memory = free_port(), []
+    short = min(options.seconds, 60.0)
+    serve = [sys.executable, "-m", "codepmp_jax", "serve", "--model", folder, "--port", port]
+    with running(serve, port) as server:
+        stop = threading.Event()
+        watcher = threading.Thread(target=watch, args=(server.pid, options.seconds, memory, stop))
+        watcher.start()
+        counts = load(port, options.clients, options.seconds, questions, expected, ask_ours, True)
+        stop.set()
+        watcher.join()
+        killed = restarts(port)
+        single = load(port, 1, short, questions, expected, ask_ours, False)
+    table = [row(f"{options.clients} clients", counts), row("1 client", single)]
+    compared = ""
+    if options.vllm:
+        port = free_port()
+        vllm = [options.vllm, "serve", folder, "--runner", "pooling", "--dtype", "float32"]
+        vllm += ["--port", port, "--max-model-len", scorer.form.max_length, "--enforce-eager"]
+        ask = functools.partial(ask_vllm, scorer.form.template)
+        with running(vllm, port):
+            theirs = load(port, options.clients, short, questions, expected, ask, False)
+        table.append(row(f"vLLM, {options.clients} clients", theirs))
+        compared = f" vLLM's rewards differ from these by at most {theirs.difference:.1e}."
+    quarter = max(1, len(memory) // 4)
+    # Before the kill, and at the end.
+    before = max(memory[quarter : 2 * quarter], default=0.0)
+    after = max(memory[-quarter:], default=0.0)
+    model = options.model or f"of {options.layers} layers and width {options.width}, random weights"
+    note = (
+        f"The model ({model}) in float32; requests of {min(SIZES)} to {max(SIZES)} candidates of one prompt, of at most "
+        f"{scorer.form.max_length} tokens. {counts.malformed} malformed requests, {counts.gone} clients that went away, "
+        f"{killed} SIGKILL to the model's process. `wrong` counts answers that are not, to the bit, those of scoring "
+        f"alone. Memory of the server: at most {before:.0f} MiB in the second quarter, {after:.0f} MiB in the last. "
+        f"Texts scored one by one without a server: {1 / alone:.1f} texts/s.{compared}"
+    )
+    figures = {"memory_mib": memory, "alone_texts_per_second": 1 / alone, "rows": table}
+    if counts.wrong or counts.lost or single.wrong or single.lost or killed != 1:
+        raise SystemExit(f"{note}\n{table}\nwrong or lost answers, or not one restart")
+    return note, table, figures
+
+
 def main() -> None:
     """Serves, asks, prints."""
     parser = argparse.ArgumentParser()
@@ -304,43 +379,16 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=64)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--model", type=pathlib.Path, help="a converted folder, not random weights")
     parser.add_argument("--vllm", help="the program vllm, e.g. .venv-vllm/bin/vllm")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     page = Page("serving", "The server of rewards under load")
-    questions = make_questions(options.questions)
-    memory: list[float] = []
-    table = []
     with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        write_model(folder, options.layers, options.width)
-        expected, alone = rewards_alone(folder, questions)
-        port = free_port()
-        serve = [sys.executable, "-m", "codepmp_jax", "serve", "--model", folder, "--port", port]
-        with running(serve, port) as server:
-            stop = threading.Event()
-            watcher = threading.Thread(
-                target=watch, args=(server.pid, options.seconds, memory, stop)
-            )
-            watcher.start()
-            counts = load(
-                port, options.clients, options.seconds, questions, expected, ask_ours, True
-            )
-            stop.set()
-            watcher.join()
-            table.append(row(f"{options.clients} clients", counts, options.seconds))
-            short = min(options.seconds, 60.0)
-            single = load(port, 1, short, questions, expected, ask_ours, False)
-            table.append(row("1 client", single, short))
-        if options.vllm:
-            port = free_port()
-            vllm = [options.vllm, "serve", folder, "--runner", "pooling", "--dtype", "float32"]
-            vllm += ["--port", port, "--max-model-len", MAX_LENGTH, "--enforce-eager"]
-            with running(vllm, port):
-                theirs = load(port, options.clients, short, questions, expected, ask_vllm, False)
-            # Its rewards are near ours, and not equal to the bit.
-            theirs.wrong = 0
-            table.append(row(f"vLLM, {options.clients} clients", theirs, short))
+        folder = options.model or pathlib.Path(name)
+        if options.model is None:
+            write_model(folder, options.layers, options.width)
+        note, table, figures = measure(options, folder)
     header = [
         "who",
         "requests",
@@ -352,27 +400,14 @@ def main() -> None:
         "lost",
         "refused",
     ]
-    lines = [header, ["---"] * len(header), *table]
-    tables = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    quarter = max(1, len(memory) // 4)
-    # Before the kill, and at the end.
-    before = max(memory[quarter : 2 * quarter], default=0.0)
-    after = max(memory[-quarter:], default=0.0)
-    note = (
-        f"A Qwen2 of {options.layers} layers and width {options.width}, float32, with random weights; requests of "
-        f"{min(SIZES)} to {max(SIZES)} candidates of one prompt. {counts.malformed} malformed requests, {counts.gone} "
-        f"clients that went away, one SIGKILL to the model's process. `wrong` counts answers that are not, to the "
-        f"bit, those of scoring alone. Memory: at most {before:.0f} MiB in the second quarter, {after:.0f} MiB in the last. "
-        f"Texts scored one by one without a server: {1 / alone:.1f} texts/s."
+    tables = "\n".join(
+        f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *table]
     )
-    figures = {"memory_mib": memory, "alone_texts_per_second": 1 / alone, "rows": table}
     if options.write:
         print(page.write(note, tables, **figures))
         print(f"-> {RESULTS / 'serving.md'}")
     else:
         print(note, tables, json.dumps(figures), sep="\n\n")
-    if counts.wrong or counts.lost or single.wrong or single.lost:
-        raise SystemExit("wrong or lost answers")
 
 
 if __name__ == "__main__":
