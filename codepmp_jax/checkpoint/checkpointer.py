@@ -15,6 +15,7 @@ import itertools
 import logging
 import math
 import pathlib
+import sys
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -61,6 +62,17 @@ class Restored(NamedTuple):
     optimizer: Any
     data: Any
     config: dict[str, Any]
+
+
+def _meet(*, key: str, timeout_ms: int) -> None:
+    """Orbax's barrier of all hosts, but for one whose save has just failed: that host raises the error at once.
+
+    Orbax would have it wait for the others, which wait for what it has not written, until all give up ten minutes later.
+    """
+    error = sys.exception()
+    if error is not None:
+        raise error
+    ocp.multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
 
 
 class _Manager(ocp.CheckpointManager):
@@ -153,7 +165,9 @@ class Checkpointer:
             preservation_policy=policies.AnyPreservationPolicy(keep),
             # Without it Orbax writes no metrics.
             best_fn=self._rank if config.keep_best else None,
-            async_options=ocp.AsyncOptions(post_finalization_callback=self._write_checksums),
+            async_options=ocp.AsyncOptions(
+                post_finalization_callback=self._write_checksums, barrier_sync_fn=_meet
+            ),
         )
 
     def _rank(self, metrics: dict[str, float | None]) -> float:

@@ -5,11 +5,13 @@ import contextlib
 import itertools
 import resource
 import sys
+import threading
 import time
 from collections.abc import Mapping
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from jax.experimental import multihost_utils
 
@@ -429,6 +431,28 @@ def test_a_checkpoint_counts_when_what_it_waits_for_is_done(tmp_path):
     with pytest.raises(StoreError, match=r"^metrics\.jsonl: cannot be written"):
         checkpointer.wait()
     assert not (tmp_path / "checkpoints" / "2").exists()
+    with contextlib.suppress(UserError):
+        checkpointer.close()
+
+
+def test_a_host_whose_save_has_failed_does_not_wait_for_the_others(tmp_path, monkeypatch):
+    """They wait for what it has not written."""
+    over = threading.Event()
+    lost: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+    def barrier(*, key: str, timeout_ms: int) -> None:
+        if lost.done() and not over.wait(30):
+            raise TimeoutError
+
+    monkeypatch.setattr(ocp.multihost, "get_barrier_sync_fn", lambda **_: barrier)
+    checkpointer = Checkpointer(str(tmp_path), CheckpointConfig())
+    checkpointer.save(1, {"kernel": jax.numpy.zeros(4)}, None, [], {}, after=lost)
+    lost.set_exception(StoreError("metrics.jsonl: cannot be written"))
+    started = time.monotonic()
+    with pytest.raises(StoreError, match=r"^metrics\.jsonl: cannot be written"):
+        checkpointer.wait()
+    assert time.monotonic() - started < 25
+    over.set()
     with contextlib.suppress(UserError):
         checkpointer.close()
 
