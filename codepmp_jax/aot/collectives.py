@@ -91,10 +91,13 @@ def _collective(kind: str, body: dict[str, Instruction], instruction: Instructio
 
 def _axes(instruction: Instruction) -> int:
     """Axes of the network at once, from the algorithm that the compiler chose: `2DAllGather...`, or `colors:3` of an
-    all-reduce, whose data it parts among so many ways."""
+    all-reduce, whose data it parts among so many ways; ways in one direction are two to an axis."""
     algorithm = instruction.attribute(r'"collective_algorithm_config":\{([^}]*\}?)') or ""
     found = re.search(r'"emitter":"(\d)D|colors:(\d+)', algorithm)
-    return int(found.group(1) or found.group(2)) if found else 1
+    if found is None:
+        return 1
+    number = int(found.group(1) or found.group(2))
+    return max(1, number // 2) if "UniDirection" in algorithm else number
 
 
 def _group(instruction: Instruction) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ from codepmp_jax.aot.links import coordinates
 from codepmp_jax.aot.replay import replay
 from codepmp_jax.aot.report import Report
 from codepmp_jax.aot.workload import measure
+from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.devices import chips, sharding
 from codepmp_jax.training import objectives
@@ -54,6 +55,11 @@ def sketch(config: TrainConfig, topology_name: str, num_slices: int) -> Sketch |
                 if any(pathlib.Path(folder).glob(_BEGUN)):
                     return _read(pathlib.Path(folder), config, topology_name, num_slices)
             answer = receiver.recv()
+        except EOFError:
+            process.join()
+            raise RuntimeError(
+                f"the compiler's process ended with status {process.exitcode}"
+            ) from None
         finally:
             process.kill()
             process.join()
@@ -69,8 +75,11 @@ def _compile(sender: Any, folder: str, *arguments: Any) -> None:
     os.environ["LIBTPU_INIT_ARGS"] = f"{given} {dump}"
     try:
         sender.send(check(*arguments))
-    except Exception as error:
+    except UserError as error:
         sender.send(error)
+    except Exception as error:
+        # Not every one of the compiler's errors can be sent as it is.
+        sender.send(RuntimeError(f"{type(error).__name__}: {error}"))
 
 
 def _read(folder: pathlib.Path, config: TrainConfig, topology_name: str, num_slices: int) -> Sketch:

@@ -152,6 +152,8 @@ def test_a_transfer_over_several_axes_is_so_much_faster():
         "to_apply=%add", "to_apply=%add" + config % ("Pincer", "StrategyND{colors:2 phases:2}")
     )
     assert run(nd).collectives[1].seconds == 4
+    both = nd.replace("StrategyND{colors:2", "UniDirectionNDRingStrategy{colors:4")
+    assert run(both).collectives[1].seconds == 4
     gathers = COLLECTIVES.replace(
         "dimensions={0}, metadata",
         "dimensions={0}" + config % ("3DAllGatherOnMajorDim", "") + ", metadata",
