@@ -21,7 +21,8 @@ class CompileCheckConfig(TrainConfig):
     from the lines that an interrupted search left."""
     search: bool = False
     """Try remat policies, meshes, accumulation steps and XLA options, and propose the fastest combination that fits
-    in memory. The compiler's first passes, half a minute each, rule out what is hopeless; whole compilations decide."""
+    in memory. The compiler's first passes, a fraction of a compilation, rule out what is hopeless; whole compilations
+    decide."""
     search_compilations: PositiveInt = 8
     """Number of fitting steps, compiled whole, after which the search ends; four times as many go through the
     compiler's first passes."""
