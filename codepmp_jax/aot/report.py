@@ -55,7 +55,7 @@ class Report:
     collective_gib: float | None = None
     """That a device receives in a step."""
     collective_ms: float | None = None
-    """That this takes at the network's full rate; phases_ms["waiting"] is what of it nothing hides."""
+    """That this takes if each transfer has its network to itself; phases_ms["waiting"] is what of it nothing hides."""
     pairs_per_second_per_chip: float | None = None
     """None of a run that trains on no pairs."""
     tokens_per_second_per_chip: float | None = None
@@ -137,7 +137,7 @@ class Report:
             ),
             (
                 "collectives",
-                f"{self.collective_gib:.2f} GiB received, {self.collective_ms:.0f} ms at full rate; "
+                f"{self.collective_gib:.2f} GiB received, {self.collective_ms:.0f} ms one by one; "
                 f"{self.sync_layer_gathers} synchronous layer gathers",
             ),
             *(
