@@ -14,6 +14,7 @@ import uuid
 from codepmp_jax.cli.errors import UserError, require
 
 _RUNTIMES = ("docker", "podman")
+# For an answer that starts nothing.
 _SECONDS = 60.0
 # Of /tmp, in the container's memory; and the most processes and threads of it.
 _TMP_MIB, _MOST_PROCESSES = 256, 256
@@ -23,8 +24,11 @@ _NOBODY = "65534:65534"
 class Image:
     """An image whose `python` has this version of codepmp_jax with the extra `evaluation`."""
 
+    identifier: str
+    """Digest of the image."""
+
     def __init__(self, name: str):
-        """Raises UserError where neither Docker nor Podman is there, or they do not have the image."""
+        """Asks Docker, then Podman. Raises UserError where neither is there, or has the image."""
         self.name = name
         found = [path for runtime in _RUNTIMES if (path := shutil.which(runtime))]
         require(
@@ -34,19 +38,22 @@ class Image:
             f"neither {' nor '.join(_RUNTIMES)} is on the PATH",
             "install one of them, or leave it out",
         )
-        self._runtime = found[0]
-        self.identifier = self._inspect()
-        """Digest of the image."""
+        refusals = []
+        for self._runtime in found:
+            self.identifier, refusal = self._inspect()
+            if not refusal:
+                return
+            refusals.append(f"{self._runtime}: {refusal}")
+        raise self.error("; ".join(refusals))
 
-    def _inspect(self) -> str:
+    def _inspect(self) -> tuple[str, str]:
+        """(digest, why there is none) of the image."""
         command = [self._runtime, "image", "inspect", "--format", "{{.Id}}", self.name]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise self.error(f"{self._runtime} does not answer ({error})") from error
-        if done.returncode != 0:
-            raise self.error(last_line(done.stderr))
-        return done.stdout.strip()
+            return "", str(error)
+        return done.stdout.strip(), last_line(done.stderr) if done.returncode else ""
 
     def error(self, reason: str) -> UserError:
         """What to raise where the image cannot judge."""

@@ -111,7 +111,7 @@ def test_candidates_are_judged_in_a_container_that_may_do_nothing_else(tmp_path,
     [
         (
             "missing",
-            r"container = 'missing': Error: no such image: missing\. Remedy: build or pull",
+            r"container = 'missing': \S+/docker: Error: no such image: missing\. Remedy: build or pull",
         ),
         ("broken", r"judges humaneval \(exec: python: executable file not found\)\. Remedy: "),
         ("old", r"judges humaneval \(it has version \"0\.0\.1\", and this is "),
@@ -124,6 +124,19 @@ def test_an_image_that_cannot_judge_is_one_error(install, image, message):
         JudgePool(["humaneval"], 1, 60.0, 1 << 30, Image(image)) as judges,
     ):
         judges.submit(SUM, "pass").result()
+
+
+def test_podman_is_asked_where_docker_does_not_answer(tmp_path, install):
+    log = install("podman")
+    docker = tmp_path / "bin" / "docker"
+    docker.write_text("#!/bin/sh\necho Cannot connect to the Docker daemon >&2\nexit 1\n")
+    docker.chmod(0o755)
+    assert Image("judge").identifier == "sha256:0123"
+    assert len(calls(log)) == 1
+    with pytest.raises(
+        UserError, match=r"docker: Cannot connect to .*; \S+/podman: Error: no such"
+    ):
+        Image("missing")
 
 
 def test_a_machine_without_a_runtime_is_one_error(tmp_path, monkeypatch):
