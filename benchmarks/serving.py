@@ -1,11 +1,11 @@
 """Load test of `codepmp serve`: right answers and even memory under many clients, and how many texts a second.
 
-    python benchmarks/serving.py --seconds 600 --vllm .venv-vllm/bin/vllm --write
+    python benchmarks/serving.py --seconds 600 --vllm .venv-vllm/bin/python --write
 
 A Qwen2 of random weights, or the converted folder `--model`, is served on this machine. Clients ask for the rewards of candidates that share a prompt, in
 mixed sizes and lengths, for `--seconds`; meanwhile some send malformed requests, some go away in the middle, and once
 the process that holds the model is killed. Every reward is compared with the one that scoring alone gave, to the bit. Then
-one client asks alone, and, with `--vllm VLLM`, vLLM's own server is asked by as many clients for the same texts on the
+one client asks alone, and, with `--vllm PYTHON`, vLLM's own server is asked by as many clients for the same texts on the
 same folder; its rewards are compared too, and are not equal to the bit. Prints a table and one line of JSON; `--write` writes them to `benchmarks/results/serving.md`.
 """
 
@@ -145,7 +145,7 @@ def rewards_alone(
 def running(command: Sequence[object], port: int) -> Iterator[subprocess.Popen[bytes]]:
     """A server, once it answers /health."""
     # vLLM's, on a CPU.
-    variables = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
+    variables = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, env=variables)
     try:
         deadline = time.monotonic() + 900
@@ -346,8 +346,10 @@ def measure(options: argparse.Namespace, folder: pathlib.Path) -> tuple[str, lis
     compared = ""
     if options.vllm:
         port = free_port()
-        vllm = [options.vllm, "serve", folder, "--runner", "pooling", "--dtype", "float32"]
-        vllm += ["--port", port, "--max-model-len", scorer.form.max_length, "--enforce-eager"]
+        # Not by the command vllm, which asks for the version of a package of that name: its CPU build has another.
+        vllm = [options.vllm, "-m", "vllm.entrypoints.openai.api_server", "--model", folder]
+        vllm += ["--runner", "pooling", "--dtype", "float32", "--host", "127.0.0.1", "--port", port]
+        vllm += ["--max-model-len", scorer.form.max_length, "--enforce-eager"]
         ask = functools.partial(ask_vllm, scorer.form.template)
         with running(vllm, port):
             theirs = load(port, options.clients, short, questions, expected, ask, False)
@@ -380,7 +382,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--model", type=pathlib.Path, help="a converted folder, not random weights")
-    parser.add_argument("--vllm", help="the program vllm, e.g. .venv-vllm/bin/vllm")
+    parser.add_argument("--vllm", help="Python that has vLLM, e.g. .venv-vllm/bin/python")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     page = Page("serving", "The server of rewards under load")
