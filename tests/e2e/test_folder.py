@@ -18,7 +18,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from codepmp_jax.config import ConvertConfig, TrainConfig
 from codepmp_jax.conversion import export
-from codepmp_jax.models.preference import abstract_params, last_token, one_text_rows
+from codepmp_jax.models.preference import abstract_params, one_text_rows
 from codepmp_jax.text.tokenization import Tokenizer
 from tests import processes
 from tests.conversion.runs import write_run
@@ -92,8 +92,8 @@ def texts(run, rows) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def rewards(run, texts) -> np.ndarray:
-    """JAX's rewards of the texts."""
+def token_rewards(run, texts) -> list[np.ndarray]:
+    """JAX's rewards of each text's tokens."""
     config, params = run
     graph, _, _ = abstract_params(dataclasses.replace(config.model, attention="xla"))
     model = nnx.merge(graph, params)
@@ -105,7 +105,15 @@ def rewards(run, texts) -> np.ndarray:
     tokens = np.zeros(mask.shape, np.int32)
     tokens[mask] = np.concatenate(encoded)
     hidden = model(jnp.asarray(tokens), *one_text_rows(jnp.asarray(mask)))
-    found = np.asarray(model.rewards(hidden, last_token(jnp.asarray(mask))[:, None])[:, 0])
+    places = jnp.broadcast_to(jnp.arange(mask.shape[1]), mask.shape)
+    found = np.asarray(model.rewards(hidden, places))
+    return [row[:length] for row, length in zip(found, lengths.ravel(), strict=True)]
+
+
+@pytest.fixture(scope="module")
+def rewards(token_rewards) -> np.ndarray:
+    """JAX's rewards of the texts: those of their last tokens."""
+    found = np.array([row[-1] for row in token_rewards])
     assert np.std(found) > 100 * TOLERANCE
     return found
 
@@ -192,10 +200,14 @@ def test_trl(folder, pairs, rewards, tmp_path):
     assert np.isfinite(found["losses"]).all()
 
 
-def test_vllm(folder, texts, rewards, tmp_path):
-    """The pooling runner's `classify`: raw rewards, not their sigmoid."""
+def test_vllm(run, folder, texts, rewards, token_rewards, tmp_path):
+    """The pooling runner's `classify`: raw rewards, not their sigmoid; and token classification of the same run."""
+    tokens = ConvertConfig(run=run[0].workdir, output=str(tmp_path / "tokens"), heads="tokens")
     path = tmp_path / "texts.json"
     path.write_text(json.dumps(texts), encoding="utf-8")
-    command = [venv(".venv-vllm") / "python", HERE / "vllm_classify.py", folder, path]
-    scores = json.loads(run_command(command).splitlines()[-1])
-    np.testing.assert_allclose(scores, rewards, rtol=TOLERANCE, atol=TOLERANCE)
+    python, script = venv(".venv-vllm") / "python", HERE / "vllm_classify.py"
+    printed = run_command([python, script, folder, export.to_hf(tokens), path])
+    found = json.loads(printed.splitlines()[-1])
+    np.testing.assert_allclose(found["scores"], rewards, rtol=TOLERANCE, atol=TOLERANCE)
+    for ours, theirs in zip(token_rewards, found["tokens"], strict=True):
+        np.testing.assert_allclose(theirs, ours, rtol=TOLERANCE, atol=TOLERANCE)
