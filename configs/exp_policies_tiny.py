@@ -2,20 +2,20 @@
 
     codepmp experiment --config exp_policies_tiny --output FOLDER
 
-A language model of 0.7 M parameters learns small programs. It writes 8 programs for each of 500 of
-the tasks that it has read; a judge runs them, and a right one against a wrong one is a pair. From there the policies are
-trained: `before` is the model as it was, `sft` has learnt the chosen programs only (the control), `dpo`, `target`
-(Target-DPO) and `mrpo` the pairs, the last with `sft` as its second reference. Each writes 4 programs for each of 300
-other tasks.
+A language model of 0.7 M parameters learns small programs. It writes 8 programs for each of 500 of the tasks that it has read;
+a judge runs them, and a right one against a wrong one is a pair. From there the policies are trained: `before` is the
+model as it was, `sft` has learnt the chosen programs only (the control), `dpo`, `target` (Target-DPO) and `mrpo` the
+pairs, the last with `sft` as its second reference. Each writes 4 programs for each of 300 other tasks. A seed is that of
+programs, pairs and trainings; the language model is one.
 
-Hardware: 2 CPU cores. Expected cost: some 40 minutes of a core. Extras: torch, evaluation.
+Hardware: 2 CPU cores. Expected cost: some 25 minutes of a core. Extras: torch, evaluation.
 """
 
 from codepmp_jax.config import ExperimentConfig
 
 TEXTS = "--data.template '{{prompt}}\n{{response}}' --data.max-length 112 --data.row-length 224"
 ROWS = f"{TEXTS} --eval-pairs 0 --checkpoint.every-steps 100000 --log-every-steps 20"
-BASE, PAIRS, SFT = "{output}/base/{seed}", "{output}/pairs/{seed}", "{output}/sft/{seed}"
+BASE, PAIRS, SFT = "{output}/base", "{output}/pairs/{seed}", "{output}/sft/{seed}"
 REFERENCES = "{output}/references/{seed}"
 FROM_BASE = (
     f"{ROWS} --model.init-from {BASE} --data.input {PAIRS} --seed {{seed}} --num-steps None --num-epochs 2 "
@@ -24,7 +24,7 @@ FROM_BASE = (
 OWN = f"{FROM_BASE} --workdir {{cell}}/train"
 LM = (
     f"--config lm_tiny {ROWS} --model.embed-dim 64 --model.mlp-dim 192 --model.head-dim 32 --global-batch-rows 8 "
-    f"--data.input {{output}}/code --seed {{seed}} --num-steps 600 --loss.pair-texts chosen --workdir {BASE}"
+    f"--data.input {{output}}/code --num-steps 600 --loss.pair-texts chosen --workdir {BASE}"
 )
 ON_CHOSEN = (
     f"--config lm_tiny {FROM_BASE} --loss.pair-texts chosen --optimizer.learning-rate 3e-4 "
@@ -54,7 +54,7 @@ WRITE = (
 
 
 def get_config() -> ExperimentConfig:
-    """5 seeds x 5 policies; the policies of a seed share the language model and its pairs."""
+    """5 seeds x 5 policies; all share the language model, and the policies of a seed its pairs."""
     return ExperimentConfig(
         output="runs/exp_policies_tiny",
         axes=("seed=0,1,2,3,4", f"policy={','.join(TRAININGS)}"),
@@ -71,9 +71,9 @@ def get_config() -> ExperimentConfig:
             "codepmp rm-data --source candidates --input {output}/problems.jsonl --output {output}/code "
             "--heldout-fraction 0 --paraphrases.no-near",
             f"codepmp train {LM}",
-            f"codepmp convert to-hf --run {BASE} --output {{output}}/base_hf/{{seed}}",
+            f"codepmp convert to-hf --run {BASE} --output {{output}}/base_hf",
             "codepmp candidates --input {output}/problems.jsonl --max-problems 500 --num-candidates 8 "
-            f"--writer.model {{output}}/base_hf/{{seed}} {WRITE} "
+            f"--writer.model {{output}}/base_hf {WRITE} "
             "--output {output}/written/{seed}.jsonl",
             "codepmp evaluate judge --input {output}/written/{seed}.jsonl "
             "--output {output}/judged/{seed}.jsonl",

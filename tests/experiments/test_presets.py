@@ -23,9 +23,9 @@ SIZES = {
     "exp_main_7b": (24, 3 * 24),
     "exp_pair_source_1b5": (18, 3 + 3 * 18),
     "exp_pmp_scaling_1b5": (45, 5 + 3 * 45),
-    # Tasks and code; of a seed its model, pairs, control and log-probs; then training, programs, judgements and pass@k,
-    # where `before` and `sft` have been trained already.
-    "exp_policies_tiny": (25, 3 + 5 * 8 + 25 * 4 + 15),
+    # Tasks, code and model; of a seed its pairs, control and log-probs; then programs, judgements and pass@k, of three
+    # policies after their training.
+    "exp_policies_tiny": (25, 5 + 5 * 6 + 25 * 4 + 15),
     "exp_sample_efficiency_7b": (42, 7 * 42),
     # Data, baselines, pretraining; then train, score and accuracy of each cell.
     "exp_smollm2": (108, 11 + 36 + 3 + 3 * 108),
