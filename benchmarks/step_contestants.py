@@ -14,7 +14,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +27,7 @@ from codepmp_jax.config import (
     PmpConfig,
     TrainConfig,
 )
+from codepmp_jax.config.objective import ObjectiveConfig
 from codepmp_jax.config.presets import load_preset
 from codepmp_jax.data.batch import Batch, concatenate
 from codepmp_jax.data.layouts import layout_of
@@ -125,8 +126,9 @@ def useful(pairs: Sequence[TokenizedPair]) -> dict[str, int]:
     return {name: last.state[name] for name in USEFUL}
 
 
+LOSSES = ("pair_loss", "lm_loss", "grad_norm")
 Losses = dict[str, float]
-"""pair_loss, lm_loss and grad_norm of a step."""
+"""LOSSES of a step."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,19 +151,27 @@ def peak_rss() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def ours(setup: Setup, layout: Literal["padded", "packed", "shared"]) -> Contestant:
-    """codepmp_jax's step in one of its layouts."""
+def ours(
+    setup: Setup,
+    layout: Literal["padded", "packed", "shared"],
+    loss: ObjectiveConfig = PmpConfig(),
+    losses: Sequence[str] = LOSSES,
+    prepared: Callable[[TokenizedPair], TokenizedPair] = lambda pair: pair,
+) -> Contestant:
+    """codepmp_jax's step in one of its layouts; `prepared` gives pairs what the loss needs with them."""
     import jax
 
     from codepmp_jax.devices import chips
     from codepmp_jax.devices.sharding import check_mesh, make_mesh
+    from codepmp_jax.training import objectives
     from codepmp_jax.training import optimizer as optimizers
     from codepmp_jax.training.feed import to_devices
     from codepmp_jax.training.state import abstract_state, init_state
     from codepmp_jax.training.step import jit_train_step
 
-    row_layout = layout_of(DataConfig(layout=layout, max_length=MAX_LENGTH))
-    pairs = draw_pairs(setup)
+    data = DataConfig(layout=layout, max_length=MAX_LENGTH)
+    row_layout = objectives.build(TrainConfig(data=data, loss=loss)).layout()
+    pairs = list(map(prepared, draw_pairs(setup)))
     rows = list(pack(([pair] for pair in pairs), row_layout, 0, new_state()))
     step_rows = len(rows) // setup.num_turns
     device, num_devices = jax.devices()[0], jax.device_count()
@@ -176,7 +186,7 @@ def ours(setup: Setup, layout: Literal["padded", "packed", "shared"]) -> Contest
     config = TrainConfig(
         model=chips.resolve(setup.model, row_layout.config.max_length, chip),
         data=row_layout.config,
-        loss=PmpConfig(),
+        loss=loss,
         optimizer=OPTIMIZER,
         mesh=MeshConfig(data=num_devices, fsdp=1),
         global_batch_rows=step_rows,
@@ -198,11 +208,13 @@ def ours(setup: Setup, layout: Literal["padded", "packed", "shared"]) -> Contest
         with jax.set_mesh(mesh):
             state, metrics = step(state, to_devices(batch, mesh))
         jax.block_until_ready(state)
-        return {name: float(metrics[name]) for name in ("pair_loss", "lm_loss", "grad_norm")}
+        return {name: float(metrics[name]) for name in losses}
 
     few = [
         packed.row
-        for packed in pack(([pair] for pair in few_pairs(setup)), row_layout, 0, new_state())
+        for packed in pack(
+            ([prepared(pair)] for pair in few_pairs(setup)), row_layout, 0, new_state()
+        )
     ]
     assert len(few) <= step_rows, "raise --step-pairs"
     turns, before = [], dict.fromkeys(USEFUL, 0)
@@ -271,8 +283,8 @@ CONTESTANTS: dict[str, Callable[[Setup], Contestant]] = {
 }
 
 
-def main() -> None:
-    """Answers until stdin ends."""
+def serve(contestants: Mapping[str, Callable[[Setup], Contestant]]) -> None:
+    """Answers until stdin ends, as the one of these that the command line names."""
     name, setup = sys.argv[1], Setup(**json.loads(sys.argv[2]))
     # What libraries print goes to stderr.
     answers = os.fdopen(os.dup(1), "w")
@@ -281,7 +293,7 @@ def main() -> None:
     def answer(**values: Any) -> None:
         print(json.dumps(values), file=answers, flush=True)
 
-    contestant = CONTESTANTS[name](setup)
+    contestant = contestants[name](setup)
     turns = iter(contestant.turns)
     answer(device_kind=contestant.device_kind, version=contestant.version)
     for line in sys.stdin:
@@ -298,4 +310,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(CONTESTANTS)

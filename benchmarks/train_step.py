@@ -24,12 +24,12 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 from page import RESULTS, ROOT, Page
-from step_contestants import CONTESTANTS, SIZES, Setup
+from step_contestants import CONTESTANTS, LOSSES, SIZES, Setup
 
 from codepmp_jax.config import ModelConfig
 from codepmp_jax.devices import chips
@@ -46,13 +46,13 @@ Row = dict[str, Any]
 class Child:
     """A contestant's process."""
 
-    def __init__(self, name: str, setup: Setup):
+    def __init__(self, name: str, setup: Setup, script: str = "step_contestants.py"):
         on_gpu = setup.device == "gpu" and name.startswith("ours")
         self.name = name
         self._process = subprocess.Popen(
             [
                 sys.executable,
-                str(ROOT / "benchmarks" / "step_contestants.py"),
+                str(ROOT / "benchmarks" / script),
                 name,
                 json.dumps(dataclasses.asdict(setup)),
             ],
@@ -90,15 +90,18 @@ class Child:
         self._process.wait()
 
 
-def check(first: Row, row: Row, name: str, tolerance: float) -> None:
+def check(first: Row, row: Row, name: str, tolerance: float, losses: Sequence[str]) -> None:
     """Ends the program where a contestant computes something else than the first one."""
-    for figure in ("pair_loss", "lm_loss", "grad_norm"):
+    for figure in losses:
         if abs(row[figure] - first[figure]) > tolerance * abs(first[figure]):
             raise SystemExit(f"{name}: {figure} is {row[figure]}, the first one's {first[figure]}")
 
 
 def compete(
-    names: list[str], setup: Setup
+    names: list[str],
+    setup: Setup,
+    script: str = "step_contestants.py",
+    losses: Sequence[str] = LOSSES,
 ) -> tuple[dict[str, Row], dict[str, Row], dict[str, list[Row]]]:
     """(what each says of itself, its answer to `check`, its turns after one to warm up)."""
     about: dict[str, Row] = {}
@@ -108,10 +111,11 @@ def compete(
         with contextlib.ExitStack() as stack:
             children = []
             for name in group:
-                child = stack.enter_context(contextlib.closing(Child(name, setup)))
+                child = stack.enter_context(contextlib.closing(Child(name, setup, script)))
                 children.append(child)
                 about[name], checks[name] = child.about, child.ask("check")
-                check(next(iter(checks.values())), checks[name], name, TOLERANCES[setup.device])
+                first, tolerance = next(iter(checks.values())), TOLERANCES[setup.device]
+                check(first, checks[name], name, tolerance, losses)
                 child.ask("turn")
             for _ in range(setup.num_turns - 1):
                 for child in children:
@@ -158,7 +162,7 @@ def figures(
             "useful_mfu": None if peak is None else [rate / peak for rate in rates],
             "peak_gib": turns[-1]["peak_bytes"] / 2**30,
             "first_step_seconds": checks[name]["seconds"],
-            **{key: checks[name][key] for key in ("pair_loss", "lm_loss", "grad_norm")},
+            **{key: checks[name][key] for key in LOSSES},
         }
     return result
 
