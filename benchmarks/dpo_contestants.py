@@ -37,7 +37,7 @@ MICRO_PAIRS = 8
 
 def reference(pair: TokenizedPair) -> np.ndarray:
     """Cached log-probs of chosen and rejected (2,): about those of a model that has learnt nothing."""
-    return np.array([-8.0 * len(at) for _, _, at in pair.labelled(SIDES)], np.float32)
+    return np.array([-8.3 * len(at) for _, _, at in pair.labelled(SIDES)], np.float32)
 
 
 def with_reference(pair: TokenizedPair) -> TokenizedPair:
@@ -120,7 +120,7 @@ def trl(setup: Setup) -> Contestant:
             share = len(batch["ref_chosen_logps"]) / number
             loss = trainer._compute_loss(model, dict(batch), return_outputs=False) * share
             loss.backward()
-            total += float(loss)
+            total += loss.item()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), OPTIMIZER.clip_norm)
         adamw.step()
         adamw.zero_grad()

@@ -5,7 +5,7 @@
 
 Learning rate, warmup, clipping and about 64 pairs a step are the DPO authors', who used RMSprop; the length is TRL's. The
 reference is the model that the policy starts from. Hardware: 16 chips that `codepmp compile-check --config dpo_7b
---topology NAME` lets pass; the preset has been compiled for none so far.
+--topology NAME` lets pass, e.g. v5p:2x2x4.
 """
 
 from codepmp_jax.config import DpoConfig, TrainConfig
