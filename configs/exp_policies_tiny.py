@@ -18,7 +18,7 @@ ROWS = f"{TEXTS} --eval-pairs 0 --checkpoint.every-steps 100000 --log-every-step
 BASE, PAIRS, SFT = "{output}/base", "{output}/pairs/{seed}", "{output}/sft/{seed}"
 REFERENCES = "{output}/references/{seed}"
 FROM_BASE = (
-    f"{ROWS} --model.init-from {BASE} --data.input {PAIRS} --seed {{seed}} --num-steps None --num-epochs 6 "
+    f"{ROWS} --model.init-from {BASE} --data.input {PAIRS} --seed {{seed}} --num-steps None --num-epochs 2 "
     "--global-batch-rows 8"
 )
 OWN = f"{FROM_BASE} --workdir {{cell}}/train"
@@ -27,10 +27,10 @@ LM = (
     f"--data.input {{output}}/code --num-steps 600 --loss.pair-texts chosen --workdir {BASE}"
 )
 ON_CHOSEN = (
-    f"--config lm_tiny {FROM_BASE} --loss.pair-texts chosen --optimizer.learning-rate 1e-3 "
+    f"--config lm_tiny {FROM_BASE} --loss.pair-texts chosen --optimizer.learning-rate 3e-4 "
     f"--workdir {SFT}"
 )
-RATE = "--optimizer.learning-rate 5e-4"
+RATE = "--optimizer.learning-rate 1e-4"
 TRAININGS = {
     "before": (LM, BASE),
     "sft": (ON_CHOSEN, SFT),
