@@ -39,7 +39,7 @@ class ImproveConfig(Config):
     training: str = "dpo_code_7b"
     """Preset, or Python file, of a round's training: of DPO or weighted DPO. Its start, pairs and reference are filled in."""
     training_options: str = ""
-    """Further options of the training, e.g. `--num-epochs 2 --optimizer.learning-rate 1e-6`."""
+    """Further options of the training, behind a `=`: `--training-options="--num-epochs 2 --optimizer.learning-rate 1e-6"`."""
     num_candidates: Annotated[int, Ge(2), Remedy("a pair needs a right and a wrong program")] = 16
     """Programs that are written for each problem in a round."""
     heldout_candidates: Annotated[int, Ge(2), Remedy("give some; pass@1 is their mean")] = 16

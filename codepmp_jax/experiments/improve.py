@@ -120,8 +120,8 @@ def _round(config: ImproveConfig, number: int, needs_reference: bool) -> list[st
         f"codepmp evaluate judge --input {at}/written.jsonl --output {at}/judged.jsonl",
         f"codepmp rm-data --source candidates --input {at}/judged.jsonl --output {at}/pairs --pairing {config.pairing} "
         f"--max-pairs-per-problem {most} --heldout-fraction 0 --paraphrases.no-near --seed {seed}",
-        f"codepmp logprobs --config {shlex.quote(config.training)} {texts} --model {before} --input {at}/pairs "
-        f"--output {at}/reference",
+        f"codepmp logprobs --config {shlex.quote(config.training)} {texts} {_data_options(config)} --model {before} "
+        f"--input {at}/pairs --output {at}/reference",
         f"codepmp train --config {shlex.quote(config.training)} {texts} --eval-pairs 0 {_escaped(config.training_options)} "
         f"--model.init-from {before} --data.input {at}/pairs {reference}--seed {seed} "
         f"--workdir {{runs}}/round{number}/train",
@@ -143,6 +143,17 @@ def _writer(config: ImproveConfig) -> str:
             words.append(name if value else f"{parent}.no-{last}")
         else:
             words += [name, *map(str, value if isinstance(value, tuple) else [value])]
+    return _escaped(shlex.join(words))
+
+
+def _data_options(config: ImproveConfig) -> str:
+    """Those of the training's options that log-probs have too: how texts are written and cut."""
+    words, is_of_data = [], False
+    for word in shlex.split(config.training_options):
+        if word.startswith("--"):
+            is_of_data = word.startswith("--data.")
+        if is_of_data:
+            words.append(word)
     return _escaped(shlex.join(words))
 
 

@@ -16,6 +16,7 @@ import pytest
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.commands import main
 from codepmp_jax.config import ImproveConfig, RmDataConfig, SamplingConfig, WriterConfig, presets
+from codepmp_jax.data.log_probs import text_settings
 from codepmp_jax.experiments import experiment, improve
 from codepmp_jax.experiments.engines import Ended, Processes
 from codepmp_jax.records.schema import Candidate, Problem, read_problems
@@ -159,6 +160,17 @@ def test_each_round_begins_with_the_policy_of_the_one_before(config):
     assert steps["round1/written.jsonl"].settings.writer == dataclasses.replace(
         config.writer, model="{model}"
     )
+
+
+def test_the_training_s_texts_are_those_of_its_log_probs(config):
+    options = "--num-epochs 2 --data.template '{prompt}: {response}' --data.no-append-eos --seed 3"
+    grid = improve.grid_of(dataclasses.replace(config, training_options=options, rounds=1))
+    steps = {step.place: step for step in experiment.make_plan(grid, STAGES)[0].steps}
+    training, reference = (steps[f"round1/{name}"].settings for name in ("train", "reference"))
+    assert reference.data.template == training.data.template == "{prompt}: {response}"
+    assert not reference.data.append_eos
+    assert text_settings(reference.data) == text_settings(training.data)
+    assert training.num_epochs == 2
 
 
 def test_a_killed_loop_goes_on_and_more_rounds_are_added(config, engine, capsys):
