@@ -105,4 +105,3 @@ def draw(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     axes.set_xticks(sorted({row["round"] for row in rows}))
     plots.style(axes, "Held-out problems by round", "round", "pass@k, 95 % interval")
     plots.percent_axis(axes.yaxis)
-    axes.legend(frameon=False)
