@@ -50,8 +50,9 @@ class ImproveConfig(Config):
     """Which right and wrong programs of a problem become pairs, as in `rm-data`."""
     max_pairs_per_problem: PositiveInt | None = 4
     """Maximum number of pairs per problem."""
-    writer: WriterConfig = WriterConfig(sampler="vllm")
-    """How programs are written; its model is that of each round."""
+    writer: WriterConfig = WriterConfig(sampler="vllm", chat="always")
+    """How programs are written; its model is that of each round. With `chat` always, the policy is asked, and trained, in
+    conversations; with never, in the bare text of the task's template."""
     launcher: str = ""
     """Words to put before each training command, such as `srun -N 8` or `codepmp supervise --`."""
     dry_run: bool = False
@@ -75,6 +76,20 @@ class ImproveConfig(Config):
             self.writer.sampler,
             "must be vllm or transformers: the model of a round is a folder that was written just before",
             "give --writer.sampler vllm, or transformers for a small model",
+        )
+        require(
+            self.writer.chat != "auto",
+            "writer.chat",
+            self.writer.chat,
+            "must be always or never, since training writes prompts as the policy is asked",
+            "give --writer.chat always, or never for a model without a chat template",
+        )
+        require(
+            self.writer.chat == "always" or "--data.template" not in self.training_options,
+            "training_options",
+            self.training_options,
+            "must not set --data.template: a prompt is the text that the policy is asked, and nothing stands around it",
+            "leave it out",
         )
         require(
             not self.writer.model,

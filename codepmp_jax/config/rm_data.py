@@ -97,6 +97,12 @@ class RmDataConfig(Config):
     rewards: Annotated[DiskPath, OnlyWith("source", ("candidates",))] | None = None
     """Scores of the candidates (JSONL), written by `evaluate score`: candidates with a higher reward are better. By
     default right candidates are better than wrong ones, as `evaluate judge` judged them."""
+    prompts: Annotated[
+        Literal["problem", "text", "conversation"], OnlyWith("source", ("candidates",))
+    ] = "problem"
+    """What the prompts of candidates are. `problem`: the problem's own text, for a reward model. For a policy that learns
+    from what it wrote, the question that it was asked, the problem in its task's template: as `text`, or as a
+    `conversation` of one turn, as `candidates` asks models with a chat template."""
     paraphrases: ParaphrasesConfig = ParaphrasesConfig()
     decontamination: DecontaminationConfig = DecontaminationConfig()
     records_per_shard: PositiveInt = 100_000
@@ -113,5 +119,12 @@ class RmDataConfig(Config):
             "rewards",
             self.rewards,
             f"must not be given with the source {self.source}, whose rows have grades of their own",
+            "leave it out",
+        )
+        require(
+            self.prompts == "problem" or self.source == "candidates",
+            "prompts",
+            self.prompts,
+            f"must not be given with the source {self.source}, whose rows have prompts of their own",
             "leave it out",
         )

@@ -112,14 +112,16 @@ def _round(config: ImproveConfig, number: int, needs_reference: bool) -> list[st
     at, seed, before = f"{{output}}/round{number}", config.seed + number, _model(number - 1)
     most = config.max_pairs_per_problem
     reference = f"--loss.reference {at}/reference " if needs_reference else ""
-    # The tokenizer is the model's, whatever the preset's model has.
-    texts = "--data.tokenizer embedded"
+    # The tokenizer is the model's, whatever the preset's model has; and a prompt is what the policy was asked.
+    texts, prompts = "--data.tokenizer embedded", "conversation"
+    if config.writer.chat == "never":
+        texts, prompts = f"{texts} --data.template {_escaped('{prompt}{response}')}", "text"
     commands = [
         f"codepmp candidates --input {{problems}} --num-candidates {config.num_candidates} "
         f"--writer.model {before} {_writer(config)} --seed {seed} --output {at}/written.jsonl",
         f"codepmp evaluate judge --input {at}/written.jsonl --output {at}/judged.jsonl",
         f"codepmp rm-data --source candidates --input {at}/judged.jsonl --output {at}/pairs --pairing {config.pairing} "
-        f"--max-pairs-per-problem {most} --heldout-fraction 0 --paraphrases.no-near --seed {seed}",
+        f"--prompts {prompts} --max-pairs-per-problem {most} --heldout-fraction 0 --paraphrases.no-near --seed {seed}",
         f"codepmp logprobs --config {shlex.quote(config.training)} {texts} {_data_options(config)} --model {before} "
         f"--input {at}/pairs --output {at}/reference",
         f"codepmp train --config {shlex.quote(config.training)} {texts} --eval-pairs 0 {_escaped(config.training_options)} "

@@ -125,7 +125,9 @@ def config(tmp_path) -> ImproveConfig:
         heldout_candidates=4,
         k=(1, 4),
         writer=WriterConfig(
-            sampler="transformers", sampling=SamplingConfig(temperature=1.0, stop=("\n\n", "{x}"))
+            sampler="transformers",
+            chat="never",
+            sampling=SamplingConfig(temperature=1.0, stop=("\n\n", "{x}")),
         ),
     )
 
@@ -163,11 +165,12 @@ def test_each_round_begins_with_the_policy_of_the_one_before(config):
 
 
 def test_the_training_s_texts_are_those_of_its_log_probs(config):
-    options = "--num-epochs 2 --data.template '{prompt}: {response}' --data.no-append-eos --seed 3"
+    options = "--num-epochs 2 --data.no-append-eos --seed 3"
     grid = improve.grid_of(dataclasses.replace(config, training_options=options, rounds=1))
     steps = {step.place: step for step in experiment.make_plan(grid, STAGES)[0].steps}
     training, reference = (steps[f"round1/{name}"].settings for name in ("train", "reference"))
-    assert reference.data.template == training.data.template == "{prompt}: {response}"
+    assert reference.data.template == training.data.template == "{prompt}{response}"
+    assert steps["round1/pairs"].settings.prompts == "text"
     assert not reference.data.append_eos
     assert text_settings(reference.data) == text_settings(training.data)
     assert training.num_epochs == 2
@@ -260,7 +263,18 @@ def test_settings_that_make_no_loop_are_refused(config, changes, said):
     [
         ({"k": (5,)}, r"k = \(5,\): must be at most heldout_candidates"),
         ({"writer": WriterConfig(sampler="openai", model="m")}, r"writer\.sampler = 'openai'"),
-        ({"writer": WriterConfig(sampler="vllm", model="m")}, r"writer\.model = 'm'"),
+        (
+            {"writer": WriterConfig(sampler="vllm", chat="always", model="m")},
+            r"writer\.model = 'm'",
+        ),
+        (
+            {"writer": WriterConfig(sampler="vllm")},
+            r"writer\.chat = 'auto': must be always or never",
+        ),
+        (
+            {"training_options": "--data.template '{prompt} {response}'"},
+            r"must not set --data\.template",
+        ),
     ],
 )
 def test_settings_out_of_bounds_are_refused(config, changes, said):

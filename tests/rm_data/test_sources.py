@@ -1,14 +1,16 @@
 """Rows of each public schema, also broken ones: what they are read as, and why they are refused."""
 
+import json
 import typing
 from typing import Any
 
 import pytest
 
 from codepmp_jax.cli.names import modules_in
-from codepmp_jax.config import RmDataConfig
+from codepmp_jax.config import CandidatesConfig, RmDataConfig
 from codepmp_jax.config.rm_data import SourceName
 from codepmp_jax.records.row_files import MalformedRow
+from codepmp_jax.records.schema import Problem
 from codepmp_jax.rm_data.choices import NOT_JUDGED
 from codepmp_jax.rm_data.entries import (
     CORRECTNESS,
@@ -21,6 +23,7 @@ from codepmp_jax.rm_data.entries import (
 )
 from codepmp_jax.rm_data.sources import candidates as candidates_source
 from codepmp_jax.rm_data.sources import mathshepherd, ultrafeedback
+from codepmp_jax.synthesis.responses import make_prompt
 from tests.rm_data.rows import (
     BENCH,
     EGGS,
@@ -380,6 +383,25 @@ def test_candidates_by_their_rewards(tmp_path):
         {"candidate": 0, "is_correct": True},
         {"candidate": 2},
     ]
+
+
+def test_a_policy_s_pairs_ask_what_it_was_asked(tmp_path):
+    """As text, and as the conversation that a chat template writes; by rewards as by verdicts."""
+    problem = Problem.from_row(JUDGED | {"task": "mbpp"})
+    asked = make_prompt(problem, CandidatesConfig())
+    assert asked != problem.prompt
+    rewards = [{"item_id": "p/3", "index": index, "reward": index} for index in range(3)]
+    for settings in ({}, {"rewards": str(write(tmp_path / "scores.jsonl", rewards))}):
+        row = JUDGED | {"task": "mbpp"}
+        as_text = read("candidates", row, prompts="text", **settings).entry
+        assert (as_text.prompt, as_text.is_conversation) == (asked, False)
+        assert as_text.answers[0].text == "6"
+        as_turns = read("candidates", row, prompts="conversation", **settings).entry
+        assert as_turns.is_conversation
+        assert json.loads(as_turns.prompt) == [{"role": "user", "content": asked}]
+        assert json.loads(as_turns.answers[0].text) == [{"role": "assistant", "content": "6"}]
+    with pytest.raises(MalformedRow, match="task has no template"):
+        read("candidates", JUDGED | {"task": "mine"}, prompts="text")
 
 
 def test_with_rewards_an_id_is_of_one_problem(tmp_path):

@@ -1,24 +1,63 @@
 """Judged candidates of ours: right against wrong ones of a problem, or higher against lower rewards.
 
 A row is a problem as `evaluate judge` writes it. With `rewards`, a file that `evaluate score` wrote for it, candidates
-are compared by their rewards, whether somebody has judged them or not.
+are compared by their rewards, whether somebody has judged them or not. With `prompts`, pairs ask what the writer of the
+candidates was asked.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from codepmp_jax.config import RmDataConfig
+from codepmp_jax.config.tasks import TASKS
+from codepmp_jax.files.json_lines import json_line
 from codepmp_jax.records.row_files import MalformedRow
 from codepmp_jax.records.schema import Problem
 from codepmp_jax.records.scores import read_scores
 from codepmp_jax.rm_data.choices import entry_of
 from codepmp_jax.rm_data.entries import REWARD, Answer, Entry, Reader, Reading, Source
+from codepmp_jax.tasks.common.registry import find_task
 
 NO_REWARD = "candidate has no reward"
 
 
 def _open(config: RmDataConfig) -> Reader:
+    read = _reader(config)
+    if config.prompts == "problem":
+        return read
+
+    def as_asked(row: dict[str, Any], number: int) -> Reading:
+        problem, reading = _problem(row), read(row, number)
+        if problem.task not in TASKS:
+            raise MalformedRow("task has no template", f"task = {problem.task!r}")
+        if reading.entry is not None:
+            question = find_task(problem.task, "task").template.replace("{prompt}", problem.prompt)
+            reading.entry = _asked(reading.entry, question, config.prompts == "conversation")
+        return reading
+
+    return as_asked
+
+
+def _asked(entry: Entry, question: str, is_conversation: bool) -> Entry:
+    """The entry with this question in the place of its prompt."""
+    if not is_conversation:
+        return dataclasses.replace(entry, prompt=question)
+    answers = tuple(
+        dataclasses.replace(answer, text=_message("assistant", answer.text))
+        for answer in entry.answers
+    )
+    prompt = _message("user", question)
+    return dataclasses.replace(entry, prompt=prompt, answers=answers, is_conversation=True)
+
+
+def _message(role: str, text: str) -> str:
+    """A conversation of one turn."""
+    return json_line([{"role": role, "content": text}])
+
+
+def _reader(config: RmDataConfig) -> Reader:
     if config.rewards is None:
         return lambda row, number: entry_of(_problem(row), ())
     rewards = {(score.item_id, score.index): score.reward for score in read_scores(config.rewards)}
