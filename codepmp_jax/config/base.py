@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import functools
 import re
 import typing
@@ -81,6 +82,18 @@ DiskPath = Annotated[
     str,
     Rule(lambda path: "://" not in path, "must be a path on a disk"),
     Remedy("give a path on a disk, and copy between it and the bucket"),
+]
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return datetime.date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+Date = Annotated[
+    str, Rule(_is_date, "must be a date YYYY-MM-DD"), Remedy("give one like 2024-07-26")
 ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Lt
@@ -11,6 +10,7 @@ from annotated_types import Ge, Lt
 from codepmp_jax.cli.errors import require
 from codepmp_jax.config.base import (
     Config,
+    Date,
     NonNegativeInt,
     OnlyWith,
     PositiveInt,
@@ -27,18 +27,6 @@ def is_template(template: str) -> bool:
     """Whether it holds {prompt} once, then {response} once, at its end."""
     counts = template.count("{prompt}"), template.count("{response}")
     return counts == (1, 1) and template.endswith("{response}")
-
-
-def _is_date(text: str) -> bool:
-    try:
-        return datetime.date.fromisoformat(text).isoformat() == text
-    except ValueError:
-        return False
-
-
-Date = Annotated[
-    str, Rule(_is_date, "must be a date YYYY-MM-DD"), Remedy("give one like 2024-07-26")
-]
 
 
 @dataclasses.dataclass(frozen=True)

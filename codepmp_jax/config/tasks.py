@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 from typing import Annotated, Literal
 
 import tyro
 
 from codepmp_jax.cli.names import modules_in, require_name
-from codepmp_jax.config.base import Config, DiskPath, PositiveFloat, PositiveInt, Remedy, Rule
+from codepmp_jax.config.base import Config, Date, DiskPath, PositiveFloat, PositiveInt, Remedy, Rule
 
 TASKS = modules_in("tasks")
 # The names are shown as the choices of a Literal are; a wrong one is answered with the nearest.
 TaskName = Annotated[str, tyro.conf.arg(metavar=f"{{{','.join(TASKS)}}}")]
-
-
-def _is_day(text: str) -> bool:
-    try:
-        return datetime.date.fromisoformat(text).isoformat() == text
-    except ValueError:
-        return False
-
-
-Day = Annotated[str, Rule(_is_day, "must be a day"), Remedy("write it as 2024-08-01")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,10 +63,10 @@ class ProblemsConfig(Config):
     """Configurations of the data set, read one after the other; by default the benchmark's own."""
     split: str | None = None
     """Split of the data set; by default the benchmark's own (ReClor: validation, whose answers are public)."""
-    since: Day | None = None
+    since: Date | None = None
     """First day of the problems (2024-08-01), of benchmarks whose problems have dates: those after a model's training
     cannot be in its data."""
-    until: Day | None = None
+    until: Date | None = None
     """Last day of the problems."""
     puzzles: PuzzlesConfig = PuzzlesConfig()
     output: DiskPath = "runs/problems.jsonl"

@@ -37,7 +37,20 @@ COMPANIONS = {
 _PATHS = (["run", "/pairs"], ["s3://bucket/pairs"])
 RULES = {
     **dict.fromkeys(
-        ("input", "output", "pairs", "scores", "candidates", "run", "runs", "rewards", "model"),
+        (
+            *(
+                "input",
+                "output",
+                "pairs",
+                "scores",
+                "candidates",
+                "run",
+                "runs",
+                "rewards",
+                "model",
+            ),
+            *("problems", "heldout"),
+        ),
         _PATHS,
     ),
     "policies": ([(), ("run", "/a")], [("s3://bucket/a",), ("run", "s3://bucket/a")]),
@@ -55,9 +68,9 @@ RULES = {
         ["{prompt}{response}"],
         ["{prompt}", "{response} {prompt}", "{prompt}{response}.", "{prompt}{prompt}{response}"],
     ),
-    "data.date": (
-        [None, "2024-02-29"],
-        ["2023-02-29", "2024-7-26", "20240726", "today", ""],
+    **dict.fromkeys(
+        ("data.date", "since", "until"),
+        ([None, "2024-02-29"], ["2023-02-29", "2024-7-26", "20240726", "today", ""]),
     ),
     "compiler_options": ([(), ("xla_a=b",)], [("xla_a",), ("xla_a=b", "a=b")]),
     "mesh.data": ([1], [0, -2]),
