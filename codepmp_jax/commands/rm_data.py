@@ -14,7 +14,7 @@ def main() -> None:
     for split, found in report["splits"].items():
         print(
             f"{split}: {found['pairs']} pairs of {found['problems']} problems; the longer answer is chosen in "
-            f"{found['longer_is_chosen']:.1%}"
+            f"{found['longer_is_chosen']:.1%}; {found['nearly_equal']:.1%} are nearly equal"
         )
         limit = {"train": config.max_pairs, "heldout": config.max_heldout_pairs}[split]
         if limit is not None and found["pairs"] < limit:

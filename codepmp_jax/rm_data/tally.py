@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
+import operator
 from typing import Any
 
 from codepmp_jax.records.schema import PreferencePair
@@ -13,33 +15,52 @@ from codepmp_jax.text.decontamination import Match
 
 # Matches that are shown of each benchmark.
 _EXAMPLES = 5
+# Part of the longer reply within which nearly equal ones differ.
+_NEARLY = 0.1
 
 
 @dataclasses.dataclass
-class Lengths:
-    """Lengths of pairs, in characters of the replies."""
+class Replies:
+    """Lengths of the replies of pairs, in characters, and how many pairs are nearly equal."""
 
     pairs: int = 0
     chosen: int = 0
     rejected: int = 0
     longer: float = 0.0
     """Pairs whose chosen reply is the longer one; equal lengths count half."""
+    nearly_equal: int = 0
+    """Pairs that differ within a tenth of the longer reply: what stands before and behind it is the same."""
 
-    def add(self, chosen: int, rejected: int) -> None:
+    def add(self, chosen: str, rejected: str) -> None:
         """Counts one pair."""
+        lengths = len(chosen), len(rejected)
         self.pairs += 1
-        self.chosen += chosen
-        self.rejected += rejected
-        self.longer += 0.5 if chosen == rejected else float(chosen > rejected)
+        self.chosen += lengths[0]
+        self.rejected += lengths[1]
+        self.longer += 0.5 if lengths[0] == lengths[1] else float(lengths[0] > lengths[1])
+        self.nearly_equal += _differing(chosen, rejected) <= _NEARLY * max(lengths)
 
     def to_json(self) -> dict[str, Any]:
-        """Means, and the accuracy of the rule that the longer reply is the better one."""
+        """Means, the accuracy of the rule that the longer reply is the better one, and the share of nearly equal pairs."""
         return {
             "pairs": self.pairs,
             "chosen_characters": round(self.chosen / max(1, self.pairs), 1),
             "rejected_characters": round(self.rejected / max(1, self.pairs), 1),
             "longer_is_chosen": round(self.longer / max(1, self.pairs), 4),
+            "nearly_equal": round(self.nearly_equal / max(1, self.pairs), 4),
         }
+
+
+def _differing(one: str, other: str) -> int:
+    """Characters of the longer of two texts without what both begin and end with."""
+    begin = _num_equal(one, other)
+    rest, other_rest = one[begin:][::-1], other[begin:][::-1]
+    return max(len(rest), len(other_rest)) - _num_equal(rest, other_rest)
+
+
+def _num_equal(one: str, other: str) -> int:
+    """Characters that two texts both begin with."""
+    return sum(1 for _ in itertools.takewhile(bool, map(operator.eq, one, other)))
 
 
 class Split:
@@ -47,15 +68,15 @@ class Split:
 
     def __init__(self) -> None:
         self.problems = 0
-        self.all = Lengths()
-        self.subsets: dict[str, Lengths] = collections.defaultdict(Lengths)
+        self.all = Replies()
+        self.subsets: dict[str, Replies] = collections.defaultdict(Replies)
 
     def add(self, pair: PreferencePair) -> None:
         """Counts a pair that is written."""
-        lengths = [len(plain(text, pair.is_conversation)) for text in (pair.chosen, pair.rejected)]
-        self.all.add(*lengths)
+        replies = [plain(text, pair.is_conversation) for text in (pair.chosen, pair.rejected)]
+        self.all.add(*replies)
         if pair.subset:
-            self.subsets[pair.subset].add(*lengths)
+            self.subsets[pair.subset].add(*replies)
 
     def to_json(self) -> dict[str, Any]:
         """The counts."""
