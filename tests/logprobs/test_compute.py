@@ -67,7 +67,10 @@ def folder(tmp_path_factory) -> str:
     """A Hugging Face folder of a language model."""
     folder = tmp_path_factory.mktemp("model")
     config = tiny_config(model__vocab_size=4096, workdir=str(tmp_path_factory.mktemp("run") / "r"))
-    TorchPreferenceModel(config, write_run(config)).lm.save_pretrained(folder)
+    lm = TorchPreferenceModel(config, write_run(config)).lm
+    # Of training only: a reference has none.
+    lm.config.attention_dropout = 0.5
+    lm.save_pretrained(folder)
     Tokenizer.load("embedded").save(folder)
     return str(folder)
 
