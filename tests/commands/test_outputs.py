@@ -66,9 +66,14 @@ COMMANDS = {
     "jobset": ("--image registry/image --output OUT.jsonl", False),
     "quickstart": ("--output OUT", True),
     "experiment": ("--commands true --output OUT", True),
+    "improve": (
+        "--model IN/hf --problems IN/candidates.jsonl --heldout IN/candidates.jsonl --training dpo_tiny "
+        "--rounds 1 --output OUT",
+        True,
+    ),
 }
 # These compile a program or run others before they write much: their disks are tested elsewhere.
-SLOW = {"compile-check", "quickstart"}
+SLOW = {"compile-check", "quickstart", "improve"}
 
 
 def test_every_command_that_writes_is_in_the_table():

@@ -9,7 +9,14 @@ from codepmp_jax.records.schema import Problem
 from codepmp_jax.tasks.common.registry import find_task
 from codepmp_jax.tasks.common.row import Row
 
-PROGRAMS = ["bigcodebench", "humaneval_plus", "livecodebench", "mbpp", "mbpp_plus"]
+PROGRAMS = [
+    "bigcodebench",
+    "humaneval_plus",
+    "livecodebench",
+    "mbpp",
+    "mbpp_plus",
+    "small_programs",
+]
 
 
 @pytest.fixture(scope="session")

@@ -51,12 +51,11 @@ def test_no_candidates_where_none_are_wanted():
     assert {problem.candidates for problem in problems(20, num_candidates=0)} == {()}
 
 
-def test_the_judge_runs_the_tests():
+def test_the_judge_runs_the_tests(judges):
     problem = problems(1)[0]
-    judge = TASK.judge
-    judge.check_reference(problem.reference)
+    TASK.judge.check_reference(problem.reference)
     found = [
-        judge.judge(problem.prompt, problem.reference, f"```python\n{one.response}\n```", 5.0)
+        judges.submit(problem, f"```python\n{one.response}\n```").result()
         for one in problem.candidates
     ]
     assert [one.is_correct for one in found] == [one.is_correct for one in problem.candidates]
