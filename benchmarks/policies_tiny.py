@@ -13,7 +13,6 @@ import argparse
 import concurrent.futures
 import contextlib
 import dataclasses
-import itertools
 import os
 import pathlib
 import shlex
@@ -39,10 +38,7 @@ from codepmp_jax.experiments.results import families, read_cells
 from codepmp_jax.experiments.runner import Runner
 from codepmp_jax.experiments.states import States
 
-STAGES = {
-    name: commands.settings_and_help(name)[0]
-    for name in itertools.chain.from_iterable(commands.STAGES.values())
-}
+STAGES = commands.all_settings()
 
 
 class ThisProcess(Processes):

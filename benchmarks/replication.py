@@ -212,8 +212,7 @@ def main() -> None:
     inputs = tuple(arguments.inputs) or config.inputs
     config = dataclasses.replace(config, output=arguments.experiment, inputs=inputs)
     output = pathlib.Path(config.output)
-    names = [name for stage in commands.STAGES.values() for name in stage]
-    plan, _ = make_plan(config, {name: commands.settings_and_help(name)[0] for name in names})
+    plan, _ = make_plan(config, commands.all_settings())
     states = States(config.output)
     found, notes = read_cells(plan, states)
     report = summarize(config, found)

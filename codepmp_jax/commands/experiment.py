@@ -6,7 +6,6 @@ where a command failed, and with exit_codes.RESUME where it was asked to stop.
 
 from __future__ import annotations
 
-import itertools
 import sys
 
 from codepmp_jax.cli.exit_codes import RESUME
@@ -21,8 +20,7 @@ def main() -> None:
     from codepmp_jax.commands import main as commands
     from codepmp_jax.experiments import experiment
 
-    names = itertools.chain.from_iterable(commands.STAGES.values())
-    stages = {name: commands.settings_and_help(name)[0] for name in names}
+    stages = commands.all_settings()
     if config.dry_run:
         print(experiment.dry_run(config, stages))
         return

@@ -48,6 +48,11 @@ def settings_and_help(command: str) -> tuple[type, str]:
     return module.COMMANDS[subcommand[0]] if subcommand else module.COMMAND
 
 
+def all_settings() -> dict[str, type]:
+    """The config of every command, by its name as it stands in STAGES."""
+    return {name: settings_and_help(name)[0] for commands in STAGES.values() for name in commands}
+
+
 def overview() -> str:
     """What `codepmp --help` prints: all commands by stage, in the data's order."""
     width = max(len(command) for commands in STAGES.values() for command in commands)
@@ -74,8 +79,7 @@ def run() -> None:
     if name == "--tyro-print-completion":
         from codepmp_jax.commands.completion import completion_script
 
-        config_types = {entry: settings_and_help(entry)[0] for entry in entries}
-        print(completion_script(" ".join(arguments), config_types))
+        print(completion_script(" ".join(arguments), all_settings()))
         return
     names = list(dict.fromkeys(entry.split()[0] for entry in entries))
     if name not in names:

@@ -22,7 +22,7 @@ from codepmp_jax.experiments.engines import Ended, Processes
 from codepmp_jax.records.schema import Candidate, Problem, read_problems
 from codepmp_jax.rm_data.build import build
 
-STAGES = {name: main.settings_and_help(name)[0] for stage in main.STAGES.values() for name in stage}
+STAGES = main.all_settings()
 
 
 class Engine(Processes):

@@ -15,7 +15,7 @@ NAMES = sorted(
     for path in presets.CONFIGS.glob("exp_*.py")
     if isinstance(presets.load_preset(path.stem), ExperimentConfig)
 )
-STAGES = {name: main.settings_and_help(name)[0] for stage in main.STAGES.values() for name in stage}
+STAGES = main.all_settings()
 # Cells and distinct commands of each.
 SIZES = {
     "exp_learning_rate_7b": (10, 3 * 10),

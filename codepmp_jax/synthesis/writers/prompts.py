@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import WriterConfig
+from codepmp_jax.records.schema import Completion
+from codepmp_jax.synthesis.writers.replies import REFUSED, TOO_LONG
+from codepmp_jax.synthesis.writers.sampler import Request
 
 
 class Prompts:
@@ -45,6 +49,24 @@ class Prompts:
                 f"chat = {config.chat!r}: the chat template of {config.model} fails on any prompt ({error!r}). "
                 "Remedy: set chat to never, or mend chat_template.jinja in the model's folder."
             ) from error
+
+    def encode_all(
+        self, requests: Sequence[Request], longest: int
+    ) -> Iterator[tuple[Request, list[int]] | Completion]:
+        """Each request with its prompt's tokens; a completion that says why where the chat template refuses the prompt, or it
+        leaves no room for a reply within `longest` tokens."""
+        for request in requests:
+            try:
+                tokens = self.encode(request.prompt)
+            except Exception as error:
+                # A chat template raises for the prompt's sake; the model has not seen it.
+                yield Completion(request.key, "", REFUSED, f"chat template: {error!r}")
+                continue
+            if len(tokens) < longest:
+                yield request, tokens
+            else:
+                detail = f"{len(tokens)} tokens of {longest}"
+                yield Completion(request.key, "", TOO_LONG, detail, num_prompt_tokens=len(tokens))
 
     def encode(self, prompt: str) -> list[int]:
         """A prompt's tokens, with at most one BOS. Raises whatever the chat template does for the prompt's sake."""

@@ -28,8 +28,6 @@ from codepmp_jax.records.schema import Completion
 from codepmp_jax.synthesis.writers.model_folder import folder_settings
 from codepmp_jax.synthesis.writers.prompts import Prompts
 from codepmp_jax.synthesis.writers.replies import (
-    REFUSED,
-    TOO_LONG,
     model_settings,
     request_seed,
     sampling_facts,
@@ -94,19 +92,12 @@ class TransformersSampler(Sampler):
         """The completions as they come, a batch of prompts of nearly one length after the other."""
         if self._model is None:
             self._load()
-        asked = []
-        for request in requests:
-            try:
-                tokens = self._prompts.encode(request.prompt)
-            except Exception as error:
-                # A chat template raises for the prompt's sake.
-                yield Completion(request.key, "", REFUSED, f"chat template: {error!r}")
-                continue
-            if len(tokens) < self._longest:
-                asked.append(_Asked(request, tokens))
+        asked: list[_Asked] = []
+        for one in self._prompts.encode_all(requests, self._longest):
+            if isinstance(one, Completion):
+                yield one
             else:
-                detail = f"{len(tokens)} tokens of {self._longest}"
-                yield Completion(request.key, "", TOO_LONG, detail, num_prompt_tokens=len(tokens))
+                asked.append(_Asked(*one))
         asked.sort(key=lambda one: len(one.tokens))
         size = self._config.transformers.batch_rows
         for start in range(0, len(asked), size):

@@ -15,7 +15,6 @@ from codepmp_jax.synthesis.writers.prompts import Prompts
 from codepmp_jax.synthesis.writers.replies import (
     ERROR,
     REFUSED,
-    TOO_LONG,
     model_settings,
     request_seed,
     sampling_facts,
@@ -65,18 +64,11 @@ class VllmSampler(Sampler):
         if self._engine is None:
             self._load()
         asked: list[tuple[Request, list[int]]] = []
-        for request in requests:
-            try:
-                tokens = self._prompts.encode(request.prompt)
-            except Exception as error:
-                # A chat template raises for the prompt's sake; the engine has not seen it.
-                yield Completion(request.key, "", REFUSED, f"chat template: {error!r}")
-                continue
-            if len(tokens) < self._max_model_len:
-                asked.append((request, tokens))
+        for one in self._prompts.encode_all(requests, self._max_model_len):
+            if isinstance(one, Completion):
+                yield one
             else:
-                detail = f"{len(tokens)} tokens of {self._max_model_len}"
-                yield Completion(request.key, "", TOO_LONG, detail, num_prompt_tokens=len(tokens))
+                asked.append(one)
         try:
             yield from self._run(asked)
         except _import_vllm().v1.engine.exceptions.EngineDeadError as error:
