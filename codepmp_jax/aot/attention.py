@@ -10,18 +10,12 @@ from codepmp_jax.devices.chips import Chip
 
 # Matmuls over the scores in splash attention's kernels, by a part of their names: scores and output; scores,
 # the gradient of the weights and that of the queries; the same with the gradients of keys and of values.
-_MATMULS = {"_fwd": 2, "_dq": 3, "_dkv": 4}
-
-# Share of the peak where a chip's schedule was not read, which is assumed.
-_EFFICIENCY = 0.4
+MATMULS = {"_fwd": 2, "_dq": 3, "_dkv": 4}
 
 
 def kernel_efficiency(name: str, chip: Chip) -> float:
     """Share of the chip's peak that the kernel `name` reaches."""
-    for part, efficiency in chip.kernel_efficiency.items():
-        if part in name:
-            return efficiency
-    return _EFFICIENCY
+    return next(share for part, share in chip.kernel_efficiency.items() if part in name)
 
 
 def kernel_flops(name: str, operands: Sequence[str], scores_per_query: float) -> float:
@@ -29,7 +23,7 @@ def kernel_flops(name: str, operands: Sequence[str], scores_per_query: float) ->
 
     The largest operand of three dims or more is the queries or their like: heads, tokens, width.
     """
-    matmuls = next((number for part, number in _MATMULS.items() if part in name), None)
+    matmuls = next((number for part, number in MATMULS.items() if part in name), None)
     assert matmuls is not None, f"{name}: not a kernel of splash attention"
     dims = max((d for shape in operands for d in arrays(shape) if len(d) >= 3), key=math.prod)
     return 2 * matmuls * math.prod(dims) * scores_per_query
