@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated
 
 from annotated_types import Ge, MinLen
 
@@ -16,6 +16,7 @@ from codepmp_jax.config.base import (
     StorePath,
 )
 from codepmp_jax.config.evaluation import ResamplingConfig
+from codepmp_jax.config.rm_data import ByGrade
 from codepmp_jax.config.synthesis import WriterConfig
 
 
@@ -46,7 +47,7 @@ class ImproveConfig(Config):
     """Programs that are written for each held-out problem."""
     k: Annotated[tuple[PositiveInt, ...], MinLen(1), Remedy("give --k 1")] = (1,)
     """Numbers of programs of which one has to be right, for pass@k; at most heldout_candidates."""
-    pairing: Literal["random", "nearest_length", "all", "best_worst"] = "random"
+    pairing: ByGrade = "random"
     """Which right and wrong programs of a problem become pairs, as in `rm-data`."""
     max_pairs_per_problem: PositiveInt | None = 4
     """Maximum number of pairs per problem."""

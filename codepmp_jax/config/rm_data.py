@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from annotated_types import Gt, Le
 
@@ -30,6 +30,10 @@ SourceName = Literal[
     "rewardbench",
     "ultrafeedback",
 ]
+# Policies of pairing: those that read what the answers are graded by alone, and those that read confidences too.
+ByGrade = Literal["random", "nearest_length", "nearest_edit", "all", "best_worst"]
+ByConfidence = Literal["most_confident", "least_confident"]
+BY_CONFIDENCE: tuple[str, ...] = get_args(ByConfidence)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,10 +73,11 @@ class RmDataConfig(Config):
     """Share of the problems that are held out; 0 writes no held-out split, 1 no train split."""
     output: DiskPath = "runs/rm_data"
     """Folder to write the pair shards to."""
-    pairing: Literal["random", "nearest_length", "all", "best_worst"] = "random"
-    """Which of a problem's better and worse answers become pairs. `random`, `nearest_length`: an answer is in one pair
-    at most, with a random partner or one of nearly its length. `all`: every better one with every worse one.
-    `best_worst`: one pair, of the best and the worst. Rows that are pairs stay as they are."""
+    pairing: ByGrade | ByConfidence = "random"
+    """Which of a problem's better and worse answers become pairs. `all`: every better one with every worse one.
+    `best_worst`: one pair, of the best and the worst. With any other an answer is in one pair at most: with a `random`
+    partner, with one of nearly its length, or of the least edit distance, or those of the highest or lowest `confidences`
+    first. Rows that are pairs stay as they are."""
     min_margin: NonNegativeFloat = 0.0
     """Smallest difference of ratings or rewards of a pair. Answers that are rated alike are never a pair."""
     use_margins: bool = False
@@ -97,6 +102,9 @@ class RmDataConfig(Config):
     rewards: Annotated[DiskPath, OnlyWith("source", ("candidates",))] | None = None
     """Scores of the candidates (JSONL), written by `evaluate score`: candidates with a higher reward are better. By
     default right candidates are better than wrong ones, as `evaluate judge` judged them."""
+    confidences: Annotated[DiskPath, OnlyWith("pairing", BY_CONFIDENCE)] | None = None
+    """Scores of judged candidates (JSONL) that most_confident and least_confident pair them by: how likely the policy finds
+    each (`evaluate baseline --baseline mean_likelihood`), or a reward model's rewards (`evaluate score`)."""
     prompts: Annotated[
         Literal["problem", "text", "conversation"], OnlyWith("source", ("candidates",))
     ] = "problem"
@@ -120,6 +128,21 @@ class RmDataConfig(Config):
             self.rewards,
             f"must not be given with the source {self.source}, whose rows have grades of their own",
             "leave it out",
+        )
+        require(
+            (self.confidences is not None) == (self.pairing in BY_CONFIDENCE),
+            "confidences",
+            self.confidences,
+            f"must be given with the pairings {' and '.join(BY_CONFIDENCE)}, and with no other",
+            "give --confidences SCORES, or another --pairing",
+        )
+        require(
+            self.pairing not in BY_CONFIDENCE
+            or (self.source == "candidates" and self.rewards is None),
+            "pairing",
+            self.pairing,
+            "needs judged candidates, whose confidences are known: the source candidates without rewards",
+            "give --source candidates without --rewards, or another --pairing",
         )
         require(
             self.prompts == "problem" or self.source == "candidates",

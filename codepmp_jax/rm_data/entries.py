@@ -33,6 +33,10 @@ class Answer:
     """The better the answer, the higher: RIGHT or WRONG, a rating, or a reward."""
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     """What else the row says of it, for the lineage."""
+    syntax: str = ""
+    """Hash of a program's syntax tree: programs with equal ones are never a pair. Empty for what is no program."""
+    confidence: float = 0.0
+    """What RmDataConfig.confidences says of it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Entry:
     def to_bytes(self) -> bytes:
         """The entry as JSON; equal entries, equal bytes."""
         # asdict copies deeply, which takes longer than all the rest.
-        answers = [(answer.text, answer.grade, answer.facts) for answer in self.answers]
+        answers = [tuple(vars(answer).values()) for answer in self.answers]
         return json_line(self.__dict__ | {"answers": answers}).encode()
 
     @classmethod

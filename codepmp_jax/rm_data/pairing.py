@@ -1,14 +1,17 @@
 """A problem's entries -> its pairs: which better answer is set against which worse one.
 
-Two answers are a pair where their texts differ, the grade of one is higher, and by at least `min_margin` where grades
-are ratings or rewards. Of these pairs a policy takes, in this order and, but for `all`, only where neither answer is in a
-pair already:
+Two answers are a pair where their texts differ, and those of programs not only in layout and comments, the grade of one is
+higher, and by at least `min_margin` where grades are ratings or rewards. Of these pairs a policy takes, in this order and,
+but for `all`, only where neither answer is in a pair already:
 
     random, all       in a random order, that of hashes of the texts and the seed
     nearest_length    by the difference of the two lengths in characters
+    nearest_edit      by the least number of characters to insert, delete or replace
+    most_confident    by the sum of the two confidences, the highest first
+    least_confident   by the same, the lowest first
     best_worst        the pair of the largest difference of grades, and no other
 
-So `random` and `nearest_length` make min(n, m) pairs of n right and m wrong answers, `all` makes n * m. Equal places are
+So `all` makes n * m pairs of n right and m wrong answers, `best_worst` one, and the others min(n, m). Equal places are
 ordered as in `random`. The result does not depend on the order of the rows.
 
 An answer that stands in several rows counts once; one with two grades is left out, and so are two pairs that say the
@@ -23,7 +26,10 @@ import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from rapidfuzz.distance import Levenshtein
+
 from codepmp_jax.config import RmDataConfig
+from codepmp_jax.config.rm_data import BY_CONFIDENCE
 from codepmp_jax.records.schema import PreferencePair, content_id
 from codepmp_jax.rm_data.entries import (
     CORRECTNESS,
@@ -50,6 +56,7 @@ REPEATED = "answer of another row too"
 UNUSED = "in no pair"
 # Why a pair is left out.
 SAME_TEXT = "both answers are the same"
+SAME_PROGRAM = "both programs are the same but for layout and comments"
 ALIKE = "answers rated alike"
 OTHER_WAY = "rejected is rated higher"
 SMALL_MARGIN = "margin below min_margin"
@@ -144,12 +151,17 @@ def _matched(group: list[Entry], config: RmDataConfig, dropped: Dropped) -> tupl
     graded_by = group[0].graded_by
     answers = _distinct(group, dropped)
     least = 0.0 if graded_by == CORRECTNESS else config.min_margin
-    candidates = []
+    candidates, same = [], 0
     for one, other in itertools.permutations(answers, 2):
         margin = one.answer.grade - other.answer.grade
         if margin > 0 and margin >= least:
+            if one.answer.syntax and one.answer.syntax == other.answer.syntax:
+                same += 1
+                continue
             order = _order(config, one.answer, other.answer)
             candidates.append(_Pair(order, one, other))
+    if same:
+        dropped.pairs[SAME_PROGRAM] += same
     candidates.sort(key=lambda pair: pair.order)
     if config.pairing == "best_worst":
         candidates = candidates[:1]
@@ -161,6 +173,8 @@ def _matched(group: list[Entry], config: RmDataConfig, dropped: Dropped) -> tupl
     reason = NO_DIFFERENCE
     if not answers:
         reason = NO_ANSWER
+    elif same:
+        reason = NO_PAIR
     elif graded_by == CORRECTNESS:
         reason = NO_WRONG if answers[0].answer.grade == RIGHT else NO_RIGHT
     return candidates, reason
@@ -188,6 +202,11 @@ def _order(config: RmDataConfig, better: Answer, worse: Answer) -> tuple[Any, ..
     draw = _draw(config, better, worse)
     if config.pairing == "nearest_length":
         return abs(len(better.text) - len(worse.text)), draw
+    if config.pairing == "nearest_edit":
+        return Levenshtein.distance(better.text, worse.text), draw
+    if config.pairing in BY_CONFIDENCE:
+        both = better.confidence + worse.confidence
+        return both if config.pairing == "least_confident" else -both, draw
     if config.pairing == "best_worst":
         return worse.grade - better.grade, draw
     return (draw,)

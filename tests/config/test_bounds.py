@@ -31,6 +31,7 @@ COMPANIONS = {
     "model.logit_soft_cap": {"family": "gemma2"},
     "model.query_scale": {"family": "gemma2"},
     "rewards": {"source": "candidates"},
+    "confidences": {"source": "candidates", "pairing": "most_confident"},
     "limits.queued_texts": {"texts": 1},
 }
 # Values that follow and break each rule that is no bound.
@@ -47,6 +48,7 @@ RULES = {
                 "run",
                 "runs",
                 "rewards",
+                "confidences",
                 "model",
             ),
             *("problems", "heldout"),

@@ -1,13 +1,16 @@
 """Pairs of a problem's answers: their number, that the better one is chosen, and that no order of rows matters."""
 
 import collections
+import itertools
 import random
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from codepmp_jax.config import RmDataConfig
+from codepmp_jax.config.rm_data import ByGrade
 from codepmp_jax.rm_data import pairing
 from codepmp_jax.rm_data.entries import (
     CORRECTNESS,
@@ -20,7 +23,7 @@ from codepmp_jax.rm_data.entries import (
 )
 from codepmp_jax.rm_data.pairing import no_drops, pairs_of
 
-POLICIES = ("random", "nearest_length", "all", "best_worst")
+POLICIES = get_args(ByGrade)
 
 
 def entry(answers, graded_by=CORRECTNESS, row=1, **settings):
@@ -51,15 +54,15 @@ def test_the_number_of_pairs_of_right_and_wrong_answers(answers, data):
     num_right = data.draw(st.integers(0, len(answers)))
     graded = [(text, float(i < num_right)) for i, text in enumerate(answers)]
     n, m = num_right, len(answers) - num_right
-    numbers = {"random": min(n, m), "nearest_length": min(n, m), "all": n * m}
-    numbers["best_worst"] = min(n, m, 1)
+    numbers = dict.fromkeys(POLICIES, min(n, m))
+    numbers |= {"all": n * m, "best_worst": min(n, m, 1)}
     for policy, number in numbers.items():
         pairs, dropped = made([entry(graded)], pairing=policy)
         assert len(pairs) == len(set(pairs)) == number
         right = set(answers[:num_right])
         assert all(chosen in right and rejected not in right for chosen, rejected in pairs)
         used = {text for pair in pairs for text in pair}
-        if policy in ("random", "nearest_length"):
+        if policy != "all":
             assert len(used) == 2 * number
         assert dropped.answers.total() == len(answers) - len(used)
         assert dropped.problems.total() == (number == 0)
@@ -113,6 +116,66 @@ def test_nearest_lengths_meet_first():
     answers = [("a" * 10, 1.0), ("a" * 50, 1.0), ("b" * 11, 0.0), ("b" * 44, 0.0), ("b" * 90, 0.0)]
     pairs, _ = made([entry(answers)], pairing="nearest_length")
     assert [tuple(map(len, pair)) for pair in pairs] == [(10, 11), (50, 44)]
+
+
+def test_the_fewest_edits_meet_first():
+    """Of equal lengths, so that only the characters tell."""
+    answers = [("return a+b", 1.0), ("return sum", 1.0), ("return a-b", 0.0), ("return sub", 0.0)]
+    pairs, _ = made([entry(answers)], pairing="nearest_edit")
+    assert set(pairs) == {("return a+b", "return a-b"), ("return sum", "return sub")}
+
+
+def distance(one, other):
+    """Levenshtein's, by its recurrence."""
+    row = list(range(len(other) + 1))
+    for i, a in enumerate(one, 1):
+        last, row[0] = row[0], i
+        for j, b in enumerate(other, 1):
+            last, row[j] = row[j], min(last + (a != b), row[j] + 1, row[j - 1] + 1)
+    return row[-1]
+
+
+@given(distinct, distinct)
+def test_the_first_pair_has_the_fewest_edits(right, wrong):
+    right = [text for text in right if text.strip() not in map(str.strip, wrong)]
+    answers = [(text, RIGHT) for text in right] + [(text, WRONG) for text in wrong]
+    pairs, _ = made([entry(answers)], pairing="nearest_edit", max_pairs_per_problem=1)
+    distances = [distance(*pair) for pair in itertools.product(right, wrong)]
+    assert [distance(*pair) for pair in pairs] == sorted(distances)[:1]
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("most_confident", [("r2", "w1"), ("r1", "w2")]),
+        ("least_confident", [("r3", "w3"), ("r1", "w2")]),
+    ],
+)
+def test_the_most_and_the_least_confident_meet_first(policy, expected):
+    confidences = {"r1": -2.0, "r2": -1.0, "r3": -5.0, "w1": -0.5, "w2": -3.0, "w3": -9.0}
+    answers = tuple(
+        Answer(text, RIGHT if text[0] == "r" else WRONG, confidence=value)
+        for text, value in confidences.items()
+    )
+    one = Entry("p", answers, CORRECTNESS, place=("rows.jsonl", 1))
+    pairs, _ = made([one], pairing=policy, confidences="scores.jsonl", max_pairs_per_problem=2)
+    assert pairs == expected
+
+
+def test_programs_that_differ_in_layout_only_are_no_pair():
+    answers = (
+        Answer("x = 1", RIGHT, syntax="a"),
+        Answer("x=1", WRONG, syntax="a"),
+        Answer("x = 2", WRONG, syntax="b"),
+        Answer("x =", WRONG),
+    )
+    one = Entry("p", answers, CORRECTNESS, place=("rows.jsonl", 1))
+    pairs, dropped = made([one], pairing="all")
+    assert set(pairs) == {("x = 1", "x = 2"), ("x = 1", "x =")}
+    assert dropped.pairs == {pairing.SAME_PROGRAM: 1}
+    alone = Entry("p", answers[:2], CORRECTNESS, place=("rows.jsonl", 1))
+    pairs, dropped = made([alone])
+    assert (pairs, dropped.problems) == ([], {pairing.NO_PAIR: 1})
 
 
 def test_random_pairs_depend_on_the_seed_only():

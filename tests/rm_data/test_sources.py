@@ -18,6 +18,7 @@ from codepmp_jax.rm_data.entries import (
     PREFERENCE,
     RATING,
     REWARD,
+    Entry,
     Source,
     find_source,
 )
@@ -404,10 +405,53 @@ def test_a_policy_s_pairs_ask_what_it_was_asked(tmp_path):
         read("candidates", JUDGED | {"task": "mine"}, prompts="text")
 
 
-def test_with_rewards_an_id_is_of_one_problem(tmp_path):
-    path = str(write(tmp_path / "scores.jsonl", []))
-    reader = find_source("candidates").open(RmDataConfig(source="candidates", rewards=path))
-    assert reader(JUDGED, 1).dropped == [candidates_source.NO_REWARD] * 3
+def test_confidences_are_beside_the_verdicts(tmp_path):
+    scores = [{"item_id": "p/3", "index": index, "score": -index} for index in (1, 2)]
+    path = str(write(tmp_path / "scores.jsonl", scores))
+    reading = read("candidates", JUDGED, pairing="most_confident", confidences=path)
+    (answer,) = reading.entry.answers
+    assert (answer.text, answer.grade, answer.confidence) == ("7", 0, -1)
+    assert answer.facts == {"candidate": 1, "confidence": -1}
+    assert reading.dropped == [NOT_JUDGED, candidates_source.NO_CONFIDENCE]
+
+
+def test_programs_know_their_syntax():
+    """What stands around the code, its layout and comments do not count; what Python cannot read has none."""
+    code = "def f(x):\n    return x + 1"
+    replies = [
+        code,
+        f"Here it is:\n```python\n# adds\n{code.replace(' + ', '+')}\n```\nDone.",
+        code.replace("1", "2"),
+        "def f(x:",
+    ]
+    row = candidates(3, [(reply, True) for reply in replies]) | {
+        "task": "mbpp",
+        "reference": {"tests": ["assert f(1) == 2"], "setup": "", "solution": code},
+    }
+    entry = read("candidates", row).entry
+    one, same, other, broken = (answer.syntax for answer in entry.answers)
+    assert one == same != other
+    assert one
+    assert other
+    assert broken == ""
+    assert Entry.from_bytes(entry.to_bytes()) == entry
+    assert not any(
+        answer.syntax for answer in read("candidates", row | {"reference": {}}).entry.answers
+    )
+    assert not any(answer.syntax for answer in read("candidates", JUDGED).entry.answers)
+
+
+@pytest.mark.parametrize(
+    ("name", "pairing", "reasons"),
+    [
+        ("rewards", "random", [candidates_source.NO_REWARD] * 3),
+        ("confidences", "least_confident", [NOT_JUDGED] + [candidates_source.NO_CONFIDENCE] * 2),
+    ],
+)
+def test_where_scores_are_read_an_id_is_of_one_problem(tmp_path, name, pairing, reasons):
+    settings: Any = {"pairing": pairing, name: str(write(tmp_path / "scores.jsonl", []))}
+    reader = find_source("candidates").open(RmDataConfig(source="candidates", **settings))
+    assert reader(JUDGED, 1).dropped == reasons
     with pytest.raises(MalformedRow, match=r"problem_id is not unique .*row 1"):
         reader(JUDGED, 1)
 

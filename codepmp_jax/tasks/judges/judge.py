@@ -35,6 +35,11 @@ class Judge:
         itself."""
         return timeout
 
+    def syntax(self, prompt: str, reference: dict[str, Any], response: str) -> str:
+        """The syntax tree of the program that `judge` would run: equal for programs that differ only in layout and comments.
+        Empty where a response is no program, or none that Python can read."""
+        return ""
+
     def judge(
         self, prompt: str, reference: dict[str, Any], response: str, timeout: float
     ) -> Judgement:

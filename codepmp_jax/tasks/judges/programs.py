@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import importlib
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -94,12 +95,25 @@ class ProgramJudge(Judge):
             with contextlib.suppress(ImportError):  # typing_extensions is no part of Python
                 importlib.import_module(name)
 
+    def syntax(self, prompt: str, reference: dict[str, Any], response: str) -> str:
+        """As in Judge."""
+        _, code = self._read(prompt, reference, response)
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                return ast.dump(ast.parse(code)) if code.strip() else ""
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return ""
+
+    def _read(self, prompt: str, reference: dict[str, Any], response: str) -> tuple[Program, str]:
+        """(the tests, the response's code)."""
+        program = self.make_program(prompt, reference)
+        return program, code_of(response, (*program.functions, *program.classes), program.head)
+
     def judge(
         self, prompt: str, reference: dict[str, Any], response: str, timeout: float
     ) -> Judgement:
         """As in Judge."""
-        program = self.make_program(prompt, reference)
-        code = code_of(response, (*program.functions, *program.classes), program.head)
+        program, code = self._read(prompt, reference, response)
         if not code.strip():
             return Judgement(False, None, NO_ANSWER)
         verdict = execution.run(program._replace(code=code), timeout)
