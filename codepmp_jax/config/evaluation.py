@@ -78,7 +78,7 @@ class PassAtKConfig(Config):
     k: tuple[PositiveInt, ...] = (1,)
     """Numbers of candidates of which one has to be correct; a problem must have as many."""
     output: DiskPath = "runs/pass_at_k"
-    """Folder to write report.json, pass_at_k.csv and problems.csv to."""
+    """Folder to write report.json, pass_at_k.csv, problems.csv and a plot to."""
     resampling: ResamplingConfig = ResamplingConfig()
 
     def __post_init__(self) -> None:
@@ -103,20 +103,10 @@ class ReportConfig(Config):
     """Several models side by side."""
 
     inputs: tuple[str, ...] = ()
-    """Folders written by accuracy and best-of-n. Differences are relative to the first model."""
+    """Folders written by accuracy, best-of-n and pass-at-k. Differences are relative to the first model or policy."""
     names: tuple[str, ...] = ()
-    """Display name of each input's model, in the order of the inputs. By default the model named in its scores, or the
-    input's folder name."""
+    """Display name of each input's model, and of each policy of one by pass-at-k, in the order of the inputs. By default
+    the model named in its scores, or the input's folder name; of a policy its file."""
     output: DiskPath = "runs/report"
     """Folder to write report.json, tables, plots and report.html to."""
     resampling: ResamplingConfig = ResamplingConfig()
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(
-            len(self.names) in (0, len(self.inputs)),
-            "names",
-            list(self.names),
-            f"must be as many as the inputs, {len(self.inputs)}, or none",
-            "give one name an input, in their order",
-        )

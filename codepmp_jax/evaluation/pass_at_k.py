@@ -13,7 +13,7 @@ from jaxtyping import Float
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import PassAtKConfig, presets
 from codepmp_jax.evaluation.items import read_candidates
-from codepmp_jax.evaluation.reports import folders
+from codepmp_jax.evaluation.reports import folders, plots
 from codepmp_jax.evaluation.reports.tables import (
     format_table,
     percent,
@@ -111,8 +111,24 @@ def compare(
     return report, rates
 
 
+def by_policy(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Name of a policy -> a report of it alone, with the figures of each k in `rows`, as `evaluate report` compares."""
+    shared = {name: report[name] for name in ("kind", "benchmark", "num_problems")}
+    return {
+        policy["policy"]: {
+            **shared,
+            "model": policy["policy"],
+            "rows": [
+                {"n": row["k"], "pass_at_k": row["pass"], "pass_at_k_interval": row["interval"]}
+                for row in policy["rows"]
+            ],
+        }
+        for policy in report["policies"]
+    }
+
+
 def run(config: PassAtKConfig) -> None:
-    """Writes report.json, pass_at_k.csv and problems.csv; prints the table."""
+    """Writes report.json, pass_at_k.csv, problems.csv and a plot; prints the table."""
     require(
         len(config.policies) > 0 and len(set(config.policies)) == len(config.policies),
         "policies",
@@ -125,19 +141,25 @@ def run(config: PassAtKConfig) -> None:
     rows = [
         (policy["policy"], *_cells(row)) for policy in report["policies"] for row in policy["rows"]
     ]
-    ids = [problem.problem_id for problem in next(iter(problems.values()))]
+    items = [(problem.problem_id, problem.subset) for problem in next(iter(problems.values()))]
     values = [
-        (path, problem_id, size, rates[path][row, column])
-        for path, (row, problem_id), (column, size) in itertools.product(
-            config.policies, enumerate(ids), enumerate(config.k)
+        (path, *item, size, rates[path][row, column])
+        for path, (row, item), (column, size) in itertools.product(
+            config.policies, enumerate(items), enumerate(config.k)
         )
     ]
     header = ("policy", "k", "pass", "low", "high", "difference", "from", "to", "p_value")
     tables: dict[str, folders.Table] = {
         "pass_at_k.csv": (header, rows),
-        folders.VALUES["pass_at_k"]: (("policy", "problem_id", "k", "pass"), values),
+        folders.VALUES["pass_at_k"]: (("policy", "problem_id", "subset", "k", "pass"), values),
     }
-    folders.write_folder(config.output, report | {"config": presets.to_json(config)}, tables, {})
+    figure = plots.make_figure(list(plots.pass_at_k_panels(by_policy(report)).values()))
+    folders.write_folder(
+        config.output,
+        report | {"config": presets.to_json(config)},
+        tables,
+        {"pass_at_k.png": figure},
+    )
     print(table(report))
     print(f"{report['num_problems']} problems: {config.output}")
 

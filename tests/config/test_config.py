@@ -106,11 +106,6 @@ def test_defaults_are_valid_and_frozen(config_type):
             r"loss.lm_micro_batch_pairs = 4: must divide global_batch_rows \(6\)",
         ),
         (
-            config.ReportConfig,
-            {"inputs": ("a", "b"), "names": ("x",)},
-            r"names = \['x'\]: must be as many as the inputs, 2, or none",
-        ),
-        (
             config.SynthesisConfig,
             {"workers": 3, "ray": config.RayConfig(max_workers=2)},
             r"ray.max_workers = 2: must be at least workers \(3\)",

@@ -7,8 +7,9 @@ import shutil
 import pytest
 
 from codepmp_jax.cli.errors import UserError
-from codepmp_jax.config import PassAtKConfig
+from codepmp_jax.config import PassAtKConfig, ReportConfig
 from codepmp_jax.evaluation import pass_at_k
+from codepmp_jax.evaluation.reports import report
 from codepmp_jax.records.schema import Candidate, Problem
 
 
@@ -47,6 +48,40 @@ def test_rates_intervals_and_differences(files, tmp_path, capsys):
     with open(tmp_path / "out" / "problems.csv") as file:
         assert len(list(csv.DictReader(file))) == 2 * 3 * 2
     assert "3 problems" in capsys.readouterr().out
+
+
+def test_policies_of_several_folders_stand_side_by_side(files, tmp_path):
+    """As one folder of all of them says: the paired differences, and a page with the plot."""
+    folders = []
+    for name, policies in (("all", files), ("before", files[:1]), ("after", files[1:])):
+        folders.append(str(tmp_path / name))
+        pass_at_k.run(PassAtKConfig(policies=policies, k=(1, 2), output=folders[-1]))
+    whole, *apart = (
+        report.run(ReportConfig(inputs=inputs, names=("old", "new"), output=str(tmp_path / str(i))))
+        or json.loads((tmp_path / str(i) / "report.json").read_text())["groups"]
+        for i, inputs in enumerate([tuple(folders[:1]), tuple(folders[1:])])
+    )
+    (group,), ((other,),) = whole, apart
+    assert group["differences"] == other["differences"]
+    rows = json.loads((tmp_path / "all" / "report.json").read_text())["policies"][1]["rows"]
+    for difference, row in zip(group["differences"], rows, strict=True):
+        assert (difference["model"], difference["first_model"]) == ("new", "old")
+        assert (difference["figure"], difference["n"]) == ("pass@k", row["k"])
+        assert difference["difference"] == pytest.approx(row["difference"])
+        assert [difference["low"], difference["high"]] == pytest.approx(row["difference_interval"])
+    page = (tmp_path / "1" / "report.html").read_text()
+    assert "pass@k" in page
+    assert {path.name for path in (tmp_path / "all").iterdir()} >= {"pass_at_k.png"}
+
+
+def test_folders_with_other_k_or_too_few_names_are_refused(files, tmp_path):
+    for k, policy in enumerate(files, 1):
+        pass_at_k.run(PassAtKConfig(policies=(policy,), k=(k,), output=str(tmp_path / str(k))))
+    both = tuple(str(tmp_path / str(k)) for k in (1, 2))
+    with pytest.raises(UserError, match=r"k = \[\[1\], \[2\]\]: must be the same numbers"):
+        report.run(ReportConfig(inputs=both, output=str(tmp_path / "out")))
+    with pytest.raises(UserError, match=r"names = .*as many as the models and policies"):
+        report.run(ReportConfig(inputs=both, names=("a",), output=str(tmp_path / "out")))
 
 
 def test_the_same_policy_twice_differs_by_nothing(files, tmp_path):

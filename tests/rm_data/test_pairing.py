@@ -54,7 +54,7 @@ def test_the_number_of_pairs_of_right_and_wrong_answers(answers, data):
     num_right = data.draw(st.integers(0, len(answers)))
     graded = [(text, float(i < num_right)) for i, text in enumerate(answers)]
     n, m = num_right, len(answers) - num_right
-    numbers: dict[str, int] = dict.fromkeys(POLICIES, min(n, m))
+    numbers = {str(policy): min(n, m) for policy in POLICIES}
     numbers |= {"all": n * m, "best_worst": min(n, m, 1)}
     for policy, number in numbers.items():
         pairs, dropped = made([entry(graded)], pairing=policy)

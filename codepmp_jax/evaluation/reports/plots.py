@@ -1,4 +1,4 @@
-"""Plots of evaluations, of one model or of several side by side: accuracy, calibration, Best-of-N.
+"""Plots of evaluations, of one model or of several side by side: accuracy, calibration, Best-of-N, pass@k.
 
 Every `draw_...` takes the reports of models by name, all of them of the same pairs or problems.
 """
@@ -244,6 +244,22 @@ def best_of_n_panels(reports: Reports) -> dict[str, Panel]:
         "best_of_n": (lambda axes: draw_best_of_n(axes, reports), _PANEL_INCHES[1]),
         "selection": (lambda axes: draw_selection(axes, reports), _PANEL_INCHES[1]),
     }
+
+
+def draw_pass_at_k(axes: Axes, reports: Reports) -> None:
+    """pass@k of each policy against k, with its interval."""
+    k = _n_axis(axes, reports)
+    for name, report, color, marker in _looks(reports):
+        _band(axes, report, "pass_at_k", color)
+        axes.plot(k, _column(report, "pass_at_k"), f"{marker}-", color=color, label=name)
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(0.0, low), min(1.02, high))
+    style(axes, "pass@k", "k programs", "problems solved, 95 % interval")
+
+
+def pass_at_k_panels(reports: Reports) -> dict[str, Panel]:
+    """The panel of reports of policies."""
+    return {"pass_at_k": (lambda axes: draw_pass_at_k(axes, reports), _PANEL_INCHES[1])}
 
 
 # --- figures --------------------------------------------------------------------------------------

@@ -12,18 +12,20 @@ import numpy as np
 
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import ReportConfig, ResamplingConfig, presets
-from codepmp_jax.evaluation import accuracy, best_of_n
+from codepmp_jax.evaluation import accuracy, best_of_n, pass_at_k
 from codepmp_jax.evaluation.reports import folders, plots
 from codepmp_jax.evaluation.reports.folders import Evaluation, read_folder
 from codepmp_jax.evaluation.reports.report_page import make_page, panels_of
 from codepmp_jax.evaluation.reports.tables import format_table, points, points_interval
 from codepmp_jax.evaluation.statistics.resampling import paired_differences
+from codepmp_jax.records.schema import content_id
 
 # Kind of evaluation -> of its table of values the column of ids, and those compared -> their figure.
-_ID = {"accuracy": "pair_id", "best_of_n": "problem_id"}
+_ID = {"accuracy": "pair_id", "best_of_n": "problem_id", "pass_at_k": "problem_id"}
 _COMPARED = {
     "accuracy": {"win": "accuracy"},
     "best_of_n": {"best_of_n": "best_of_n", "weighted_vote": "weighted_vote"},
+    "pass_at_k": {"pass": "pass@k"},
 }
 
 
@@ -42,20 +44,36 @@ class Group:
         return {name: evaluation.report for name, evaluation in self.models.items()}
 
 
+def by_model(evaluation: Evaluation) -> list[Evaluation]:
+    """The evaluation of each model or policy that a folder holds."""
+    if evaluation.report["kind"] != "pass_at_k":
+        return [evaluation]
+    found, values = [], evaluation.values
+    for name, report in pass_at_k.by_policy(evaluation.report).items():
+        own = [row for row, policy in enumerate(values["policy"]) if policy == name]
+        columns = {column: [cells[row] for row in own] for column, cells in values.items()}
+        columns = {"subset": [""] * len(own)} | columns | {"n": columns["k"]}
+        items = content_id(*sorted(set(columns["problem_id"])))
+        found.append(Evaluation(evaluation.path, report | {"items_id": items}, columns))
+    return found
+
+
 def group_evaluations(evaluations: Sequence[Evaluation], names: Sequence[str] = ()) -> list[Group]:
     """Evaluations by kind and benchmark, in their order; `names` call the models, one an evaluation.
 
-    Raises UserError where two of one benchmark are not of the same items, or where two models of one
-    benchmark have the same name.
+    Raises UserError where there is another number of names, where two of one benchmark are not of the same items, or
+    where two models of one benchmark have the same name.
     """
+    require(
+        len(names) in (0, len(evaluations)),
+        "names",
+        list(names),
+        f"must be as many as the models and policies of the inputs, {len(evaluations)}, or none",
+        "give one name each, in their order",
+    )
     groups: dict[tuple[str, str], Group] = {}
     for index, evaluation in enumerate(evaluations):
         report = evaluation.report
-        if report["kind"] not in _ID:
-            raise UserError(
-                f"{evaluation.path}: is of pass@k, which compares policies itself. Remedy: give the judged candidates of "
-                "all policies to `codepmp evaluate pass-at-k`, and leave that folder out."
-            )
         name = names[index] if names else report["model"]
         key = (report["kind"], report["benchmark"])
         group = groups.setdefault(key, Group(*key, {}))
@@ -71,6 +89,14 @@ def group_evaluations(evaluations: Sequence[Evaluation], names: Sequence[str] = 
 
 
 def _require_same_items(first: Evaluation, second: Evaluation) -> None:
+    sizes = [[row["n"] for row in one.report.get("rows", [])] for one in (first, second)]
+    require(
+        first.report["kind"] != "pass_at_k" or sizes[0] == sizes[1],
+        f"{first.path} and {second.path}: k",
+        sizes,
+        "must be the same numbers",
+        "give --k to both `codepmp evaluate pass-at-k`",
+    )
     if first.report["items_id"] == second.report["items_id"]:
         return
     column = _ID[first.report["kind"]]
@@ -225,6 +251,10 @@ def _tables(report: dict[str, Any]) -> dict[str, folders.Table]:
             ("benchmark", "model", *accuracy.RELIABILITY),
             rows("accuracy", accuracy.reliability_rows),
         ),
+        "pass_at_k.csv": (
+            ("benchmark", "policy", "k", "pass", "low", "high"),
+            rows("pass_at_k", _pass_at_k_rows),
+        ),
         "best_of_n.csv": (
             ("benchmark", "model", "subset", "num_problems", "n", *best_of_n.FIGURES),
             rows("best_of_n", best_of_n.figure_rows),
@@ -232,6 +262,11 @@ def _tables(report: dict[str, Any]) -> dict[str, folders.Table]:
         "differences.csv": (DIFFERENCE, [tuple(row.values()) for row in differences]),
     }
     return {name: (header, rows) for name, (header, rows) in tables.items() if rows}
+
+
+def _pass_at_k_rows(report: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    for row in report["rows"]:
+        yield row["n"], row["pass_at_k"], *row["pass_at_k_interval"]
 
 
 def _figure_name(group: Group) -> str:
@@ -245,9 +280,10 @@ def run(config: ReportConfig) -> None:
         "inputs",
         [],
         "must be at least one folder",
-        "give folders that `launch/evaluate.py accuracy` or `best-of-n` wrote",
+        "give folders that `codepmp evaluate accuracy`, `best-of-n` or `pass-at-k` wrote",
     )
-    groups = group_evaluations([read_folder(path) for path in config.inputs], config.names)
+    evaluations = [one for path in config.inputs for one in by_model(read_folder(path))]
+    groups = group_evaluations(evaluations, config.names)
     report: dict[str, Any] = {
         **make_report(groups, config.resampling),
         "config": presets.to_json(config),

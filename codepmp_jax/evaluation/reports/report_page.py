@@ -11,10 +11,14 @@ from codepmp_jax.evaluation.best_of_n import remarks
 from codepmp_jax.evaluation.reports import plots
 from codepmp_jax.evaluation.reports.tables import percent, percent_interval, points, points_interval
 
-TITLE = "Reward models side by side"
+TITLE = "Models side by side"
 
 # Panel -> its title and how to read it.
 _CAPTIONS = {
+    "pass_at_k": (
+        "pass@k",
+        "Share of the problems of which one of k programs is right, unbiased, by all programs that were judged.",
+    ),
     "best_of_n": (
         "Best-of-N",
         "Share of the problems whose highest-scored one of N random candidates is correct: at most the "
@@ -59,25 +63,32 @@ _CAPTIONS = {
 
 def panels_of(kind: str, reports: plots.Reports) -> dict[str, plots.Panel]:
     """The panels of reports of one kind."""
-    return plots.accuracy_panels(reports) if kind == "accuracy" else plots.best_of_n_panels(reports)
+    return {
+        "accuracy": plots.accuracy_panels,
+        "best_of_n": plots.best_of_n_panels,
+        "pass_at_k": plots.pass_at_k_panels,
+    }[kind](reports)
 
 
 def make_page(report: Mapping[str, Any]) -> str:
     """The HTML of a report (`codepmp_jax.evaluation.reports.report.make_report`)."""
     sections = []
     for group in report["groups"]:
-        is_accuracy = group["kind"] == "accuracy"
+        kind, intro, tables = {
+            "accuracy": ("pairwise accuracy", _accuracy_intro, _accuracy_tables),
+            "best_of_n": ("Best-of-N", _best_of_n_intro, _best_of_n_tables),
+            "pass_at_k": ("pass@k", _pass_at_k_intro, _pass_at_k_table),
+        }[group["kind"]]
         reports = group["models"]
         parts = [
-            _accuracy_intro(reports) if is_accuracy else _best_of_n_intro(reports),
+            intro(reports),
             html_page.plots(
                 html_page.image(_CAPTIONS[name][0], plots.make_figure([panel]), _CAPTIONS[name][1])
                 for name, panel in panels_of(group["kind"], reports).items()
             ),
-            _accuracy_tables(reports) if is_accuracy else _best_of_n_tables(reports),
+            tables(reports),
             _differences(group["differences"]),
         ]
-        kind = "pairwise accuracy" if is_accuracy else "Best-of-N"
         sections.append(section(f"{group['benchmark']}: {kind}", "\n".join(parts)))
     return html_page.page(TITLE, sections)
 
@@ -101,6 +112,22 @@ def _best_of_n_intro(reports: plots.Reports) -> str:
     for name, report in reports.items():
         lines += [f"{name}: {line}" for line in remarks(report) if line not in lines]
     return paragraph(" ".join(lines))
+
+
+def _pass_at_k_intro(reports: plots.Reports) -> str:
+    first = next(iter(reports.values()))
+    return paragraph(
+        f"{first['num_problems']:,} problems. Intervals are 95 % bootstrap intervals over problems."
+    )
+
+
+def _pass_at_k_table(reports: plots.Reports) -> str:
+    rows = [
+        (name, row["n"], percent(row["pass_at_k"]), percent_interval(row["pass_at_k_interval"]))
+        for name, report in reports.items()
+        for row in report["rows"]
+    ]
+    return table(("policy", "k", "pass@k", "95 % interval"), rows)
 
 
 def _accuracy_tables(reports: plots.Reports) -> str:
@@ -184,7 +211,8 @@ def _differences(differences: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
     first = differences[0]["first_model"]
-    header = ("model", "subset", "figure", "N", f"points above {first}", "95 % interval", "p")
+    size = "k" if differences[0]["kind"] == "pass_at_k" else "N"
+    header = ("model", "subset", "figure", size, f"points above {first}", "95 % interval", "p")
     note = (
         "Differences are of the same pairs or problems; p is that of the sign-flip test, not corrected for "
         "the number of comparisons."
