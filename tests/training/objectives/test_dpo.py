@@ -124,6 +124,24 @@ def test_metrics_are_those_of_each_text_alone(layout, folder):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+def test_more_padding_and_another_order_change_no_reward(layout, folder):
+    pairs, config = pairs_of(0), config_of(folder, layout)
+    wide = dataclasses.replace(
+        config,
+        data=dataclasses.replace(
+            config.data, max_length=40, row_length=config.data.row_length and 80
+        ),
+    )
+    params, found = params_of(config), []
+    for settings, order in ((config, pairs), (wide, pairs[::-1])):
+        batch = batch_of(order, settings)
+        evaluated = jax.jit(lambda p, b, c=settings: evaluate_batch(p, b, c))(params, batch)
+        rewards = np.asarray(evaluated.rewards)[np.asarray(batch.item_mask)]
+        found.append(rewards[np.lexsort(rewards.T)])
+    np.testing.assert_allclose(*found, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_policy_that_is_its_reference_loses_ln_2(layout, tmp_path):
     pairs, config = pairs_of(1), config_of("")
     params = params_of(config)
