@@ -198,7 +198,9 @@ class Decoder(nnx.Module):
                 x = step(x, weights)
             return x, None
 
-        x, _ = jax.lax.scan(layers, self.embed(tokens), stacked)
+        x, _ = jax.lax.scan(
+            layers, self.embed(tokens), stacked, unroll=max(1, config.scan_unroll // period)
+        )
         return self.norm(x)
 
     def _windows(self, max_text: int) -> list[int | None]:

@@ -34,6 +34,7 @@ AS_ON_A_TPU = {
     "attention": "splash",
     "remat": "save_gate_attention",
     "mlp_hidden": "materialized",
+    "scan_unroll": 2,
 }
 
 
