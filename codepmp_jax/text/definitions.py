@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 from codepmp_jax.text import languages
 from codepmp_jax.text.definition_names import DEFAULT, bindings_of, name_of
+from codepmp_jax.text.definition_rules import C_CLASSES, RULES, Rules
 from codepmp_jax.text.doc_comments import describe
 
 
@@ -44,184 +45,6 @@ class Definition(NamedTuple):
     """Whether it parses without an error."""
 
 
-class _Rules(NamedTuple):
-    """The node types of a grammar that matter."""
-
-    functions: tuple[str, ...]
-    """Functions and methods."""
-    classes: tuple[str, ...] = ()
-    """What qualifies the functions inside, and is a definition of its own."""
-    values: tuple[str, ...] = ()
-    """Functions without a name of their own: definitions where they are bound to one."""
-    holders: tuple[str, ...] = ()
-    """Values that qualify the functions inside where they are bound to a name."""
-    wrappers: tuple[str, ...] = ()
-    """Statements around a definition that belong to its text."""
-    attributes: tuple[str, ...] = ()
-    """Nodes before a definition that belong to its text."""
-    needs_body: bool = False
-    """Whether the node types of functions stand for declarations too."""
-
-
-_SCRIPT = _Rules(
-    functions=(
-        "function_declaration",
-        "generator_function_declaration",
-        "method_definition",
-    ),
-    classes=("class_declaration", "abstract_class_declaration"),
-    values=("arrow_function", "function_expression", "generator_function"),
-    holders=("object", "class"),
-    wrappers=(
-        "export_statement",
-        "expression_statement",
-        "variable_declaration",
-        "lexical_declaration",
-        "variable_declarator",
-        "assignment_expression",
-        "augmented_assignment_expression",
-        "pair",
-        "field_definition",
-        "public_field_definition",
-    ),
-    attributes=("decorator",),
-)
-_C_CLASSES = ("class_specifier", "struct_specifier", "union_specifier")
-_C = _Rules(("function_definition",), needs_body=True)
-_CPP = _Rules(
-    functions=("function_definition", "inline_method_definition"),
-    classes=_C_CLASSES,
-    values=("lambda_expression",),
-    wrappers=("template_declaration", "declaration", "init_declarator"),
-    needs_body=True,
-)
-_RULES = {
-    "c": _C,
-    "c++": _CPP,
-    "c-sharp": _Rules(
-        functions=(
-            "method_declaration",
-            "constructor_declaration",
-            "destructor_declaration",
-            "operator_declaration",
-            "conversion_operator_declaration",
-            "property_declaration",
-            "indexer_declaration",
-            "event_declaration",
-            "local_function_statement",
-        ),
-        classes=(
-            "class_declaration",
-            "struct_declaration",
-            "record_declaration",
-            "interface_declaration",
-        ),
-        wrappers=("global_statement",),
-        needs_body=True,
-    ),
-    "cuda": _CPP,
-    "fortran": _Rules(("function", "subroutine")),
-    "go": _Rules(
-        functions=("function_declaration", "method_declaration"),
-        values=("func_literal",),
-        wrappers=("var_declaration", "var_spec"),
-        needs_body=True,
-    ),
-    "java": _Rules(
-        functions=(
-            "method_declaration",
-            "constructor_declaration",
-            "compact_constructor_declaration",
-        ),
-        classes=(
-            "class_declaration",
-            "enum_declaration",
-            "record_declaration",
-            "interface_declaration",
-            "annotation_type_declaration",
-        ),
-        values=("lambda_expression",),
-        wrappers=("field_declaration", "variable_declarator"),
-        needs_body=True,
-    ),
-    "javascript": _SCRIPT,
-    "julia": _Rules(
-        functions=("function_definition", "macro_definition", "assignment"),
-        wrappers=("macrocall_expression", "macro_argument_list"),
-    ),
-    # Cells may hold lines for the shell; tree-sitter finds the functions beside them.
-    languages.NOTEBOOK: _Rules(
-        ("function_definition",), ("class_definition",), wrappers=("decorated_definition",)
-    ),
-    "kotlin": _Rules(
-        functions=("function_declaration", "secondary_constructor", "property_declaration"),
-        classes=("class_declaration", "object_declaration"),
-        needs_body=True,
-    ),
-    "lua": _Rules(
-        functions=("function_declaration",),
-        values=("function_definition",),
-        holders=("table_constructor",),
-        wrappers=("variable_declaration", "assignment_statement", "field"),
-    ),
-    "objective-c": _Rules(("function_definition", "method_definition"), needs_body=True),
-    "perl": _Rules(
-        functions=("subroutine_declaration_statement", "method_declaration_statement"),
-        values=("anonymous_subroutine_expression",),
-        wrappers=("expression_statement", "assignment_expression"),
-    ),
-    "php": _Rules(
-        functions=("function_definition", "method_declaration"),
-        classes=(
-            "class_declaration",
-            "trait_declaration",
-            "interface_declaration",
-            "enum_declaration",
-        ),
-        values=("anonymous_function", "arrow_function"),
-        wrappers=("expression_statement", "assignment_expression"),
-        needs_body=True,
-    ),
-    "powershell": _Rules(("function_statement",)),
-    "ruby": _Rules(
-        functions=("method", "singleton_method"),
-        classes=("class", "module"),
-        values=("lambda",),
-        wrappers=("call", "argument_list", "assignment"),
-    ),
-    "rust": _Rules(
-        functions=("function_item",),
-        classes=("impl_item", "trait_item"),
-        attributes=("attribute_item",),
-    ),
-    "scala": _Rules(
-        functions=("function_definition",),
-        classes=(
-            "class_definition",
-            "object_definition",
-            "trait_definition",
-            "enum_definition",
-        ),
-        values=("lambda_expression",),
-        wrappers=("val_definition",),
-    ),
-    "shell": _Rules(("function_definition",)),
-    "solidity": _Rules(("function_definition",), ("contract_declaration",), needs_body=True),
-    "swift": _Rules(
-        functions=(
-            "function_declaration",
-            "init_declaration",
-            "deinit_declaration",
-            "subscript_declaration",
-            "property_declaration",
-        ),
-        classes=("class_declaration", "protocol_declaration"),
-        needs_body=True,
-    ),
-    "tsx": _SCRIPT,
-    "typescript": _SCRIPT,
-}
-# Children of a function that are its body, where the grammar gives it no field.
 _BODIES = (
     "{",
     "compound_statement",
@@ -243,7 +66,7 @@ _STRING = re.compile(r"string|heredoc|nowdoc")
 
 def has_definitions(language: str) -> bool:
     """Whether `definitions` knows the functions of a language."""
-    return language in _RULES
+    return language in RULES
 
 
 def definitions(code: str, language: str) -> Iterator[Definition]:
@@ -254,7 +77,7 @@ def definitions(code: str, language: str) -> Iterator[Definition]:
     """
     if not has_definitions(language):
         return
-    rules = _RULES[language]
+    rules = RULES[language]
     data = code.encode(errors="replace")
     root = languages.parse(data, language)
     # A stack of our own: generated code nests deeper than Python recurses.
@@ -288,7 +111,7 @@ def _dotted(*names: str) -> str:
     return ".".join(filter(None, names))
 
 
-def _children(place: _Place, rules: _Rules) -> list[_Place]:
+def _children(place: _Place, rules: Rules) -> list[_Place]:
     """The places of the children of a node that is no function."""
     node = place.node
     children = node.named_children
@@ -307,7 +130,7 @@ def _children(place: _Place, rules: _Rules) -> list[_Place]:
     return [_Place(child, place.scope, statement, bound.get(child.id, "")) for child in children]
 
 
-def _kind(place: _Place, rules: _Rules, language: str) -> str:
+def _kind(place: _Place, rules: Rules, language: str) -> str:
     """`function`, `class`, or nothing where the node is neither or has no body."""
     node = place.node
     if place.bound:
@@ -319,11 +142,11 @@ def _kind(place: _Place, rules: _Rules, language: str) -> str:
     if node.type not in rules.classes:
         return ""
     # `struct shelf *s` is of the same node type as the struct's definition.
-    has_body = node.type not in _C_CLASSES or node.child_by_field_name("body") is not None
+    has_body = node.type not in C_CLASSES or node.child_by_field_name("body") is not None
     return "class" if has_body else ""
 
 
-def _has_body(node: Any, rules: _Rules, language: str) -> bool:
+def _has_body(node: Any, rules: Rules, language: str) -> bool:
     if language == "julia" and node.type == "assignment":  # f(x) = ...
         left = node.named_child(0)
         while left.type in ("typed_expression", "where_expression"):
@@ -348,7 +171,7 @@ def _definition(
     place: _Place, kind: str, name: str, root: Any, data: bytes, language: str
 ) -> Definition:
     node, outer = place.node, place.statement or place.node
-    start, comments = _before(outer, root, data, _RULES[language].attributes, language)
+    start, comments = _before(outer, root, data, RULES[language].attributes, language)
     end = outer.end_byte
     if language == "kotlin":  # an accessor on a line of its own
         after = outer.next_named_sibling if outer.type == "property_declaration" else None
