@@ -166,7 +166,8 @@ class WriterConfig(Config):
     revision: str | None = None
     """Commit, tag or branch of a hub model; by default the hub's. A commit makes a run repeatable."""
     template: str = WRITE_TEMPLATE
-    """Prompt; may contain {language}, {code} and, in the passes after the description, {description}."""
+    """Prompt; may contain {language}, {code}, {signature} (what stands before the body) and, in the passes after the
+    description, {description}."""
     chat: Literal["auto", "always", "never"] = "auto"
     """Put the prompt into the model's chat template: if it has one, always, or never. For servers, where this cannot be
     seen, `auto` is `always`."""
@@ -185,7 +186,7 @@ class WriterConfig(Config):
 
 
 def _check_writer(path: str, writer: WriterConfig) -> None:
-    known = {"{language}", "{code}", "{description}"}
+    known = {"{language}", "{code}", "{signature}", "{description}"}
     found = set(re.findall(r"\{\w*\}", writer.template))
     require(
         found <= known,

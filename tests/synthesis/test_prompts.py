@@ -1,5 +1,9 @@
 """What is asked."""
 
+import dataclasses
+
+import pytest
+
 from codepmp_jax.config import WriterConfig
 from codepmp_jax.config.synthesis import DESCRIBE_TEMPLATE
 from codepmp_jax.records.schema import SourceFile
@@ -15,6 +19,28 @@ def test_placeholders_are_filled_once_and_other_braces_stay():
     request = make_request("key", writer, SOURCE, "a {code} task")
     assert request.prompt == "c a {code} task {x: 1} f({description}, {})\n"
     assert (request.key, request.description, request.source) == ("key", "a {code} task", SOURCE)
+
+
+@pytest.mark.parametrize(
+    ("language", "content", "expected"),
+    [
+        ("python", "def f(x):\n    # secret\n    return x\n", "def f(x):"),
+        (
+            "python",
+            "@cache\ndef f(\n    x: int,  # secret\n) -> int: return x\n",
+            "@cache\ndef f(x: int) -> int:",
+        ),
+        ("python", "class A(B):\n    @property\n    def f(self): return 1\n", "class A(B):"),
+        ("python", "print 1\nprint 2\n", "print 1"),
+        ("python", "x = 1\n", "x = 1"),
+        ("c", "int f(int x) {\n    return x;\n}\n", "int f(int x) {"),
+        ("python", "", ""),
+    ],
+)
+def test_the_signature_says_nothing_of_the_body(language, content, expected):
+    source = dataclasses.replace(SOURCE, language=language, content=content)
+    writer = WriterConfig(template="{signature}")
+    assert make_request("key", writer, source, "").prompt == expected
 
 
 def test_default_templates_ask_for_what_the_pass_needs():
