@@ -143,8 +143,9 @@ def _words(command: str, cell: Cell, config: ExperimentConfig) -> list[str]:
             f"add --texts '{axis}={cell.values.get(axis)} {key}: ...' (empty is a text, too)",
         )
     doubled = command.replace("{{", "{{{{").replace("}}", "}}}}")
+    filled = _fill(doubled, {**kept, **own}, command)
     try:
-        return shlex.split(_fill(doubled, {**kept, **own}, command))
+        return shlex.split(filled)
     except ValueError as error:
         raise UserError(
             f"commands: {command!r}: {error}. Remedy: close the quotation marks."

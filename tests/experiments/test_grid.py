@@ -183,7 +183,10 @@ def test_an_added_evaluation_keeps_the_steps_before_it():
     ("config", "message"),
     [
         (replaced(commands=()), "commands = .*must be at least one"),
-        (with_command(1, "{pairs}", "{pair}"), r"\{pair\} stands for nothing; did you mean pairs"),
+        (
+            with_command(1, "{pairs}", "{pair}"),
+            r"^commands: '[^']*': \{pair\} stands for nothing; did you mean pairs",
+        ),
         (with_command(1, "{cell}/train", "{output}/train"), "is what another command writes, too"),
         (with_command(1, "{cell}/train", "runs/train"), "workdir = 'runs/train': must be below"),
         (with_command(1, "codepmp train", "codepmp trian"), "no such command; did you mean train"),
