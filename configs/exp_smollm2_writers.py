@@ -16,7 +16,8 @@ from codepmp_jax.config import ExperimentConfig
 # Two names that a synthesis and `candidates` give to their writers.
 WRITER = (
     "--{name}.sampler transformers --{name}.model {{exp}}/smollm2 --{name}.extract code "
-    "--{name}.sampling.temperature {temperature} --{name}.sampling.max-tokens {tokens}"
+    "--{name}.sampling.temperature {temperature} --{name}.sampling.max-tokens {tokens} "
+    "--{name}.transformers.dtype bfloat16 --{name}.transformers.batch-rows 64"
 )
 STRONG, WEAK = 0.2, 1.2
 WITH_SIGNATURE = (
