@@ -84,4 +84,4 @@ checks: install
 # another one for files.
 test:
 	$(MAKE) -j 2 checks $(VLLM_STAMP) $(SEQIO_STAMP) $(REWARDBENCH_STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
+	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0 --durations 40
