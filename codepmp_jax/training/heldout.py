@@ -1,9 +1,11 @@
-"""The held-out records that a run is evaluated on: which ones, and what is known of them before the first step."""
+"""The held-out records that a run is evaluated on: which ones, what is known of them before the first step, and the
+evaluation."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,13 +15,17 @@ from jax.sharding import Mesh
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import CheckpointConfig, TrainConfig
 from codepmp_jax.data import drops
+from codepmp_jax.data.batch import Batch
 from codepmp_jax.data.layouts import Layout
 from codepmp_jax.data.mixture import Mixture
 from codepmp_jax.data.one_pass import one_pass
 from codepmp_jax.data.tokenized_item import Unit
+from codepmp_jax.models.preference import Params
 from codepmp_jax.text.tokenization import Tokenizer
 from codepmp_jax.training import figures
-from codepmp_jax.training.feed import rows_of_all_hosts
+from codepmp_jax.training.feed import rows_of_all_hosts, to_devices
+from codepmp_jax.training.objectives.objective import Objective
+from codepmp_jax.training.step import Evaluated
 from codepmp_jax.training.telemetry import logger
 
 # Of the sample. It does not follow the run's seed, so that runs with other seeds are evaluated on the same records.
@@ -159,6 +165,58 @@ class Heldout:
         ordered = np.zeros((self.counts[self.kind.unit], 2), of_places.dtype)
         ordered[self._places[is_pair]] = of_places[is_pair]
         return figures.compute(self.facts, ordered)
+
+    def evaluate(
+        self,
+        params: Params,
+        evaluate_batch: Callable[[Params, Batch], Evaluated],
+        objective: Objective,
+        mesh: Mesh,
+        is_cut: Callable[[], bool],
+    ) -> dict[str, float | None] | None:
+        """Means of the objective's metrics over the items, but for those over labels where there are none, the
+        objective's figures of them, and the figures of the pairs' rewards (training/figures.py), all named `eval_...`;
+        and `columns`.
+
+        None where `is_cut`, asked after each batch, says to stop. Raises UserError where a mean is not finite.
+        """
+        if not self.batches:
+            return {}
+        results: list[Any] = []
+        on_cpu = jax.default_backend() == "cpu"
+        for batch in self.batches:
+            results.append(evaluate_batch(params, to_devices(batch, mesh)))
+            # One batch ahead of the devices: their memory holds no more, and a cut comes soon. On CPUs none: the
+            # threads of two programs may wait for each other in their collectives.
+            jax.block_until_ready(results if on_cpu else results[:-1])
+            if is_cut():
+                return None
+        results = jax.device_get(results)
+        means = {
+            name: float(sum(result.sums[unit][name] for result in results)) / self.counts[unit]
+            for unit, names in results[0].sums.items()
+            for name in names
+            if self.counts[unit]
+        }
+        means |= objective.figures(means)
+        means = {f"eval_{name}": value for name, value in sorted(means.items())}
+        for name, value in means.items():
+            require(
+                math.isfinite(value),
+                name,
+                value,
+                "must be finite",
+                "lower optimizer.learning_rate, and resume from the newest checkpoint",
+            )
+        line = ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
+        logger.info("held out, %s: %s", self.size, line)
+        row: dict[str, float | None] = {**means, **self.columns}
+        rewards = [result.rewards for result in results if result.rewards is not None]
+        if rewards:
+            found = self.figures(rewards, mesh)
+            logger.info("held out: %s", figures.describe(self.facts, found))
+            row |= {f"eval_{name}": value for name, value in found.items()}
+        return row
 
     @property
     def size(self) -> str:

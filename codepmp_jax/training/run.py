@@ -7,7 +7,6 @@ import dataclasses
 import datetime
 import functools
 import itertools
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -32,11 +31,10 @@ from codepmp_jax.records.shards import ShardedDataset
 from codepmp_jax.records.subset import Subset
 from codepmp_jax.text.tokenization import Tokenizer
 from codepmp_jax.training import branch as branches
-from codepmp_jax.training import figures, objectives
+from codepmp_jax.training import objectives
 from codepmp_jax.training import optimizer as optimizers
 from codepmp_jax.training.agreement import facts_of, require_same_on_all_hosts
 from codepmp_jax.training.drop_log import log_epochs
-from codepmp_jax.training.feed import to_devices
 from codepmp_jax.training.heldout import Heldout, require_best_metric
 from codepmp_jax.training.identity import check_same_content, check_same_run, describe_changes
 from codepmp_jax.training.length import records_per_step, total_steps
@@ -430,50 +428,8 @@ class Run:
         evaluate_batch: Callable[[Params, Batch], Evaluated],
         is_cut: Callable[[], bool],
     ) -> dict[str, float | None] | None:
-        """Means of the objective's metrics over the held-out items, but for those over labels where there are none, the
-        objective's figures of them, and the figures of the pairs' rewards (training/figures.py), all named `eval_...`;
-        and Heldout.columns.
-
-        None where `is_cut`, asked after each batch, says to stop. Raises UserError where a mean is not finite.
-        """
-        if not self.heldout.batches:
-            return {}
-        results: list[Any] = []
-        on_cpu = jax.default_backend() == "cpu"
-        for batch in self.heldout.batches:
-            results.append(evaluate_batch(params, to_devices(batch, self.mesh)))
-            # One batch ahead of the devices: their memory holds no more, and a cut comes soon. On CPUs none: the
-            # threads of two programs may wait for each other in their collectives.
-            jax.block_until_ready(results if on_cpu else results[:-1])
-            if is_cut():
-                return None
-        results = jax.device_get(results)
-        counts = self.heldout.counts
-        means = {
-            name: float(sum(result.sums[unit][name] for result in results)) / counts[unit]
-            for unit, names in results[0].sums.items()
-            for name in names
-            if counts[unit]
-        }
-        means |= self.objective.figures(means)
-        means = {f"eval_{name}": value for name, value in sorted(means.items())}
-        for name, value in means.items():
-            require(
-                math.isfinite(value),
-                name,
-                value,
-                "must be finite",
-                "lower optimizer.learning_rate, and resume from the newest checkpoint",
-            )
-        line = ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
-        logger.info("held out, %s: %s", self.heldout.size, line)
-        row: dict[str, float | None] = {**means, **self.heldout.columns}
-        rewards = [result.rewards for result in results if result.rewards is not None]
-        if rewards:
-            found = self.heldout.figures(rewards, self.mesh)
-            logger.info("held out: %s", figures.describe(self.heldout.facts, found))
-            row |= {f"eval_{name}": value for name, value in found.items()}
-        return row
+        """The evaluation on the held-out records, see Heldout.evaluate."""
+        return self.heldout.evaluate(params, evaluate_batch, self.objective, self.mesh, is_cut)
 
     def close(self) -> None:
         """Waits for the last checkpoint, ends the workers."""
