@@ -2,8 +2,8 @@
 
     codepmp experiment --config exp_smollm2_writers --inputs exp=FOLDER
 
-`exp` is the output of exp_smollm2, with its model, corpus and tasks. For the same functions `chosen` is written with the
-signature at a temperature of 0.2, `rejected` without it at 1.2. Whether the first is the stronger writer is measured on
+`exp` is the output of exp_smollm2, with its model and tasks. For the shorter of its functions `chosen` is written with
+the signature at a temperature of 0.2, `rejected` without it at 1.2. Whether the first is the stronger writer is measured on
 HumanEval, whose problems show the signature to both, so by temperature alone:
 
     codepmp evaluate pass-at-k --policies FOLDER/weak_judged.jsonl FOLDER/strong_judged.jsonl
@@ -40,16 +40,18 @@ def get_config() -> ExperimentConfig:
         axes=("task=humaneval", "seed=0", "init=pmp_writers", "pairs=25,100,400"),
         inputs=("exp=runs/exp_smollm2",),
         commands=(
-            f"codepmp synthesize --input {{exp}}/corpus --output {{output}}/code {writer('chosen', STRONG, 96)} "
-            f"{WITH_SIGNATURE} {writer('rejected', WEAK, 96)}",
+            "codepmp corpus --config corpus_stdlib --max-chars 140 --max-description-chars 120 "
+            "--description.min-words 3 --decontamination.human-eval --output {output}/corpus",
+            f"codepmp synthesize --input {{output}}/corpus --output {{output}}/code {writer('chosen', STRONG, 72)} "
+            f"{WITH_SIGNATURE} {writer('rejected', WEAK, 72)}",
             f"{BASELINE} bag_of_tokens --max-pairs 800 --output {{output}}/bag_of_tokens.jsonl",
             f"{BASELINE} mean_likelihood --output {{output}}/mean_likelihood.jsonl",
             *(
                 command
                 for name, temperature in (("strong", STRONG), ("weak", WEAK))
                 for command in (
-                    f"codepmp candidates --input {{exp}}/humaneval.jsonl {writer('writer', temperature, 256)} "
-                    f"--num-candidates 4 --output {{output}}/{name}.jsonl",
+                    f"codepmp candidates --input {{exp}}/humaneval.jsonl {writer('writer', temperature, 200)} "
+                    f"--num-candidates 2 --output {{output}}/{name}.jsonl",
                     f"codepmp evaluate judge --input {{output}}/{name}.jsonl "
                     f"--output {{output}}/{name}_judged.jsonl",
                 )
