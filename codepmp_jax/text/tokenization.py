@@ -20,40 +20,18 @@ import datetime
 import hashlib
 import json
 import os
-import pathlib
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import jinja2
 import numpy as np
 import tokenizers
-from etils import epath
 from jaxtyping import Int32
 
 from codepmp_jax.cli.errors import UserError
-from codepmp_jax.files import hub, storage
+from codepmp_jax.files import storage
 from codepmp_jax.records.schema import PreferencePair
-from codepmp_jax.text import conversations
-
-EMBEDDED = pathlib.Path(__file__).parent / "assets" / "tokenizer"
-
-_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-)
-
-
-# What older tokenizers, which transformers converts, consist of.
-_OTHER_FILES = (
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-    "spiece.model",
-    "vocab.txt",
-    "tekken.json",
-)
+from codepmp_jax.text import conversations, tokenizer_files
 
 Span = conversations.Span
 Remark = Literal["merged", "turns_unknown"]
@@ -120,21 +98,23 @@ class Tokenizer:
 
         Raises UserError where there is none, or one without pad and EOS tokens.
         """
-        folder = _find(name)
-        definition = _read(folder / "tokenizer.json")
+        folder = tokenizer_files.find(name)
+        definition = tokenizer_files.read(folder / "tokenizer.json")
         assert definition is not None
         try:
-            backend = tokenizers.Tokenizer.from_str(_with_full_offsets(definition))
+            backend = tokenizers.Tokenizer.from_str(tokenizer_files.with_full_offsets(definition))
         except Exception as error:  # the library raises nothing narrower
             raise UserError(
                 f"{folder / 'tokenizer.json'}: not a tokenizer ({error}). Remedy: copy it again."
             ) from error
         backend.no_truncation()
         backend.no_padding()
-        settings = _read_json(folder / "tokenizer_config.json")
+        settings = tokenizer_files.read_json(folder / "tokenizer_config.json")
         special_tokens = {
             role: token["content"] if isinstance(token, dict) else token
-            for role, token in (_read_json(folder / "special_tokens_map.json") | settings).items()
+            for role, token in (
+                tokenizer_files.read_json(folder / "special_tokens_map.json") | settings
+            ).items()
             if role.endswith("_token") and isinstance(token, str | dict)
         }
         ids = {role: backend.token_to_id(token) for role, token in special_tokens.items()}
@@ -145,9 +125,9 @@ class Tokenizer:
                 f"{folder}: names no pad_token and no eos_token of its vocabulary. Remedy: set "
                 "pad_token in tokenizer_config.json."
             )
-        chat_template = _read(folder / "chat_template.jinja") or _default_template(
-            settings.get("chat_template")
-        )
+        chat_template = tokenizer_files.read(
+            folder / "chat_template.jinja"
+        ) or tokenizer_files.default_template(settings.get("chat_template"))
         try:
             conversations.compiled(chat_template or "")
         except jinja2.TemplateError as error:
@@ -346,72 +326,6 @@ class Tokenizer:
         )
 
 
-# --- folders --------------------------------------------------------------------------------------
-
-
-def _find(name: str) -> epath.Path:
-    """The folder of a tokenizer; of a hub name, the tokenizer's files only are downloaded."""
-    folder = storage.to_path(EMBEDDED if name == "embedded" else name)
-    if not folder.is_dir():
-        if name == "embedded" or name.count("/") > 1 or name.startswith((".", "/", "~", "gs:")):
-            raise UserError(
-                f"data.tokenizer = {name!r}: no such folder. Remedy: give a folder with tokenizer.json, "
-                "a name on the Hugging Face hub, or 'embedded'."
-            )
-        from huggingface_hub import snapshot_download
-
-        folder = storage.to_path(
-            hub.fetch(
-                lambda: snapshot_download(name, allow_patterns=list(_FILES)),
-                f"data.tokenizer = {name!r}",
-                "give a folder with tokenizer.json, or 'embedded'",
-            )
-        )
-    if not (folder / "tokenizer.json").is_file():
-        others = [file for file in _OTHER_FILES if (folder / file).is_file()]
-        raise UserError(
-            f"data.tokenizer = {name!r}: {folder} has no tokenizer.json"
-            + (
-                f", but {', '.join(others)}. Remedy: save it anew with transformers: "
-                f"AutoTokenizer.from_pretrained({name!r}).save_pretrained(FOLDER), and give FOLDER as data.tokenizer."
-                if others
-                else ". Remedy: give the folder or hub name of the model's tokenizer as data.tokenizer."
-            )
-        )
-    return folder
-
-
-def _read(path: epath.Path) -> str | None:
-    return path.read_bytes().decode() if path.is_file() else None
-
-
-def _read_json(path: epath.Path) -> dict[str, Any]:
-    try:
-        return json.loads(_read(path) or "{}")
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not JSON ({error}). Remedy: copy it again.") from error
-
-
-def _with_full_offsets(definition: str) -> str:
-    """The tokenizer with offsets that cover the white space at the start of a token.
-
-    With `trim_offsets`, " x" would claim to begin at x, also where the space is still the prompt's.
-    """
-
-    def untrimmed(part: Any) -> Any:
-        if isinstance(part, dict):
-            return {
-                key: False if key == "trim_offsets" else untrimmed(value)
-                for key, value in part.items()
-            }
-        return [untrimmed(value) for value in part] if isinstance(part, list) else part
-
-    parsed = json.loads(definition)
-    for step in ("pre_tokenizer", "post_processor"):
-        parsed[step] = untrimmed(parsed.get(step))
-    return json.dumps(parsed, ensure_ascii=False)
-
-
 # --- the response's first token -------------------------------------------------------------------
 
 
@@ -462,11 +376,3 @@ def _ends_in(encoding: Any, text: str, eos_id: int) -> bool:
         if not text[first:stop].isspace():
             return False
     return False
-
-
-def _default_template(chat_template: Any) -> str | None:
-    """The one template, or the one called `default` of several."""
-    if isinstance(chat_template, list):
-        named = {entry["name"]: entry["template"] for entry in chat_template}
-        return named.get("default")
-    return chat_template

@@ -22,7 +22,8 @@ from codepmp_jax.conversion.run import from_hf
 from codepmp_jax.devices import chips
 from codepmp_jax.files import hub, storage
 from codepmp_jax.models.preference import abstract_params
-from codepmp_jax.text.tokenization import EMBEDDED, Tokenizer
+from codepmp_jax.text.tokenization import Tokenizer
+from codepmp_jax.text.tokenizer_files import EMBEDDED
 from tests.conversion.runs import write_run
 from tests.training.reference import tiny_config
 

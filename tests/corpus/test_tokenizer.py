@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import DataConfig, TokenizerConfig
 from codepmp_jax.corpus import tokenizer as trained
-from codepmp_jax.text.tokenization import EMBEDDED
+from codepmp_jax.text.tokenizer_files import EMBEDDED
 
 BACKEND = tokenizers.Tokenizer.from_file(str(EMBEDDED / "tokenizer.json"))
 

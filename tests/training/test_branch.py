@@ -18,7 +18,7 @@ from codepmp_jax.files import storage
 from codepmp_jax.files.lock import Lock
 from codepmp_jax.records.schema import PreferencePair
 from codepmp_jax.records.shards import ShardedDataset, write_manifest, write_split
-from codepmp_jax.text.tokenization import EMBEDDED
+from codepmp_jax.text.tokenizer_files import EMBEDDED
 from codepmp_jax.training import loop
 from codepmp_jax.training.branch import warmup_of
 from tests.conversion.runs import write_run

@@ -15,7 +15,8 @@ from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import DataConfig, PmpConfig, TrainConfig
 from codepmp_jax.records.schema import PreferencePair
 from codepmp_jax.records.shards import ShardedDataset, write_manifest, write_split
-from codepmp_jax.text.tokenization import EMBEDDED, Tokenizer
+from codepmp_jax.text.tokenization import Tokenizer
+from codepmp_jax.text.tokenizer_files import EMBEDDED
 from codepmp_jax.training import loop
 from codepmp_jax.training.identity import check_same_run
 from tests.training.reference import tiny_config
