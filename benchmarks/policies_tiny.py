@@ -145,7 +145,7 @@ def main() -> None:
     config = dataclasses.replace(config, output=arguments.output, axes=(seeds, config.axes[1]))
     grid, states, report = run(config)
     by_first = {first: differences(config, grid, states, first) for first in ("before", "sft")}
-    plot = next(pathlib.Path(arguments.output).glob("*k=1.png"))
+    (plot,) = pathlib.Path(arguments.output).glob("programs_k=*.png")
     RESULTS.mkdir(exist_ok=True)
     shutil.copy(plot, RESULTS / "policies_tiny.png")
     pairs = [sum(1 for _ in _pairs(f"{arguments.output}/pairs/{seed}")) for seed in arguments.seeds]
@@ -155,7 +155,7 @@ def main() -> None:
         "the chosen programs only, `dpo`, `target` (Target-DPO) and `mrpo` the pairs: "
         f"{', '.join(map(str, pairs))} of the {len(pairs)} seeds."
     )
-    tables = f"{table(report, by_first)}\n\n![pass@1 of the policies](policies_tiny.png)"
+    tables = f"{table(report, by_first)}\n\n![pass@4 of the policies](policies_tiny.png)"
     print(page.write(note, tables, families=report["families"], pairs=pairs))
 
 
