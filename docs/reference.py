@@ -447,9 +447,9 @@ def exit_codes_table() -> str:
 
 
 def result(name: str) -> str:
-    """A page of benchmarks/results without its title and its JSON."""
+    """A page of benchmarks/results without its title, its plots, which lie beside it, and its JSON."""
     text = (RESULTS / f"{name}.md").read_text(encoding="utf-8")
-    text = re.sub(r"^# .*\n|^```json\n[\s\S]*?\n```\n", "", text, flags=re.M)
+    text = re.sub(r"^# .*\n|^!\[.*\n|^```json\n[\s\S]*?\n```\n", "", text, flags=re.M)
     # Its sections are below a section of the page.
     return text.replace("\n## ", "\n#### ").strip("\n")
 
