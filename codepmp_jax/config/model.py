@@ -104,9 +104,10 @@ class ModelConfig(Config, section="model"):
     """Use the transposed embedding as the LM head. The paper unties them, even if the base model ties them."""
     compute_dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Dtype of activations and matmuls; parameters, softmax, rewards and losses stay float32."""
-    attention: Literal["auto", "xla", "blocked", "splash", "pallas_gpu"] = "auto"
+    attention: Literal["auto", "xla", "blocked", "splash", "flash", "pallas_gpu"] = "auto"
     """Implementation of attention; `auto` uses the chip's own (codepmp_jax/devices/chips.py). `xla` holds all scores
-    at once; `blocked` (CPU), `splash` (TPU) and `pallas_gpu` hold one block of them at a time."""
+    at once; `blocked` (CPU), `splash` and `flash` (TPU: JAX's kernels and our own) and `pallas_gpu` hold one block of
+    them at a time."""
     attention_block: int | None = None
     """Queries and keys per block of scores; by default the chip's own."""
     remat: RematPolicy = "full"

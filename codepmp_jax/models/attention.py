@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float
 from codepmp_jax.config import ModelConfig
 from codepmp_jax.devices.sharding import constrain, partition_spec
 from codepmp_jax.families import FAMILIES
+from codepmp_jax.models import flash
 from codepmp_jax.models.blocked import attend_blocked
 from codepmp_jax.models.layers import Projection, RMSNorm, soft_cap
 from codepmp_jax.models.rotary import Rotation, rotate, rotate_heads_first
@@ -73,12 +74,14 @@ IMPLEMENTATIONS: dict[str, Callable[[Array, Array, Array, Segments, Options], Ar
     "xla": attend_xla,
     "blocked": attend_blocked,
     "splash": attend_splash,
+    "flash": flash.attend_flash,
     "pallas_gpu": attend_pallas_gpu,
 }
 
 
-# Those whose arrays are (heads, B, L, E), as their kernels want them; those of the others are (B, L, heads, E).
-HEADS_FIRST = frozenset({"splash"})
+# Those whose arrays are (heads, B, L, E), as their kernels want them; those of the others are (B, L, heads, E). With what
+# their kernels want queries to be multiplied with, beside the scale of the scores.
+HEADS_FIRST = {"splash": 1.0, "flash": flash.BASE_2}
 
 
 def attend(
@@ -196,10 +199,11 @@ class Attention(nnx.Module):
             query, key = self.query_norm(query), self.key_norm(key)
         scale = None
         if heads_first:
+            factor = HEADS_FIRST[config.attention]
             query = rotate_heads_first(
-                query, rotation, (config.query_scale or config.head_dim) ** -0.5
+                query, rotation, (config.query_scale or config.head_dim) ** -0.5 * factor
             )
-            key, scale = rotate_heads_first(key, rotation), 1.0
+            key, scale = rotate_heads_first(key, rotation), 1 / factor
         else:
             query, key = rotate(query, rotation), rotate(key, rotation)
         query = constrain(query, *_axes("heads", heads_first))

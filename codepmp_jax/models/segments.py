@@ -102,6 +102,51 @@ def visible(segments: Segments, window: int | None = None) -> Bool[Array, "B L L
     return seen
 
 
+class Spans(NamedTuple):
+    """What each query sees, as intervals of the row's places: `length` keys from `start` on, without the
+    `hidden_length` keys from `hidden_start` on."""
+
+    start: Int[Array, "B L"]
+    length: Int[Array, "B L"]
+    hidden_start: Int[Array, "B L"]
+    hidden_length: Int[Array, "B L"]
+
+
+def spans(segments: Segments, window: int | None = None) -> Spans:
+    """The same as `visible` for the queries of segments, in which branches come in their order; padding sees itself."""
+    ids, branches = segments
+    places = jax.lax.broadcasted_iota(jnp.int32, ids.shape, 1)
+    differs = jnp.pad(ids[:, 1:] != ids[:, :-1], ((0, 0), (1, 0)), constant_values=True)
+    start = jax.lax.cummax(jnp.where(differs | (ids <= 0), places, 0), axis=1)
+    before = hidden = jnp.zeros_like(places)
+    if branches is not None:
+        before, hidden = branch_offsets(segments)
+    if window is not None:
+        # If the window reaches the shared prefix, it begins as much farther back as is hidden.
+        farther = jnp.where(before < window - 1, hidden, 0)
+        start = jnp.maximum(start, places - farther - (window - 1))
+    return Spans(start, places + 1 - start, places - before - hidden, hidden)
+
+
+def seen_blocks(spans: Spans, queries: int, keys: int) -> Bool[Array, "B Q T"]:
+    """True where some query of a block of `queries` (row) sees some key of a block of `keys` (column); both divide L."""
+    rows, length = spans.start.shape
+    first = jnp.arange(0, length, keys)[:, None, None]
+
+    def overlap(start: Array, size: Array) -> Array:
+        """Of each block of keys with each query's interval."""
+        end = jnp.minimum(start + size, first + keys)
+        return jnp.maximum(end - jnp.maximum(start, first), 0)
+
+    seen = overlap(spans.start, spans.length)
+    # What is hidden lies within what would be seen, but for a window, which may begin after it.
+    hidden_end = spans.hidden_start + spans.hidden_length
+    hidden_start = jnp.maximum(spans.hidden_start, spans.start)
+    seen = seen > overlap(hidden_start, jnp.maximum(hidden_end - hidden_start, 0))
+    blocks = jnp.any(seen.reshape(-1, queries), axis=-1)
+    return blocks.reshape(length // keys, rows, length // queries).transpose(1, 2, 0)
+
+
 def _of_blocks(
     reduce: Callable[..., Array], tokens: Shaped[Array, "B L"], block: int
 ) -> Shaped[Array, "B Q"]:

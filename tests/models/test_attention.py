@@ -25,6 +25,7 @@ LENGTH, HEADS, KV_HEADS, HEAD_DIM = 200, 4, 2, 16
 XLA = ModelConfig(attention="xla")
 BLOCKED = ModelConfig(attention="blocked", attention_block=32)
 SPLASH = ModelConfig(attention="splash", attention_block=128)
+FLASH = ModelConfig(attention="flash", attention_block=128)
 PALLAS_GPU = ModelConfig(attention="pallas_gpu", attention_block=32)
 
 # Tokens of shared prefix, chosen's own and rejected's own, pair by pair and row by row: several pairs with
@@ -154,8 +155,8 @@ def test_xla_equals_a_loop_over_queries(
 @LAYOUTS
 @pytest.mark.parametrize(
     ("config", "max_text"),
-    [(BLOCKED, None), (SPLASH, None), (SPLASH, 5000), (PALLAS_GPU, None)],
-    ids=["blocked", "splash", "splash_long_texts", "pallas_gpu"],
+    [(BLOCKED, None), (SPLASH, None), (SPLASH, 5000), (FLASH, None), (PALLAS_GPU, None)],
+    ids=["blocked", "splash", "splash_long_texts", "flash", "pallas_gpu"],
 )
 def test_implementations_equal_xla(
     config: ModelConfig, max_text: int | None, segments: Segments
@@ -163,7 +164,7 @@ def test_implementations_equal_xla(
     assert_equal(run(config, segments, max_text), run(XLA, segments), segments)
 
 
-@pytest.mark.parametrize("config", [XLA, SPLASH], ids=lambda config: config.attention)
+@pytest.mark.parametrize("config", [XLA, SPLASH, FLASH], ids=lambda config: config.attention)
 def test_heads_first_is_the_same_turned_around(config: ModelConfig) -> None:
     segments, there, back = shared_rows(), (2, 0, 1, 3), (1, 2, 0, 3)
     query, key, value = inputs(segments)
@@ -176,7 +177,7 @@ def test_heads_first_is_the_same_turned_around(config: ModelConfig) -> None:
 
 @LAYOUTS
 @pytest.mark.parametrize("window", WINDOWS)
-@pytest.mark.parametrize("config", [BLOCKED, SPLASH], ids=lambda config: config.attention)
+@pytest.mark.parametrize("config", [BLOCKED, SPLASH, FLASH], ids=lambda config: config.attention)
 def test_windows_and_soft_caps_equal_xla(
     config: ModelConfig, window: int | None, segments: Segments
 ) -> None:
@@ -210,7 +211,7 @@ def test_shared_rows_equal_the_two_texts() -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [XLA, BLOCKED, SPLASH, PALLAS_GPU], ids=lambda config: config.attention
+    "config", [XLA, BLOCKED, SPLASH, FLASH, PALLAS_GPU], ids=lambda config: config.attention
 )
 def test_eight_devices_equal_one(config: ModelConfig) -> None:
     segments = shared_rows()
@@ -219,7 +220,7 @@ def test_eight_devices_equal_one(config: ModelConfig) -> None:
     assert_equal(results, run(XLA, segments), segments)
 
 
-@pytest.mark.parametrize("config", [BLOCKED, SPLASH], ids=lambda config: config.attention)
+@pytest.mark.parametrize("config", [BLOCKED, SPLASH, FLASH], ids=lambda config: config.attention)
 def test_eight_devices_equal_one_with_windows(config: ModelConfig) -> None:
     segments = shared_rows()
     with jax.set_mesh(make_mesh((2, 2, 2))):
@@ -347,8 +348,8 @@ def count_equations(jaxpr: Jaxpr, primitive: str) -> int:
 @pytest.mark.parametrize("devices", [1, 8])
 @pytest.mark.parametrize(
     ("config", "primitive"),
-    [(BLOCKED, "while"), (PALLAS_GPU, "pallas_call")],
-    ids=["blocked", "pallas_gpu"],
+    [(BLOCKED, "while"), (FLASH, "pallas_call"), (PALLAS_GPU, "pallas_call")],
+    ids=["blocked", "flash", "pallas_gpu"],
 )
 def test_saved_attention_is_not_computed_again(
     config: ModelConfig, primitive: str, devices: int
