@@ -233,13 +233,14 @@ def _backward_kernel(
         def scores(head: int, part: slice) -> tuple:
             scores = _dot(key_ref[at, :], query_ref[head, part, :], _LAST)
             of_weights = _dot(value_ref[at, :], gradient_ref[head, part, :], _LAST)
-            return (*_capped(scores, shape.soft_cap), of_weights)
+            scores, slope = _capped(scores, shape.soft_cap)
+            return scores + mask_ref[:, part], slope, of_weights
 
         def weights(
             head: int, part: slice, scores: Array, slope: Array | float, of_weights: Array
         ) -> tuple:
             log_sums, products = (ref[head : head + 1, part] for ref in (log_sums_ref, products_ref))
-            weights = jnp.exp2(scores + mask_ref[:, part] - log_sums)
+            weights = jnp.exp2(scores - log_sums)
             of_scores = weights * (of_weights - products)
             if shape.soft_cap is not None:
                 of_scores = of_scores * slope
