@@ -46,10 +46,10 @@ def check(
     model = chips.resolve(config.model, config.data.max_length, chip)
     config = objectives.with_heads(dataclasses.replace(config, model=model))
     require(
-        config.model.attention in ("splash", "xla"),
+        config.model.attention in ("splash", "flash", "xla"),
         "model.attention",
         config.model.attention,
-        "must be splash or xla on a TPU",
+        "must be splash, flash or xla on a TPU",
         "leave it auto",
     )
     assert chip.hbm_gib is not None
@@ -104,7 +104,7 @@ def check(
         )
     about["compile_seconds"] = time.monotonic() - started
     layout = objectives.build(config).layout()
-    row = row or measure(layout, config.model.attention_block or 0)
+    row = row or measure(layout, config.model)
     profile = replay(
         hlo.parse(compiled.as_text()),
         chip,

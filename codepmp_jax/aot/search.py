@@ -21,7 +21,7 @@ from codepmp_jax.cli.errors import UserError
 from codepmp_jax.cli.progress import progress
 from codepmp_jax.config import CompileCheckConfig, TrainConfig, presets
 from codepmp_jax.config.model import RematPolicy
-from codepmp_jax.devices import sharding
+from codepmp_jax.devices import chips, sharding
 from codepmp_jax.devices.chips import Chip
 from codepmp_jax.files import resume, storage
 from codepmp_jax.models.flops import train_flops
@@ -85,7 +85,8 @@ def points(config: CompileCheckConfig, chip: Chip, num_devices: int) -> list[Poi
     """
     assert chip.peak_flops is not None
     assert chip.ici_bandwidth is not None
-    row = measure(objectives.build(config).layout(), chip.attention_block)
+    model = chips.resolve(config.model, config.data.max_length, chip)
+    row = measure(objectives.build(config).layout(), model)
     flops = objectives.useful_flops(
         config, tokens=row.tokens, keys=row.keys, labels=row.labels, items=row.items
     )

@@ -87,7 +87,7 @@ def _read(folder: pathlib.Path, config: TrainConfig, topology_name: str, num_sli
     model = chips.resolve(config.model, config.data.max_length, chip)
     config = objectives.with_heads(dataclasses.replace(config, model=model))
     sizes = sharding.mesh_sizes(config.mesh, len(devices))
-    row = measure(objectives.build(config).layout(), config.model.attention_block or 0)
+    row = measure(objectives.build(config).layout(), config.model)
     # The step is the largest of the modules, if there are several.
     path = max(folder.glob(_MODULE), key=lambda path: path.stat().st_size)
     profile = replay(

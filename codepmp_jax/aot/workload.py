@@ -9,14 +9,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from codepmp_jax.config import DataConfig
+from codepmp_jax.config import DataConfig, ModelConfig
 from codepmp_jax.data.batch import concatenate
 from codepmp_jax.data.documents import Documents
 from codepmp_jax.data.item_kind import Part
 from codepmp_jax.data.layouts import Layout
 from codepmp_jax.data.packing import new_state, pack
 from codepmp_jax.data.tokenized_pair import TokenizedPair
-from codepmp_jax.models.segments import Segments, needed_blocks, pad_rows
+from codepmp_jax.models import flash
+from codepmp_jax.models.segments import (
+    Options,
+    Segments,
+    needed_blocks,
+    pad_rows,
+    seen_blocks,
+    spans,
+)
 from codepmp_jax.models.splash import LANES
 from codepmp_jax.records.schema import SourceFile
 from codepmp_jax.text.lengths import draw_document_lengths, draw_lengths
@@ -79,29 +87,43 @@ def synthetic_pairs(config: DataConfig, num_pairs: int = NUM_RECORDS) -> Iterato
         )
 
 
-def measure(layout: Layout, block: int) -> Workload:
-    """The workload of rows that the real packer makes; attention has blocks of up to `block` tokens."""
+def measure(layout: Layout, model: ModelConfig) -> Workload:
+    """The workload of rows that the real packer makes, with the attention that `model`, which is resolved, names."""
     # What an objective adds to a record there is none of, and takes no place in a row.
     layout = dataclasses.replace(layout, companions=())
     length = layout.sequence_length
-    # As attend_splash does.
-    block = min(block, length)
-    block += -block % LANES
     unit = layout.kind.unit
     rows = list(pack(synthetic_records(layout), layout, 0, new_state(unit)))
     counts = rows[-1].state
     batch = concatenate([row.row for row in rows])
     ids, branches = (
-        pad_rows(jnp.asarray(array.reshape(-1, length)), block)
-        for array in (batch.segments, batch.branches)
+        jnp.asarray(array.reshape(-1, length)) for array in (batch.segments, batch.branches)
     )
     segments = Segments(ids, branches if layout.has_branches else None)
-    blocks = needed_blocks(segments, block)
     return Workload(
         items=counts[unit] / len(rows),
         tokens=counts["useful_tokens"] / len(rows),
         keys=counts["useful_keys"] / len(rows),
         labels=counts["labels"] / len(rows),
         fill=counts["tokens"] / counts["padded_tokens"],
-        scores_per_query=float(jax.device_get(blocks.sum())) * block**2 / ids.size,
+        scores_per_query=_scores_per_query(segments, model),
     )
+
+
+def _scores_per_query(segments: Segments, model: ModelConfig) -> float:
+    """Of rows as attention pads them."""
+    rows, length = segments.ids.shape
+    options = Options(scale=1.0, block=model.attention_block)
+    shape = flash.shape_of(
+        rows, length, model.num_heads, model.num_kv_heads, model.head_dim, options
+    )
+    if model.attention == "flash" and flash.fits(shape):
+        keys = shape.keys
+        blocks = seen_blocks(spans(pad_rows(segments, shape.queries)), shape.queries, keys)
+    else:
+        # As attend_splash does.
+        keys = min(model.attention_block or 0, length)
+        keys += -keys % LANES
+        blocks = needed_blocks(pad_rows(segments, keys), keys)
+    # Those of all blocks of queries.
+    return float(jax.device_get(blocks.sum())) * keys / (rows * blocks.shape[1])

@@ -22,8 +22,8 @@ from codepmp_jax.models.splash import attend_splash
 DEFAULT_BLOCK = 256
 # Queries whose products with keys are scores in units of base 2, which the kernels take, are scaled by this.
 BASE_2 = math.log2(math.e)
-# Bytes of fast memory that a row may take; libtpu's own limit for a kernel is 16 MiB.
-_MAX_ROW_BYTES = 11 * 2**20
+# Of fast memory; libtpu's own limit for a kernel is 16 MiB, of which the compiler takes some.
+_MAX_BYTES = 15 * 2**20
 
 
 def attend_flash(
@@ -36,49 +36,49 @@ def attend_flash(
     """As codepmp_jax.models.attention.attend, heads first. Blocks of scores have `options.block` queries, a multiple of
     128, and half as many keys, at least 128; rows are padded to blocks of queries.
 
-    A row's keys, values and their gradients lie in the fast memory: rows of more than 5632 tokens, with heads of up to
-    128, and half as many with heads of up to 256, are left to splash.
+    A row's keys, values and their gradients lie in the fast memory together. Rows for which it is too small, those of
+    more than some 5000 tokens with heads of 128, are left to splash.
     """
-    length = query.shape[2]
-    if not fits(length, query.shape[3]):
+    num_heads, rows, length, head_dim = query.shape
+    shape = shape_of(rows, length, num_heads, len(key), head_dim, options)
+    if not fits(shape, query.dtype.itemsize):
         return attend_splash(query, key, value, segments, options)
-    queries, keys = block_sizes(options.block, length)
     scale = options.scale * BASE_2
     if not math.isclose(scale, 1):
         # In float32, since bfloat16 would round the scale by up to 0.4 %.
         query = (query.astype(jnp.float32) * scale).astype(query.dtype)
-    query, key, value = (pad_rows(x, queries, axis=2) for x in (query, key, value))
-    segments = pad_rows(segments, queries)
-    num_heads, rows, padded, head_dim = query.shape
-    shape = Shape(
+    query, key, value = (pad_rows(x, shape.queries, axis=2) for x in (query, key, value))
+    segments = pad_rows(segments, shape.queries)
+    intervals = spans(segments, options.window)
+    blocks = _in_order(seen_blocks(intervals, shape.queries, shape.keys))
+    dims = intervals if segments.branches is not None else intervals[:2]
+    query = query.reshape(shape.kv_heads, shape.group, rows, shape.length, head_dim)
+    output = _attend(shape, query, key, value, jnp.stack(dims, axis=1), blocks)
+    return output.reshape(num_heads, rows, shape.length, head_dim)[:, :, :length]
+
+
+def shape_of(
+    rows: int, length: int, num_heads: int, num_kv_heads: int, head_dim: int, options: Options
+) -> Shape:
+    """Of the kernels' call for rows of `length` tokens before they are padded."""
+    queries = min(options.block or DEFAULT_BLOCK, length)
+    queries += -queries % LANES
+    return Shape(
         rows=rows,
-        length=padded,
-        kv_heads=len(key),
-        group=num_heads // len(key),
+        length=length + -length % queries,
+        kv_heads=num_kv_heads,
+        group=num_heads // num_kv_heads,
         head_dim=head_dim,
         queries=queries,
-        keys=keys,
+        keys=queries // 2 if queries % (2 * LANES) == 0 else LANES,
         soft_cap=None if options.soft_cap is None else options.soft_cap * BASE_2,
         interpret=options.interpret,
     )
-    intervals = spans(segments, options.window)
-    blocks = _in_order(seen_blocks(intervals, queries, keys))
-    dims = intervals if segments.branches is not None else intervals[:2]
-    query = query.reshape(len(key), -1, rows, padded, head_dim)
-    output = _attend(shape, query, key, value, jnp.stack(dims, axis=1), blocks)
-    return output.reshape(num_heads, rows, padded, head_dim)[:, :, :length]
 
 
-def fits(length: int, head_dim: int) -> bool:
-    """Whether rows of so many tokens, padded to blocks of any size up to 512, fit into the kernels' fast memory."""
-    return flash_kernels.vmem_bytes(length, head_dim) <= _MAX_ROW_BYTES
-
-
-def block_sizes(block: int | None, length: int) -> tuple[int, int]:
-    """Queries and keys of a block of scores, in rows of `length` tokens."""
-    queries = min(block or DEFAULT_BLOCK, length)
-    queries += -queries % LANES
-    return queries, queries // 2 if queries % (2 * LANES) == 0 else LANES
+def fits(shape: Shape, itemsize: int = 2) -> bool:
+    """Whether the kernels have enough fast memory for arrays of so many bytes a number."""
+    return shape.vmem_bytes(itemsize) <= _MAX_BYTES
 
 
 def _in_order(needed: Bool[Array, "B Q T"]) -> tuple[Int[Array, " N"], Int[Array, " M"]]:

@@ -51,9 +51,23 @@ class Shape:
     interpret: bool
 
     @property
+    def width(self) -> int:
+        """Lanes that a head takes."""
+        return self.head_dim + -self.head_dim % LANES
+
+    @property
     def heads(self) -> int:
         """Query heads of a step of the grid."""
-        return max(n for n in range(1, _MAX_HEADS + 1) if self.group % n == 0)
+        most = max(1, _MAX_HEADS * LANES // self.width)
+        return max(n for n in range(1, most + 1) if self.group % n == 0)
+
+    def vmem_bytes(self, itemsize: int) -> int:
+        """Of fast memory that the backward kernel needs, which needs more than the forward one: for a row's keys,
+        values, and their gradients, and the sums of these in float32; for a step's queries and two arrays like them, each
+        twice, and the sums of their gradients; and for numbers, which are few."""
+        row = self.length * self.width * (4 * itemsize + 2 * 4)
+        step = self.heads * self.queries * self.width * (6 * itemsize + 4)
+        return row + step + 4 * self.queries * (self.keys + 2 * 2 * 2 * SUBLANES)
 
     @property
     def grid(self) -> tuple[int, int, int, int]:
@@ -72,13 +86,6 @@ class Shape:
         width = self.queries // parts
         places = [slice(start, start + width) for start in range(0, self.queries, width)]
         return [(head, part) for head in range(self.heads) for part in places]
-
-
-def vmem_bytes(length: int, head_dim: int) -> int:
-    """Of fast memory for what the backward kernel holds of a row of `length` tokens: keys, values and their gradients
-    in bfloat16, and in float32 the sums of these."""
-    width = head_dim + -head_dim % LANES
-    return length * width * (4 * 2 + 2 * 4)
 
 
 def _dot(left: Array, right: Array, contraction: tuple) -> Float[Array, "_ _"]:
@@ -239,7 +246,9 @@ def _backward_kernel(
         def weights(
             head: int, part: slice, scores: Array, slope: Array | float, of_weights: Array
         ) -> tuple:
-            log_sums, products = (ref[head : head + 1, part] for ref in (log_sums_ref, products_ref))
+            log_sums, products = (
+                ref[head : head + 1, part] for ref in (log_sums_ref, products_ref)
+            )
             weights = jnp.exp2(scores - log_sums)
             of_scores = weights * (of_weights - products)
             if shape.soft_cap is not None:

@@ -1,16 +1,20 @@
 import pytest
 
 from codepmp_jax.aot.workload import NUM_RECORDS, full_rows, measure, synthetic_pairs
-from codepmp_jax.config import DataConfig, presets
+from codepmp_jax.config import DataConfig, ModelConfig, presets
 from codepmp_jax.data.documents import Documents
 from codepmp_jax.data.layouts import layout_of
 from codepmp_jax.training import objectives
 
 
+def splash(block):
+    return ModelConfig(attention="splash", attention_block=block)
+
+
 def test_the_layouts_do_the_same_work_for_a_pair():
     """What is useful does not depend on the layout, but how many pairs a row holds does."""
     rows = {
-        layout: measure(layout_of(DataConfig(layout=layout, max_length=256)), 128)
+        layout: measure(layout_of(DataConfig(layout=layout, max_length=256)), splash(128))
         for layout in ("padded", "packed", "shared")
     }
     for row in rows.values():
@@ -26,8 +30,19 @@ def test_the_layouts_do_the_same_work_for_a_pair():
 def test_scores_of_padded_rows_are_causal_blocks():
     """Texts of one block each: every query meets a block of keys."""
     assert (
-        measure(layout_of(DataConfig(layout="padded", max_length=128)), 512).scores_per_query == 128
+        measure(
+            layout_of(DataConfig(layout="padded", max_length=128)), splash(512)
+        ).scores_per_query
+        == 128
     )
+
+
+def test_flash_computes_fewer_scores():
+    """Of blocks of the same queries: fewer keys, and no block of which no query sees any; never fewer than are useful."""
+    layout = layout_of(DataConfig(layout="shared", max_length=512))
+    row = measure(layout, ModelConfig(attention="flash", attention_block=256))
+    useful = row.keys / layout.sequence_length
+    assert useful < row.scores_per_query < 0.9 * measure(layout, splash(256)).scores_per_query
 
 
 def test_useful_tokens_are_those_of_the_pairs():
@@ -35,7 +50,7 @@ def test_useful_tokens_are_those_of_the_pairs():
     pairs = list(synthetic_pairs(config))
     assert len(pairs) == NUM_RECORDS
     layout = layout_of(config)
-    row = measure(layout, 128)
+    row = measure(layout, splash(128))
     tokens = sum(map(layout.num_tokens, pairs)) / len(pairs)
     assert row.tokens / row.items == pytest.approx(tokens)
 
@@ -43,7 +58,7 @@ def test_useful_tokens_are_those_of_the_pairs():
 def test_documents_fill_their_rows():
     """In pieces; every token but a document's first is a label, and no prefix is shared."""
     data = DataConfig(layout="packed", max_length=1024, row_length=2560, length_policy="split")
-    row = measure(layout_of(data, kind=Documents()), 512)
+    row = measure(layout_of(data, kind=Documents()), splash(512))
     assert row.fill > 0.96
     assert row.tokens == pytest.approx(row.fill * 2560)
     assert row.tokens - row.labels == pytest.approx(row.items)
@@ -63,4 +78,4 @@ def test_rows_of_policies_are_measured(name):
     """What an objective adds to a record, such as log-probs of references, takes no place in a row."""
     layout = objectives.build(presets.load_preset(name)).layout()
     assert layout.companions
-    assert measure(layout, 128).items > 1
+    assert measure(layout, splash(128)).items > 1

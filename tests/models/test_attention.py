@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable
 
 import jax
@@ -15,12 +16,21 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import ModelConfig
 from codepmp_jax.devices.sharding import MESH_AXES, make_mesh, partition_spec
+from codepmp_jax.models import flash
 from codepmp_jax.models.attention import attend
-from codepmp_jax.models.segments import Segments, needed_blocks, visible
+from codepmp_jax.models.segments import (
+    Options,
+    Segments,
+    needed_blocks,
+    seen_blocks,
+    spans,
+    visible,
+)
 from codepmp_jax.models.splash import CausalMask, TokenMask, WindowMask
 
 # Tokens of a row, query heads, kv heads, head dim. Not a multiple of any block below.
 LENGTH, HEADS, KV_HEADS, HEAD_DIM = 200, 4, 2, 16
+SIZES = (HEADS, KV_HEADS, HEAD_DIM)
 
 XLA = ModelConfig(attention="xla")
 BLOCKED = ModelConfig(attention="blocked", attention_block=32)
@@ -78,14 +88,17 @@ def capped(config: ModelConfig) -> ModelConfig:
     return dataclasses.replace(config, family="gemma2", attention_soft_cap=1.5, query_scale=7)
 
 
-def inputs(segments: Segments) -> tuple[jax.Array, jax.Array, jax.Array]:
+def inputs(
+    segments: Segments, sizes: tuple[int, int, int] = SIZES
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Query, key and value; large at padding."""
     rows, length = segments.ids.shape
+    num_heads, num_kv_heads, head_dim = sizes
     scale = jnp.where(segments.ids > 0, 1.0, 1e4)[..., None, None]
     keys = jax.random.split(jax.random.key(0), 3)
     query, key, value = (
-        scale * jax.random.normal(random, (rows, length, heads, HEAD_DIM))
-        for random, heads in zip(keys, (HEADS, KV_HEADS, KV_HEADS), strict=True)
+        scale * jax.random.normal(random, (rows, length, heads, head_dim))
+        for random, heads in zip(keys, (num_heads, num_kv_heads, num_kv_heads), strict=True)
     )
     return query, key, value
 
@@ -95,9 +108,10 @@ def run(
     segments: Segments,
     max_text: int | None = None,
     window: int | None = None,
+    arrays: tuple[jax.Array, ...] | None = None,
 ) -> list[np.ndarray]:
     """Attention's output and its gradients of query, key and value, from random gradients at real tokens."""
-    arrays = inputs(segments)
+    arrays = inputs(segments) if arrays is None else arrays
     gradient = jax.random.normal(jax.random.key(1), arrays[0].shape)
     gradient = jnp.where((segments.ids > 0)[..., None, None], gradient, 0.0)
 
@@ -107,7 +121,7 @@ def run(
             attend, segments=segments, config=config, max_text=max_text, window=window
         )
         output, pullback = jax.vjp(attention, *arrays)
-        return output, *pullback(gradient)
+        return output, *pullback(gradient.astype(output.dtype))
 
     return [np.asarray(x) for x in outputs(segments, gradient, *arrays)]
 
@@ -183,6 +197,83 @@ def test_windows_and_soft_caps_equal_xla(
 ) -> None:
     expected = run(capped(XLA), segments, window=window)
     assert_equal(run(capped(config), segments, window=window), expected, segments)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [(2, 2, 64), (7, 1, 128), (16, 1, 8)],
+    ids=["heads alone", "odd group", "group in two steps"],
+)
+def test_flash_takes_heads_of_all_kinds(sizes: tuple[int, int, int]) -> None:
+    """In blocks whose numbers of queries and of keys differ."""
+    segments = segments_of(((*ROWS[1], (40, 30, 30)),), 300)
+    arrays = inputs(segments, sizes)
+    expected = run(capped(XLA), segments, window=90, arrays=arrays)
+    config = dataclasses.replace(capped(FLASH), attention_block=256)
+    assert_equal(run(config, segments, window=90, arrays=arrays), expected, segments)
+
+
+def test_flash_in_bfloat16_is_that_of_float32() -> None:
+    """To the rounding of its inputs, weights and results."""
+    segments = shared_rows()
+    arrays = tuple(x.astype(jnp.bfloat16) for x in inputs(segments))
+    results = run(FLASH, segments, arrays=arrays)
+    exact = run(XLA, segments, arrays=tuple(x.astype(jnp.float32) for x in arrays))
+    real = np.asarray(segments.ids) > 0
+    for result, wanted in zip(results, exact, strict=True):
+        assert result.dtype == jnp.bfloat16
+        error = np.abs(result[real].astype(np.float32) - wanted[real])
+        assert error.max() < 0.01 * np.abs(wanted[real]).max()
+
+
+def test_pairs_of_a_row_do_not_touch_one_another_in_flash() -> None:
+    """Bit for bit, in outputs and gradients."""
+    segments = shared_rows()
+    changed = (segments.ids == 2)[..., None, None]
+    others = np.asarray((segments.ids > 0) & (segments.ids != 2))
+    before = inputs(segments)
+    after = tuple(jnp.where(changed, 100 - 3 * x, x) for x in before)
+    for x, y in zip(*(run(FLASH, segments, arrays=a) for a in (before, after)), strict=True):
+        np.testing.assert_array_equal(x[others], y[others])
+        assert np.any(x[~others] != y[~others])
+
+
+def test_rows_too_long_for_the_fast_memory_are_left_to_splash(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fits(length: int, block: int, group: int = 7, head_dim: int = 128) -> bool:
+        options = Options(scale=1.0, block=block)
+        return flash.fits(flash.shape_of(1, length, group, 1, head_dim, options))
+
+    assert fits(5120, 256)
+    assert not fits(8192, 256)
+    assert fits(2560, 256, group=8, head_dim=256)
+    segments = shared_rows()
+    monkeypatch.setattr(flash, "_MAX_BYTES", 0)
+    monkeypatch.setattr(flash, "attend_splash", lambda query, *_: jnp.zeros_like(query))
+    assert not np.any(run(FLASH, segments)[0])
+
+
+@pytest.mark.parametrize("window", [None, 1, 2, 3, 5])
+def test_spans_equal_visible(window: int | None) -> None:
+    """Of every two pairs of up to two tokens a part, with padding around them; and the blocks are those with such keys."""
+    pairs = list(itertools.product(range(3), repeat=3))
+    rows = tuple(itertools.product(pairs, repeat=2))
+    shared = segments_of(tuple((*row, (0, 0, 0)) for row in rows), 16)
+    shared = Segments(*(jnp.roll(x, 1, axis=1) for x in shared))
+    for segments in (shared, Segments(shared.ids)):
+        real = np.asarray(segments.ids > 0)[:, :, None]
+        start, length, hidden_start, hidden_length = (
+            np.asarray(x)[:, :, None] for x in spans(segments, window)
+        )
+        keys = np.arange(16)
+        seen = (keys >= start) & (keys < start + length)
+        seen &= ~((keys >= hidden_start) & (keys < hidden_start + hidden_length))
+        np.testing.assert_array_equal(seen & real, np.asarray(visible(segments, window)) & real)
+        # Padding sees itself and nothing else.
+        np.testing.assert_array_equal(seen & ~real, np.eye(16, dtype=bool) & ~real)
+        blocks = seen.reshape(-1, 4, 4, 8, 2).any(axis=(2, 4))
+        np.testing.assert_array_equal(seen_blocks(spans(segments, window), 4, 2), blocks)
 
 
 def test_shared_rows_equal_the_two_texts() -> None:
@@ -374,19 +465,21 @@ def test_saved_attention_is_not_computed_again(
 
 
 @pytest.mark.parametrize(
-    ("segments", "config", "window", "calls"),
+    ("segments", "config", "window", "kernels"),
     [
-        (plain_rows(), SPLASH, None, 1),
-        (shared_rows(), SPLASH, None, 1),
-        (shared_rows(), capped(SPLASH), 70, 2),
+        (plain_rows(), SPLASH, None, 3),
+        (shared_rows(), SPLASH, None, 3),
+        (shared_rows(), capped(SPLASH), 70, 6),
+        (plain_rows(), FLASH, None, 2),
+        (shared_rows(), capped(FLASH), 70, 2),
     ],
-    ids=["plain", "shared", "window"],
+    ids=["splash_plain", "splash_shared", "splash_window", "flash_plain", "flash_window"],
 )
-def test_splash_compiles_for_tpu(
+def test_kernels_compile_for_tpu(
     segments: Segments,
     config: ModelConfig,
     window: int | None,
-    calls: int,
+    kernels: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TPU_SKIP_MDS_QUERY", "1")
@@ -419,10 +512,10 @@ def test_splash_compiles_for_tpu(
     with jax.set_mesh(mesh):
         gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2))).trace(*arrays, rows)
         compiled = gradients.lower(lowering_platforms=("tpu",)).compile()
-    # Forward, and backward for queries and for keys: what is saved is not computed again.
+    # Forward, and backward, of splash for queries and for keys: what is saved is not computed again.
     text = compiled.as_text()
     assert text is not None
-    assert text.count('custom_call_target="tpu_custom_call"') == 3 * calls
+    assert text.count('custom_call_target="tpu_custom_call"') == kernels
 
 
 @LAYOUTS
