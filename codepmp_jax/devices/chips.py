@@ -40,7 +40,7 @@ class Chip:
     kernel_efficiency: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """Share of the peak that splash attention's kernels reach by the compiler's schedule of a whole block of scores
     (benchmarks/kernel_schedules.py), by a part of the kernel's name."""
-    attention: Literal["xla", "blocked", "splash"] = "xla"
+    attention: Literal["xla", "blocked", "splash", "flash"] = "xla"
     """What model.attention = auto means here."""
     attention_block: int = 512
     mlp_hidden: Literal["fused", "materialized"] = "fused"
@@ -116,7 +116,13 @@ CHIPS = {
             clock=275e12 / 2**18,
             ici_bandwidth=90e9,
             ring_length=4,
-            kernel_efficiency={"_fwd": 0.268, "_dkv": 0.241, "_dq": 0.232},
+            kernel_efficiency={
+                "_fwd": 0.268,
+                "_dkv": 0.241,
+                "_dq": 0.232,
+                "flash_forward": 0.459,
+                "flash_backward": 0.712,
+            },
             attention="splash",
             compiler_options=_ASYNC_GATHERS | _WHOLE_MATMULS,
             topology_options={"chip_config_name": "megacore"},
@@ -130,7 +136,13 @@ CHIPS = {
             clock=197e12 / 2**17,
             ici_bandwidth=90e9,
             ring_length=16,
-            kernel_efficiency={"_fwd": 0.445, "_dkv": 0.775, "_dq": 0.732},
+            kernel_efficiency={
+                "_fwd": 0.445,
+                "_dkv": 0.775,
+                "_dq": 0.732,
+                "flash_forward": 0.672,
+                "flash_backward": 0.857,
+            },
             attention="splash",
             compiler_options=_WHOLE_MATMULS,
         ),
@@ -143,7 +155,13 @@ CHIPS = {
             clock=459e12 / 2**18,
             ici_bandwidth=180e9,
             ring_length=4,
-            kernel_efficiency={"_fwd": 0.397, "_dkv": 0.356, "_dq": 0.345},
+            kernel_efficiency={
+                "_fwd": 0.397,
+                "_dkv": 0.356,
+                "_dq": 0.345,
+                "flash_forward": 0.662,
+                "flash_backward": 0.858,
+            },
             attention="splash",
             compiler_options=_ASYNC_GATHERS
             | _SPARSE_CORE_REDUCTIONS
@@ -159,7 +177,13 @@ CHIPS = {
             clock=918e12 / 2**19,
             ici_bandwidth=180e9,
             ring_length=16,
-            kernel_efficiency={"_fwd": 0.128, "_dkv": 0.250, "_dq": 0.214},
+            kernel_efficiency={
+                "_fwd": 0.128,
+                "_dkv": 0.250,
+                "_dq": 0.214,
+                "flash_forward": 0.209,
+                "flash_backward": 0.325,
+            },
             attention="splash",
             mlp_hidden="materialized",
             compiler_options=_SPARSE_CORE_REDUCTIONS
@@ -177,7 +201,13 @@ CHIPS = {
             ici_bandwidth=100e9,
             ring_length=4,
             devices_per_chip=2,
-            kernel_efficiency={"_fwd": 0.134, "_dkv": 0.257, "_dq": 0.206},
+            kernel_efficiency={
+                "_fwd": 0.134,
+                "_dkv": 0.257,
+                "_dq": 0.206,
+                "flash_forward": 0.213,
+                "flash_backward": 0.329,
+            },
             attention="splash",
             compiler_options=_WHOLE_MATMULS,
         ),

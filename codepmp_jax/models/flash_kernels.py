@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -390,7 +390,7 @@ def _call(
     inputs: Sequence[tuple[Array, Any]],
     outputs: Sequence[tuple[jax.ShapeDtypeStruct, Any]],
     scratch: Sequence[tuple[int, ...]],
-    semantics: tuple[str, ...],
+    semantics: tuple[Literal["parallel", "arbitrary"], ...],
 ) -> Any:
     return pl.pallas_call(
         functools.partial(kernel, shape=shape),

@@ -259,8 +259,7 @@ def test_spans_equal_visible(window: int | None) -> None:
     """Of every two pairs of up to two tokens a part, with padding around them; and the blocks are those with such keys."""
     pairs = list(itertools.product(range(3), repeat=3))
     rows = tuple(itertools.product(pairs, repeat=2))
-    shared = segments_of(tuple((*row, (0, 0, 0)) for row in rows), 16)
-    shared = Segments(*(jnp.roll(x, 1, axis=1) for x in shared))
+    shared = jax.tree.map(lambda x: jnp.roll(x, 1, axis=1), segments_of(rows, 16))
     for segments in (shared, Segments(shared.ids)):
         real = np.asarray(segments.ids > 0)[:, :, None]
         start, length, hidden_start, hidden_length = (
