@@ -69,7 +69,10 @@ class Run:
     def config(self, num_chips: int) -> TrainConfig:
         """The run, of so many chips."""
         return TrainConfig(
-            model=dataclasses.replace(self.model, remat=self.remat, init_from=None),
+            # Attention as in MaxText.
+            model=dataclasses.replace(
+                self.model, attention="splash", remat=self.remat, init_from=None
+            ),
             data=DataConfig(layout="packed", max_length=self.length, row_length=self.length),
             loss=LmConfig(lm_chunk_tokens=4096),
             mesh=MeshConfig(data=-1, fsdp=self.fsdp),
@@ -138,12 +141,11 @@ def compile_run(run: Run, path: pathlib.Path) -> dict[str, Any]:
     from codepmp_jax.aot.search import check_alone
     from codepmp_jax.aot.topology import describe
     from codepmp_jax.aot.workload import full_rows
+    from codepmp_jax.models.splash import DEFAULT_BLOCK
 
-    chip, devices = describe(run.topology)
-    config = run.config(len(devices))
-    report: Report = check_alone(
-        config, run.topology, 1, full_rows(run.length, chip.attention_block)
-    )
+    _, devices = describe(run.topology)
+    rows = full_rows(run.length, DEFAULT_BLOCK)
+    report: Report = check_alone(run.config(len(devices)), run.topology, 1, rows)
     if not report.fits:
         raise SystemExit(f"{run.name}:\n{report.text()}")
     write_json(path, dataclasses.asdict(report))

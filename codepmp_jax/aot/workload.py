@@ -25,7 +25,7 @@ from codepmp_jax.models.segments import (
     seen_blocks,
     spans,
 )
-from codepmp_jax.models.splash import LANES
+from codepmp_jax.models.splash import DEFAULT_BLOCK, LANES
 from codepmp_jax.records.schema import SourceFile
 from codepmp_jax.text.lengths import draw_document_lengths, draw_lengths
 from codepmp_jax.text.tokenization import EncodedText
@@ -122,7 +122,7 @@ def _scores_per_query(segments: Segments, model: ModelConfig) -> float:
         blocks = seen_blocks(spans(pad_rows(segments, shape.queries)), shape.queries, keys)
     else:
         # As attend_splash does.
-        keys = min(model.attention_block or 0, length)
+        keys = min(model.attention_block or DEFAULT_BLOCK, length)
         keys += -keys % LANES
         blocks = needed_blocks(pad_rows(segments, keys), keys)
     # Those of all blocks of queries.

@@ -109,7 +109,8 @@ class ModelConfig(Config, section="model"):
     at once; `blocked` (CPU), `splash` and `flash` (TPU: JAX's kernels and our own) and `pallas_gpu` hold one block of
     them at a time."""
     attention_block: int | None = None
-    """Queries and keys per block of scores; by default the chip's own."""
+    """Queries per block of scores, and keys but in `flash`, which takes half as many; by default the chip's or the
+    implementation's own."""
     remat: RematPolicy = "full"
     """Activations of a layer to keep for the backward pass; the rest is recomputed. `full` keeps nothing;
     `save_attention` attention's output; `save_qkv_attention` its inputs too; `save_gate_attention` the output of the

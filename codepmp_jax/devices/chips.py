@@ -38,11 +38,12 @@ class Chip:
     """Lines of the slice's network close to rings where their length is a multiple of it."""
     devices_per_chip: int = 1
     kernel_efficiency: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """Share of the peak that splash attention's kernels reach by the compiler's schedule of a whole block of scores
-    (benchmarks/kernel_schedules.py), by a part of the kernel's name."""
+    """Share of the peak that attention's kernels reach by the compiler's schedules (benchmarks/kernel_schedules.py), by a
+    part of the kernel's name."""
     attention: Literal["xla", "blocked", "splash", "flash"] = "xla"
     """What model.attention = auto means here."""
-    attention_block: int = 512
+    attention_block: int | None = None
+    """What model.attention_block = None means here; None is the implementation's own."""
     mlp_hidden: Literal["fused", "materialized"] = "fused"
     """What model.mlp_hidden = auto means here."""
     compiler_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -123,7 +124,7 @@ CHIPS = {
                 "flash_forward": 0.459,
                 "flash_backward": 0.712,
             },
-            attention="splash",
+            attention="flash",
             compiler_options=_ASYNC_GATHERS | _WHOLE_MATMULS,
             topology_options={"chip_config_name": "megacore"},
         ),
@@ -143,7 +144,7 @@ CHIPS = {
                 "flash_forward": 0.672,
                 "flash_backward": 0.857,
             },
-            attention="splash",
+            attention="flash",
             compiler_options=_WHOLE_MATMULS,
         ),
         Chip(
@@ -162,7 +163,7 @@ CHIPS = {
                 "flash_forward": 0.662,
                 "flash_backward": 0.858,
             },
-            attention="splash",
+            attention="flash",
             compiler_options=_ASYNC_GATHERS
             | _SPARSE_CORE_REDUCTIONS
             | _WHOLE_MATMULS
@@ -184,7 +185,7 @@ CHIPS = {
                 "flash_forward": 0.209,
                 "flash_backward": 0.325,
             },
-            attention="splash",
+            attention="flash",
             mlp_hidden="materialized",
             compiler_options=_SPARSE_CORE_REDUCTIONS
             | _SPARSE_CORE_GATHERS
@@ -208,7 +209,7 @@ CHIPS = {
                 "flash_forward": 0.213,
                 "flash_backward": 0.329,
             },
-            attention="splash",
+            attention="flash",
             compiler_options=_WHOLE_MATMULS,
         ),
         # Attention on GPUs is XLA's, until benchmarks/gpu_attention.py has shown what is faster on one: pallas_gpu repeats

@@ -273,7 +273,7 @@ def test_every_trait_matters(name, change, original):
         ("mistral", "shared", "blocked"),
         ("gemma2", "padded", "xla"),
         ("gemma2", "packed", "blocked"),
-        ("gemma2", "shared", "splash"),
+        ("gemma2", "shared", "flash"),
     ],
 )
 def test_losses_and_gradients_in_any_layout(name, layout, attention, original):

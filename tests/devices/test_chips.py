@@ -31,7 +31,7 @@ def test_a_gpu_of_another_name_runs_as_its_compute_capability_with_rates_unknown
 
 def test_resolve_fills_what_is_left_open_and_nothing_else():
     resolved = chips.resolve(ModelConfig(), 1024, chips.CHIPS["v5p"])
-    assert (resolved.attention, resolved.attention_block) == ("splash", 512)
+    assert (resolved.attention, resolved.attention_block) == ("flash", None)
     assert resolved.mlp_hidden == "fused"
     assert chips.resolve(ModelConfig(), 1024, chips.CHIPS["v6e"]).mlp_hidden == "materialized"
     chosen = ModelConfig(attention="xla", attention_block=256, mlp_hidden="materialized")
@@ -45,7 +45,7 @@ SLIDING = ModelConfig(family="mistral", sliding_window=100)
 @pytest.mark.parametrize("model", [CAPPED, SLIDING], ids=["capped", "sliding"])
 def test_the_kernels_for_gpus_are_refused_where_they_lack_what_the_model_has(model):
     for chip in ("h100", "v5p"):
-        assert chips.resolve(model, 101, chips.CHIPS[chip]).attention in ("xla", "splash")
+        assert chips.resolve(model, 101, chips.CHIPS[chip]).attention in ("xla", "flash")
     asked = dataclasses.replace(model, attention="pallas_gpu")
     with pytest.raises(
         UserError, match=r"model\.attention = 'pallas_gpu': supports neither .*Remedy: "

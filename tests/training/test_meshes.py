@@ -31,7 +31,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
 }
 AS_ON_A_TPU = {
-    "attention": "splash",
+    "attention": "flash",
     "remat": "save_gate_attention",
     "mlp_hidden": "materialized",
     "scan_unroll": 2,
@@ -40,7 +40,7 @@ AS_ON_A_TPU = {
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_shared_rows_on_eight_devices_equal_one(family):
-    """Gradients of every tensor and the metrics, with splash's kernels, heads first, against XLA's attention."""
+    """Gradients of every tensor and the metrics, with the kernels of a TPU, heads first, against XLA's attention."""
 
     def run(mesh: jax.sharding.Mesh, **model: Any) -> tuple:
         changes = {"family": family, **FAMILIES[family], **model}
