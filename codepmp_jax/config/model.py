@@ -119,9 +119,6 @@ class ModelConfig(Config, section="model"):
     mlp_hidden: Literal["auto", "fused", "materialized"] = "auto"
     """How the MLP's hidden layer, activation(gate) * up, is computed: `fused` into the matmul that reads it, which
     computes it again for each of its tiles; or `materialized`, once and written to memory. `auto` is the chip's own."""
-    scan_unroll: PositiveInt = 1
-    """Layers in one round of the loop over layers: with more, a layer's transfers may also run beside the matmuls of the
-    next, and compiling takes longer."""
     heads: tuple[tuple[str, int], ...] = ()
     """Further heads as NAME SIZE ..., each from hidden states to SIZE float32 numbers. The objective adds those that it
     needs."""

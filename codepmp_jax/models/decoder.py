@@ -198,9 +198,7 @@ class Decoder(nnx.Module):
                 x = step(x, weights)
             return x, None
 
-        x, _ = jax.lax.scan(
-            layers, self.embed(tokens), stacked, unroll=max(1, config.scan_unroll // period)
-        )
+        x, _ = jax.lax.scan(layers, self.embed(tokens), stacked)
         return self.norm(x)
 
     def _windows(self, max_text: int) -> list[int | None]:

@@ -37,7 +37,6 @@ _MAY_CHANGE_ON_RESUME = (
     "model.attention",
     "model.attention_block",
     "model.mlp_hidden",
-    "model.scan_unroll",
     "data.input",
     "data.tokenizer",
     "data.num_workers",

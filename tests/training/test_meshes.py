@@ -34,7 +34,6 @@ AS_ON_A_TPU = {
     "attention": "flash",
     "remat": "save_gate_attention",
     "mlp_hidden": "materialized",
-    "scan_unroll": 2,
 }
 
 
