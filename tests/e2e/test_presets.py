@@ -49,16 +49,16 @@ PRESETS = sorted(
     # Policies need log-probs first (tests/logprobs), and give no rewards to score with.
     and not isinstance(presets.load_preset(path.stem).loss, PolicyConfig)
     and not path.stem.startswith("token_reward_")
-    # The others of finetuning, and the schedule wsd, differ in numbers and paths only (tests/config).
+    # These differ from others in numbers and paths only (tests/config).
     and not (path.stem.startswith("rm_") and path.stem not in ("rm_tiny", "rm_mathshepherd_7b"))
-    and path.stem != "pmp_7b_wsd"
+    and path.stem not in ("pmp_7b_wsd", "pmp_1b5", "lm_tiny")
     # The stages of those of SmolLM2 are run at a small size elsewhere (test_replication.py).
     and not path.stem.endswith("_smollm2")
 )
 # With a mesh of all devices, and one of parts.
 ON_SEVERAL_DEVICES = {"pmp_7b", "rm_tiny"}
 # Those that are trained on conversations here; the others are on strings.
-OF_CONVERSATIONS = {"pmp_1b5", "pmp_llama31_8b", "rm_tiny"}
+OF_CONVERSATIONS = {"pmp_llama31_8b", "rm_tiny"}
 # Dimensions of transformers' config.
 WIDTH = {
     "hidden_size": 32,
