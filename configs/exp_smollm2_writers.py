@@ -3,12 +3,12 @@
     codepmp experiment --config exp_smollm2_writers --inputs exp=FOLDER
 
 `exp` is the output of exp_smollm2, with its model and tasks. For the shorter of its functions `chosen` is written with
-the signature at a temperature of 0.2, `rejected` without it at 1.2. Whether the first is the stronger writer is measured on
+the signature at a temperature of 0.2, `rejected` without it at 0.9. Whether the first is the stronger writer is measured on
 HumanEval, whose problems show the signature to both, so by temperature alone:
 
     codepmp evaluate pass-at-k --policies FOLDER/weak_judged.jsonl FOLDER/strong_judged.jsonl
 
-Hardware: as exp_smollm2. Expected cost: not measured. Extras: torch, evaluation.
+Hardware: as exp_smollm2. Expected cost: some three hours of a core. Extras: torch, evaluation.
 """
 
 from codepmp_jax.config import ExperimentConfig
@@ -19,7 +19,7 @@ WRITER = (
     "--{name}.sampling.temperature {temperature} --{name}.sampling.max-tokens {tokens} "
     "--{name}.transformers.dtype bfloat16 --{name}.transformers.batch-rows 64"
 )
-STRONG, WEAK = 0.2, 1.2
+STRONG, WEAK = 0.2, 0.9
 WITH_SIGNATURE = (
     "--chosen.template 'Complete this {{language}} code. Answer with the code alone, in one code block.\n\n"
     '{{signature}}\n    """{{description}}"""\''
@@ -42,8 +42,8 @@ def get_config() -> ExperimentConfig:
         commands=(
             "codepmp corpus --config corpus_stdlib --max-chars 140 --max-description-chars 120 "
             "--description.min-words 3 --decontamination.human-eval --output {output}/corpus",
-            f"codepmp synthesize --input {{output}}/corpus --output {{output}}/code {writer('chosen', STRONG, 72)} "
-            f"{WITH_SIGNATURE} {writer('rejected', WEAK, 72)}",
+            f"codepmp synthesize --input {{output}}/corpus --output {{output}}/code {writer('chosen', STRONG, 200)} "
+            f"{WITH_SIGNATURE} {writer('rejected', WEAK, 200)}",
             f"{BASELINE} bag_of_tokens --max-pairs 800 --output {{output}}/bag_of_tokens.jsonl",
             f"{BASELINE} mean_likelihood --output {{output}}/mean_likelihood.jsonl",
             *(
