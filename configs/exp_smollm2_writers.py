@@ -8,7 +8,7 @@ HumanEval, whose problems show the signature to both, so by temperature alone:
 
     codepmp evaluate pass-at-k --policies FOLDER/weak_judged.jsonl FOLDER/strong_judged.jsonl
 
-Hardware: as exp_smollm2. Expected cost: some three hours of a core. Extras: torch, evaluation.
+Hardware: as exp_smollm2. Expected cost: not measured. Extras: torch, evaluation.
 """
 
 from codepmp_jax.config import ExperimentConfig
