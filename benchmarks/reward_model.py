@@ -7,8 +7,8 @@ RewardBench (a right program against a wrong one, subset hep-python), of RewardB
 ones), of RM-Bench (the two, bare, with a sentence around them, and in Markdown), of JudgeBench (the two in a random
 order) and of PPE (all, with five conflict pairs): files with the benchmarks' own columns, which go through the commands that
 a user of them types. So the rules and readers are the benchmarks', and the data are not: the figures compare with no
-published ones. With `--rewardbench PYTHON`, of an environment that has it, RewardBench's own command evaluates the
-same pairs with the same folder.
+published ones. With `--rewardbench PYTHON` and `--vllm PYTHON`, of environments that have them, RewardBench's own command
+evaluates the same pairs with the same folder, and vLLM classifies their texts.
 """
 
 from __future__ import annotations
@@ -103,10 +103,8 @@ def rows_of(problem: Problem, rng: np.random.Generator) -> dict[str, dict[str, A
     }
 
 
-def run(
-    words: Sequence[object], folder: str | pathlib.Path | None = None, **variables: str
-) -> None:
-    """Runs a command in a folder to its good end."""
+def run(words: Sequence[object], folder: str | pathlib.Path | None = None, **variables: str) -> str:
+    """What a command prints that is run in a folder to its good end."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), **variables}
     done = subprocess.run(
         [str(word) for word in words], cwd=folder, env=environment, capture_output=True, text=True
@@ -115,6 +113,7 @@ def run(
         raise SystemExit(
             f"{shlex.join(map(str, words))}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
         )
+    return done.stdout
 
 
 def codepmp(*words: object) -> None:
@@ -179,6 +178,29 @@ def by_rewardbench(python: str, rows: pathlib.Path, model: str, max_length: int)
     return np.array([[json.loads(x)[f"scores_{side}"] for side in SIDES] for x in lines])
 
 
+def by_vllm(python: str, rows: pathlib.Path, model: str) -> np.ndarray:
+    """Rewards of the pairs' texts, chosen first, by vLLM's pooling runner in float32."""
+    template = json.loads((pathlib.Path(model) / "codepmp_jax.json").read_text())["config"]["data"][
+        "template"
+    ]
+    with open(rows, encoding="utf-8") as file:
+        texts = [
+            template.replace("{prompt}", row["prompt"]).replace("{response}", row[side])
+            for row in map(json.loads, file)
+            for side in SIDES
+        ]
+    path = rows.with_name("texts.json")
+    path.write_text(json.dumps(texts), encoding="utf-8")
+    script = ROOT / "tests" / "e2e" / "vllm_classify.py"
+    printed = run(
+        [python, script, pathlib.Path(model).resolve(), path],
+        VLLM_CPU_KVCACHE_SPACE="1",
+        VLLM_NO_USAGE_STATS="1",
+        VLLM_ENABLE_V1_MULTIPROCESSING="0",
+    )
+    return np.array(json.loads(printed.splitlines()[-1])["scores"])
+
+
 def main() -> None:
     """Makes the rows, evaluates, prints; with --write, a page."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -189,6 +211,7 @@ def main() -> None:
     parser.add_argument("--max-length", type=int, default=512, help="tokens of a text")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--rewardbench", help="python of an environment with rewardbench")
+    parser.add_argument("--vllm", help="python of an environment with vllm")
     parser.add_argument("--name", default="reward_model")
     parser.add_argument("--note", default="", help="sentences to put above the table")
     parser.add_argument("--write", action="store_true")
@@ -220,6 +243,15 @@ def main() -> None:
         note += (
             f" RewardBench's own command on the same pairs and folder: accuracy {100 * accuracy:.1f} %, its rewards at most "
             f"{np.max(np.abs(ours - theirs)):.1e} from ours."
+        )
+    if arguments.vllm:
+        rows = arguments.output / "rewardbench_rows.jsonl"
+        theirs = by_vllm(arguments.vllm, rows, arguments.model)
+        scores = read_scores(arguments.output / "rewardbench_scores.jsonl")
+        ours = np.array([score.reward for score in scores])
+        note += (
+            f" vLLM's `classify` on their texts: its rewards are at most {np.max(np.abs(ours - theirs)):.1e} from ours "
+            f"(float32; they spread by {np.std(ours):.2f})."
         )
     print("\n".join(lines))
     print(note)

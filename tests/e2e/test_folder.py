@@ -206,7 +206,7 @@ def test_vllm(run, folder, texts, rewards, token_rewards, tmp_path):
     path = tmp_path / "texts.json"
     path.write_text(json.dumps(texts), encoding="utf-8")
     python, script = venv(".venv-vllm") / "python", HERE / "vllm_classify.py"
-    printed = run_command([python, script, folder, export.to_hf(tokens), path])
+    printed = run_command([python, script, folder, path, export.to_hf(tokens)])
     found = json.loads(printed.splitlines()[-1])
     np.testing.assert_allclose(found["scores"], rewards, rtol=TOLERANCE, atol=TOLERANCE)
     for ours, theirs in zip(token_rewards, found["tokens"], strict=True):

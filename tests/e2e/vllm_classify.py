@@ -1,9 +1,9 @@
 """vLLM's pooling runner on a converted folder.
 
-    python vllm_classify.py FOLDER TOKENS_FOLDER TEXTS.json
+    python vllm_classify.py FOLDER TEXTS.json [TOKENS_FOLDER]
 
 Prints a line of JSON, as vLLM gives it with its defaults: the scores of the texts by FOLDER, a reward model, and of each
-of their tokens by TOKENS_FOLDER, a token classifier.
+of their tokens by TOKENS_FOLDER, a token classifier, where there is one.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from vllm import LLM  # pyright: ignore[reportMissingImports]
 
 def main() -> None:
     """Classifies, prints."""
-    folder, tokens_folder, path = sys.argv[1:]
+    folder, path, *tokens_folders = sys.argv[1:]
     texts = json.loads(pathlib.Path(path).read_text())
     scores = [
         output.outputs.probs[0] for output in model_of(folder).classify(texts, use_tqdm=False)
     ]
-    outputs = model_of(tokens_folder).encode(texts, pooling_task="token_classify", use_tqdm=False)
-    tokens = [output.outputs.data.flatten().tolist() for output in outputs]
+    tokens = [
+        output.outputs.data.flatten().tolist()
+        for one in tokens_folders
+        for output in model_of(one).encode(texts, pooling_task="token_classify", use_tqdm=False)
+    ]
     print(json.dumps({"scores": scores, "tokens": tokens}))
 
 
