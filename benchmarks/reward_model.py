@@ -234,21 +234,18 @@ def main() -> None:
         )
         lines += found
     note = arguments.note
+    rows = arguments.output / "rewardbench_rows.jsonl"
+    scores = read_scores(arguments.output / "rewardbench_scores.jsonl")
+    ours = np.array([score.reward for score in scores])
     if arguments.rewardbench:
-        rows = arguments.output / "rewardbench_rows.jsonl"
         theirs = by_rewardbench(arguments.rewardbench, rows, arguments.model, arguments.max_length)
-        scores = read_scores(arguments.output / "rewardbench_scores.jsonl")
-        ours = np.array([score.reward for score in scores]).reshape(-1, 2)
         accuracy = np.mean(theirs[:, 0] > theirs[:, 1])
         note += (
             f" RewardBench's own command on the same pairs and folder: accuracy {100 * accuracy:.1f} %, its rewards at most "
-            f"{np.max(np.abs(ours - theirs)):.1e} from ours."
+            f"{np.max(np.abs(ours - theirs.ravel())):.1e} from ours."
         )
     if arguments.vllm:
-        rows = arguments.output / "rewardbench_rows.jsonl"
         theirs = by_vllm(arguments.vllm, rows, arguments.model)
-        scores = read_scores(arguments.output / "rewardbench_scores.jsonl")
-        ours = np.array([score.reward for score in scores])
         note += (
             f" vLLM's `classify` on their texts: its rewards are at most {np.max(np.abs(ours - theirs)):.1e} from ours "
             f"(float32; they spread by {np.std(ours):.2f})."

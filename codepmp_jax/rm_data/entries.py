@@ -35,8 +35,6 @@ class Answer:
     """What else the row says of it, for the lineage."""
     syntax: str = ""
     """Hash of a program's syntax tree: programs with equal ones are never a pair. Empty for what is no program."""
-    confidence: float = 0.0
-    """What RmDataConfig.confidences says of it."""
 
 
 @dataclasses.dataclass(frozen=True)

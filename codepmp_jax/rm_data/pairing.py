@@ -205,7 +205,7 @@ def _order(config: RmDataConfig, better: Answer, worse: Answer) -> tuple[Any, ..
     if config.pairing == "nearest_edit":
         return Levenshtein.distance(better.text, worse.text), draw
     if config.pairing in BY_CONFIDENCE:
-        both = better.confidence + worse.confidence
+        both = better.facts["confidence"] + worse.facts["confidence"]
         return both if config.pairing == "least_confident" else -both, draw
     if config.pairing == "best_worst":
         return worse.grade - better.grade, draw

@@ -16,12 +16,13 @@ _PLACEHOLDER = re.compile(r"\{(language|code|signature|description)\}")
 def make_request(key: str, writer: WriterConfig, source: SourceFile, description: str) -> Request:
     """The request for one text about `source`; `description` is empty while it is yet to be written."""
     values = {
-        "language": source.language,
-        "code": source.content,
-        "signature": signature(source),
-        "description": description,
+        "language": lambda: source.language,
+        "code": lambda: source.content,
+        # Few templates hold it, and it takes a parse of the code.
+        "signature": lambda: signature(source),
+        "description": lambda: description,
     }
-    prompt = _PLACEHOLDER.sub(lambda found: values[found[1]], writer.template)
+    prompt = _PLACEHOLDER.sub(lambda found: values[found[1]](), writer.template)
     return Request(key, prompt, description, source)
 
 
@@ -34,12 +35,12 @@ def signature(source: SourceFile) -> str:
     try:
         with warnings.catch_warnings(action="ignore"):
             node, *_ = ast.parse(source.content).body or [None]
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            return first
+        node.body = [ast.Pass()]
+        return ast.unparse(node).removesuffix("\n    pass")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return first
-    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return first
-    node.body = [ast.Pass()]
-    return ast.unparse(node).removesuffix("\n    pass")
 
 
 def template_version(template: str) -> str:

@@ -233,7 +233,10 @@ class _Loop:
             return self._preemption.noticed()
 
         logger.info("step %d: evaluating", row["step"])
-        means = self._run.evaluate(self._state.params, self._evaluate_batch, is_cut)
+        run = self._run
+        means = run.heldout.evaluate(
+            self._state.params, self._evaluate_batch, run.objective, run.mesh, is_cut
+        )
         self._goodput.lap("eval")
         if means is None:
             return False

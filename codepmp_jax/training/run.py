@@ -1,4 +1,4 @@
-"""A run's data, mesh, optimizer and checkpoints; how it starts, saves and evaluates."""
+"""A run's data, mesh, optimizer and checkpoints; how it starts and saves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from codepmp_jax.checkpoint.checkpointer import Checkpointer
 from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import DataConfig, TrainConfig, presets
 from codepmp_jax.config.mixture import proportions
-from codepmp_jax.data.batch import Batch
 from codepmp_jax.data.loader import Loader
 from codepmp_jax.data.log_probs import flat_shards
 from codepmp_jax.data.mixture import Mixture, open_records, sha256_of_shards
@@ -39,7 +38,7 @@ from codepmp_jax.training.heldout import Heldout, require_best_metric
 from codepmp_jax.training.identity import check_same_content, check_same_run, describe_changes
 from codepmp_jax.training.length import records_per_step, total_steps
 from codepmp_jax.training.state import TrainState, abstract_state, frozen, init_state, trained
-from codepmp_jax.training.step import Evaluated, abstract_batch, evaluate_batch
+from codepmp_jax.training.step import abstract_batch, evaluate_batch
 from codepmp_jax.training.telemetry import is_main_process, logger
 from codepmp_jax.training.window import ResumeState
 
@@ -421,15 +420,6 @@ class Run:
             metrics,
             logged,
         )
-
-    def evaluate(
-        self,
-        params: Params,
-        evaluate_batch: Callable[[Params, Batch], Evaluated],
-        is_cut: Callable[[], bool],
-    ) -> dict[str, float | None] | None:
-        """The evaluation on the held-out records, see Heldout.evaluate."""
-        return self.heldout.evaluate(params, evaluate_batch, self.objective, self.mesh, is_cut)
 
     def close(self) -> None:
         """Waits for the last checkpoint, ends the workers."""

@@ -154,7 +154,7 @@ def test_the_first_pair_has_the_fewest_edits(right, wrong):
 def test_the_most_and_the_least_confident_meet_first(policy, expected):
     confidences = {"r1": -2.0, "r2": -1.0, "r3": -5.0, "w1": -0.5, "w2": -3.0, "w3": -9.0}
     answers = tuple(
-        Answer(text, RIGHT if text[0] == "r" else WRONG, confidence=value)
+        Answer(text, RIGHT if text[0] == "r" else WRONG, facts={"confidence": value})
         for text, value in confidences.items()
     )
     one = Entry("p", answers, CORRECTNESS, place=("rows.jsonl", 1))

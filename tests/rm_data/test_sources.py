@@ -410,7 +410,7 @@ def test_confidences_are_beside_the_verdicts(tmp_path):
     path = str(write(tmp_path / "scores.jsonl", scores))
     reading = read("candidates", JUDGED, pairing="most_confident", confidences=path)
     (answer,) = reading.entry.answers
-    assert (answer.text, answer.grade, answer.confidence) == ("7", 0, -1)
+    assert (answer.text, answer.grade) == ("7", 0)
     assert answer.facts == {"candidate": 1, "confidence": -1}
     assert reading.dropped == [NOT_JUDGED, candidates_source.NO_CONFIDENCE]
 

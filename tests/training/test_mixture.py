@@ -175,9 +175,11 @@ def evaluated(config: TrainConfig, workdir: pathlib.Path) -> dict[str, Any]:
     """What an evaluation of the initial parameters gives."""
     run = Run(dataclasses.replace(config, workdir=str(workdir), checkpoint=CheckpointConfig()))
     with jax.set_mesh(run.mesh):
-        found = run.evaluate(
+        found = run.heldout.evaluate(
             init_params(config.model, 0),
             jax.jit(lambda params, batch: evaluate_batch(params, batch, run.config)),
+            run.objective,
+            run.mesh,
             lambda: False,
         )
     run.close()

@@ -77,7 +77,7 @@ def _reader(config: RmDataConfig) -> Reader:
                 reading.dropped.append(NO_CONFIDENCE)
                 continue
             facts = answer.facts | {"confidence": score}
-            answers.append(dataclasses.replace(answer, facts=facts, confidence=score))
+            answers.append(dataclasses.replace(answer, facts=facts))
         entry = dataclasses.replace(reading.entry, answers=tuple(answers))
         reading.entry = entry if answers else None
         return reading
