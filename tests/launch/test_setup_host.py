@@ -153,7 +153,9 @@ def test_uv_is_that_of_the_development_environment():
 
 def test_the_python_is_the_tested_one():
     (version,) = re.findall(r"CODEPMP_PYTHON:-(\S+)}", SCRIPT.read_text())
-    assert f"python:{version}-slim" in (ROOT / "Dockerfile").read_text()
+    images = re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.M)
+    # That which compiles what has no wheel, and that which is run.
+    assert images == [f"python:{version}", f"python:{version}-slim"]
     (tested,) = re.findall(
         r"^\| Python \| (\d+\.\d+)", (ROOT / "docs" / "coverage.md").read_text(), re.M
     )
