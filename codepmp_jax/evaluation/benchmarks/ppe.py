@@ -6,8 +6,9 @@ Correctness: the share of the published conflict pairs (one right response, one 
 higher reward, by model; and the expected correctness of the highest-scored of k responses, over all subsets of k, with its
 maximum over k. The authors draw subsets at random, and read the same maximum off their curve.
 
-Equal rewards count half. The rules are those of the paper: what the authors' scorers (lmarena/PPE, utils/scorers.py) do
-with equal rewards was not to be had.
+Which votes and pairs count is as in the authors' loader (votes for one of the two; of a sampled pair, the response of the
+higher score is right), read in evaluators built on it. Equal rewards count half: what the authors' scorers (lmarena/PPE,
+utils/scorers.py) do with them was not to be had.
 """
 
 from __future__ import annotations
