@@ -15,13 +15,17 @@ _SLICES = frozenset({"dynamic-slice", "slice", "gather"})
 
 
 def estimated_seconds(
-    module: Module, body: dict[str, Instruction], instruction: Instruction, flops: float, chip: Chip
+    module: Module,
+    body: dict[str, Instruction],
+    instruction: Instruction,
+    at_peak: float,
+    chip: Chip,
 ) -> float:
-    """Of an operation with so many FLOPs of matmuls: the longer of computing them and of reading and writing."""
-    assert chip.peak_flops is not None
+    """Of an operation whose matmuls take `at_peak` seconds at the peak: the longer of computing them and of reading and
+    writing."""
     assert chip.hbm_bandwidth is not None
     return max(
-        flops / (_MATMUL_EFFICIENCY * chip.peak_flops),
+        at_peak / _MATMUL_EFFICIENCY,
         touched_bytes(module, body, instruction) / (_MEMORY_EFFICIENCY * chip.hbm_bandwidth),
     )
 

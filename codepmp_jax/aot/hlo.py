@@ -208,6 +208,11 @@ def matmul_flops(body: dict[str, Instruction], instruction: Instruction) -> int:
     return flops
 
 
+def multiplies_int8(body: dict[str, Instruction], instruction: Instruction) -> bool:
+    """Whether both inputs of a `dot` or `convolution` are int8."""
+    return all(body[name].shape.startswith("s8[") for name in instruction.operands[:2])
+
+
 def _window_dim(window: str, i: int) -> tuple[int, int, int, int, int]:
     """(size, stride, padding before, dilation of the left side, of the right side) of a window's dim."""
 

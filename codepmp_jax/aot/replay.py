@@ -23,6 +23,7 @@ from codepmp_jax.aot.hlo import (
     Module,
     hbm_bytes,
     matmul_flops,
+    multiplies_int8,
     num_bytes,
     trip_count,
     whole,
@@ -149,6 +150,7 @@ class _Replay:
         self._chip = chip
         self._clock = chip.clock
         self._peak = chip.peak_flops
+        self._peak_int8 = chip.peak_int8 or chip.peak_flops
         self._coordinates = coordinates
         self._is_sketch = is_sketch
         self._rates = {"ici": chip.ici_bandwidth, "dcn": DCN_BANDWIDTH, "host": HOST_BANDWIDTH}
@@ -198,7 +200,7 @@ class _Replay:
 
     def _work(self, body: dict[str, Instruction], instruction: Instruction, times: int) -> None:
         profile = self.profile
-        flops = self._matmul_flops(body, instruction)
+        flops, at_peak = self._matmuls(body, instruction)
         profile.flops += times * flops
         if is_kernel(instruction):
             name = kernel_name(instruction)
@@ -209,7 +211,7 @@ class _Replay:
             profile.kernel_calls[name] += times
             profile.seconds["attention"] += times * seconds
         else:
-            seconds = self._seconds(body, instruction, flops)
+            seconds = self._seconds(body, instruction, at_peak)
             if not seconds:
                 profile.uncosted_bytes += times * self._moved(body, instruction)
                 return
@@ -218,25 +220,31 @@ class _Replay:
         self._worked += seconds
 
     def _seconds(
-        self, body: dict[str, Instruction], instruction: Instruction, flops: float
+        self, body: dict[str, Instruction], instruction: Instruction, at_peak: float
     ) -> float:
-        """0 where nothing says it."""
+        """Of an instruction whose matmuls take `at_peak` at the peak; 0 where nothing says it."""
         if instruction.cycles:
-            return max(instruction.cycles / self._clock, flops / self._peak)
+            return max(instruction.cycles / self._clock, at_peak)
         opcode = instruction.opcode
         if not self._is_sketch or opcode in _FREE or opcode.endswith(("-start", "-done")):
             return 0.0
-        if not flops and transfer(self._module, body, instruction) is not None:
+        if not at_peak and transfer(self._module, body, instruction) is not None:
             return 0.0
-        return estimated_seconds(self._module, body, instruction, flops, self._chip)
+        return estimated_seconds(self._module, body, instruction, at_peak, self._chip)
 
-    def _matmul_flops(self, body: dict[str, Instruction], instruction: Instruction) -> float:
-        """Of an instruction and of what it calls."""
+    def _matmuls(
+        self, body: dict[str, Instruction], instruction: Instruction
+    ) -> tuple[float, float]:
+        """(FLOPs, seconds at the peak) of the matmuls of an instruction and of what it calls."""
         flops = float(matmul_flops(body, instruction))
+        is_int8 = bool(flops) and multiplies_int8(body, instruction)
+        at_peak = flops / (self._peak_int8 if is_int8 else self._peak)
         for name in instruction.called:
             inner = self._module.computations[name]
-            flops += sum(self._matmul_flops(inner, part) for part in inner.values())
-        return flops
+            for part in inner.values():
+                more_flops, more_seconds = self._matmuls(inner, part)
+                flops, at_peak = flops + more_flops, at_peak + more_seconds
+        return flops, at_peak
 
     def _moved(self, body: dict[str, Instruction], instruction: Instruction) -> float:
         """Bytes that an instruction without cycles reads from the device's memory and writes to it, at least."""

@@ -104,6 +104,10 @@ class ModelConfig(Config, section="model"):
     """Use the transposed embedding as the LM head. The paper unties them, even if the base model ties them."""
     compute_dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Dtype of activations and matmuls; parameters, softmax, rewards and losses stay float32."""
+    int8_forward: bool = False
+    """Compute the layers' projections but for the MLP's last (query, key, value, output, gate, up) in int8 in the forward
+    pass, with a scale for each token and each output. Gradients are computed in compute_dtype, as if nothing were
+    rounded."""
     attention: Literal["auto", "xla", "blocked", "splash", "flash", "pallas_gpu"] = "auto"
     """Implementation of attention; `auto` uses the chip's own (codepmp_jax/devices/chips.py). `xla` holds all scores
     at once; `blocked` (CPU), `splash` and `flash` (TPU: JAX's kernels and our own) and `pallas_gpu` hold one block of

@@ -40,9 +40,11 @@ logger = logging.getLogger("codepmp_jax")
 # Settings of a model that say how to compute and initialize it, not what it is.
 _KEPT = (
     "compute_dtype",
+    "int8_forward",
     "remat",
     "attention",
     "attention_block",
+    "mlp_hidden",
     "init_from",
     "base",
     "init_std",

@@ -27,6 +27,8 @@ class Chip:
     """jax's names of the device."""
     peak_flops: float | None = None
     """Dense bfloat16 FLOP/s."""
+    peak_int8: float | None = None
+    """Dense int8 operations/s; that of bfloat16 where it is not known."""
     hbm_gib: float | None = None
     hbm_bandwidth: float | None = None
     """Bytes/s."""
@@ -132,6 +134,7 @@ CHIPS = {
             "v5e",
             ("TPU v5 lite", "TPU v5e"),
             peak_flops=197e12,
+            peak_int8=394e12,
             hbm_gib=15.75,
             hbm_bandwidth=819e9,
             clock=197e12 / 2**17,
@@ -151,6 +154,7 @@ CHIPS = {
             "v5p",
             ("TPU v5", "TPU v5p"),
             peak_flops=459e12,
+            peak_int8=918e12,
             hbm_gib=95.74,
             hbm_bandwidth=2765e9,
             clock=459e12 / 2**18,
@@ -173,6 +177,7 @@ CHIPS = {
             "v6e",
             ("TPU v6 lite", "TPU v6e"),
             peak_flops=918e12,
+            peak_int8=1836e12,
             hbm_gib=31.25,
             hbm_bandwidth=1640e9,
             clock=918e12 / 2**19,

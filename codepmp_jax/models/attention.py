@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -163,21 +164,18 @@ class Attention(nnx.Module):
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         dim, head_dim = config.embed_dim, config.head_dim
         family = FAMILIES[config.family]
+        projection = functools.partial(
+            Projection, rngs, std=config.init_std, int8=config.int8_forward
+        )
 
         def heads(number: int, axis: str) -> Projection:
             axes = ("embed", axis, "head_dim")
-            shape = (dim, number, head_dim)
-            return Projection(rngs, shape, axes, std=config.init_std, bias=family.qkv_bias)
+            return projection((dim, number, head_dim), axes, bias=family.qkv_bias)
 
         self.query = heads(config.num_heads, "heads")
         self.key = heads(config.num_kv_heads, "kv_heads")
         self.value = heads(config.num_kv_heads, "kv_heads")
-        self.output = Projection(
-            rngs,
-            (config.num_heads * head_dim, dim),
-            ("heads_rows", None),
-            std=config.init_std,
-        )
+        self.output = projection((config.num_heads * head_dim, dim), ("heads_rows", None))
         self.query_norm = RMSNorm(head_dim, config.norm_epsilon) if family.qk_norm else None
         self.key_norm = RMSNorm(head_dim, config.norm_epsilon) if family.qk_norm else None
         self.config = config

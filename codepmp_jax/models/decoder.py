@@ -75,8 +75,10 @@ class Mlp(nnx.Module):
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         dim, hidden, std = config.embed_dim, config.mlp_dim, config.init_std
-        self.gate = Projection(rngs, (dim, hidden), ("embed", "mlp"), std=std)
-        self.up = Projection(rngs, (dim, hidden), ("embed", "mlp"), std=std)
+        int8 = config.int8_forward
+        self.gate = Projection(rngs, (dim, hidden), ("embed", "mlp"), std=std, int8=int8)
+        self.up = Projection(rngs, (dim, hidden), ("embed", "mlp"), std=std, int8=int8)
+        # Not in int8: to round its inputs, the widest, takes a TPU as long as its matmul saves.
         self.down = Projection(rngs, (hidden, dim), ("mlp_rows", None), std=std)
         self.activation = FAMILIES[config.family].activation
         self.materializes = config.mlp_hidden == "materialized"

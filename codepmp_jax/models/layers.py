@@ -94,6 +94,37 @@ def _mixed_backward(
 _mixed_product.defvjp(_mixed_forward, _mixed_backward)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def int8_product(equation: str, x: Array, matrix: Array) -> Float[Array, "*B K"]:
+    """As `product`, where x's kept dims come before the matrix's one, from int8 numbers that are summed in int32.
+
+    Each row of x and each column of the matrix is rounded to multiples of a 127th of its largest magnitude. The gradients
+    are those of `product`, as if nothing were rounded (arXiv 2105.03536, section 3; AQT's default for training).
+    """
+    inputs, output = equation.split("->")
+    (rows, row_scales), (columns, column_scales) = (
+        _round_to_int8(array, tuple(i for i, axis in enumerate(axes) if axis not in output))
+        for array, axes in zip((x, matrix), inputs.split(","), strict=True)
+    )
+    sums = jnp.einsum(equation, rows, columns, preferred_element_type=jnp.int32)
+    return (sums.astype(jnp.float32) * (row_scales[..., None] * column_scales)).astype(x.dtype)
+
+
+def _round_to_int8(x: Array, contracted: tuple[int, ...]) -> tuple[Array, Float[Array, "..."]]:
+    """(int8 numbers, the scale of those that share a place outside the contracted dims)."""
+    x = x.astype(jnp.float32)
+    largest = jnp.max(jnp.abs(x), axis=contracted, keepdims=True)
+    scale = jnp.where(largest > 0, largest, 1.0) / 127
+    return jnp.round(x / scale).astype(jnp.int8), jnp.squeeze(scale, contracted)
+
+
+def _int8_forward(equation: str, x: Array, matrix: Array) -> tuple[Array, tuple[Array, Array]]:
+    return int8_product(equation, x, matrix), (x, matrix)
+
+
+int8_product.defvjp(_int8_forward, _mixed_backward)
+
+
 class Adapter(nnx.Module):
     """(x @ a) @ b * scale: what LoRA adds to a projection (arXiv 2106.09685, section 4.1).
 
@@ -118,11 +149,13 @@ class Adapter(nnx.Module):
         self.b = nnx.Param(jnp.zeros((rank, *shape[1:]), jnp.float32), axes=(None, *axes[1:]))
         self.scale = scale
 
-    def __call__(self, project: Callable[[ArrayLike], Float[Array, "T K"]]) -> Array:
-        """What is added, (T, K) in the inputs' dtype, where the kernel's output dims are one. `project` gives the
-        product of the T inputs and a matrix."""
-        b = self.b[...]
-        return product("TR,RK->TK", project(self.a[...]), b.reshape(len(b), -1)) * self.scale
+    def __call__(self, project: Callable[[ArrayLike], Float[Array, "*B K"]]) -> Array:
+        """What is added, (*B, K) in the inputs' dtype, where the kernel's output dims are one. `project` gives the
+        product of the inputs and a matrix."""
+        rows, b = project(self.a[...]), self.b[...]
+        axes = "BLR"[-rows.ndim :]
+        equation = f"{axes},RK->{axes[:-1]}K"
+        return product(equation, rows, b.reshape(len(b), -1)) * self.scale
 
 
 class Projection(nnx.Module):
@@ -136,23 +169,24 @@ class Projection(nnx.Module):
         *,
         std: float,
         bias: bool = False,
+        int8: bool = False,
     ):
-        """A kernel of `shape`, whose first dim is contracted with x's last one."""
+        """A kernel of `shape`, whose first dim is contracted with x's last one, by `int8_product` where `int8` is set."""
         self.kernel = param(rngs, shape, axes, std)
+        self.multiply = int8_product if int8 else product
         self.bias = nnx.Param(jnp.zeros(shape[1:], jnp.float32), axes=axes[1:]) if bias else None
         self.lora: Adapter | None = None
 
     def __call__(self, x: Array) -> Array:
         """The projection, in x's dtype."""
-        inputs = x.reshape(-1, len(self.kernel[...]))
-        rows = self._rows(functools.partial(product, "TD,DK->TK", inputs))
+        axes = "BLD"[-x.ndim :]
+        rows = self._rows(f"{axes},DK->{axes[:-1]}K", x, x.shape[-1:])
         y = rows.reshape(*x.shape[:-1], *self.kernel.shape[1:])
         return y if self.bias is None else (y + self.bias[...]).astype(x.dtype)
 
     def onto_heads(self, x: Float[Array, "B L D"]) -> Float[Array, "H B L E"]:
         """The projection by a kernel (D, H, E), heads first."""
-        inputs = x.reshape(-1, x.shape[-1])
-        rows = self._rows(functools.partial(product, "TD,DK->TK", inputs))
+        rows = self._rows("TD,DK->TK", x.reshape(-1, x.shape[-1]), x.shape[-1:])
         heads = rows.reshape(-1, *self.kernel.shape[1:]).transpose(1, 0, 2)
         if self.bias is not None:
             heads = (heads + self.bias[...][:, None]).astype(x.dtype)
@@ -161,20 +195,24 @@ class Projection(nnx.Module):
     def of_heads(self, x: Float[Array, "H B L E"]) -> Float[Array, "B L D"]:
         """The projection of heads that come first, by a kernel (H * E, D)."""
         num_heads, *rows_and_length, head_dim = x.shape
-        inputs = x.reshape(num_heads, -1, head_dim)
-
-        def project(matrix: ArrayLike) -> Array:
-            by_heads = jnp.reshape(matrix, (num_heads, head_dim, -1))
-            return product("HTE,HED->TD", inputs, by_heads)
-
         assert self.bias is None
-        return self._rows(project).reshape(*rows_and_length, -1)
+        inputs = x.reshape(num_heads, -1, head_dim)
+        rows = self._rows("HTE,HED->TD", inputs, (num_heads, head_dim))
+        return rows.reshape(*rows_and_length, -1)
 
-    def _rows(self, project: Callable[[ArrayLike], Array]) -> Float[Array, "T K"]:
-        """The inputs' products with the kernel as a matrix, and what the adapter adds."""
-        kernel = self.kernel[...]
-        rows = project(kernel.reshape(len(kernel), -1))
-        return rows if self.lora is None else rows + self.lora(project)
+    def _rows(
+        self, equation: str, inputs: Array, contracted: tuple[int, ...]
+    ) -> Float[Array, "*B K"]:
+        """The einsum `equation` of the inputs and the kernel, whose first dim is split into the `contracted` ones and whose
+        others are one, and what the adapter adds."""
+
+        def project(multiply: Callable[..., Array], matrix: ArrayLike) -> Array:
+            return multiply(equation, inputs, jnp.reshape(matrix, (*contracted, -1)))
+
+        rows = project(self.multiply, self.kernel[...])
+        if self.lora is None:
+            return rows
+        return rows + self.lora(functools.partial(project, product))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))

@@ -120,6 +120,19 @@ def test_no_matmul_is_faster_than_the_peak():
     assert profile.seconds == {"forward": 3 * 2 * 4 * 16 * 8, "backward": 3 * 5 * 2 * 4 * 8 * 8}
 
 
+@pytest.mark.parametrize(("peak_int8", "seconds"), [(None, 7680), (4.0, 1920)])
+def test_int8_has_a_peak_of_its_own(peak_int8, seconds):
+    """Where both inputs are int8."""
+    whole = NESTED
+    for name in ("%x = ", "%w = "):
+        assert whole.count(name + "bf16[4,8]") + whole.count(name + "bf16[8,8]") == 1
+        whole = whole.replace(name + "bf16", name + "s8")
+    chip = dataclasses.replace(CHIP, peak_flops=1.0, peak_int8=peak_int8, clock=1e9)
+    assert run(whole, chip).seconds["backward"] == seconds
+    half = NESTED.replace("%x = bf16", "%x = s8")
+    assert run(half, chip).seconds["backward"] == 7680
+
+
 # A megabyte under way when a small sum, which everything waits for, is asked for.
 _SHARED_LINK = (
     HEADER

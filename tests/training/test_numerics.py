@@ -18,6 +18,8 @@ from codepmp_jax.training.losses import lm_loss
 from codepmp_jax.training.step import gradients
 from tests.training.reference import batch_of, random_pairs, tiny_config
 
+SIZES = ((1, 1, 1), (2, 2, 2))
+
 
 def config_of(dtype: str, **changes: Any) -> TrainConfig:
     """A step with every coefficient, whose LM head sees 8 labels a row at a time."""
@@ -71,6 +73,17 @@ def test_bfloat16_is_close_to_float32_in_every_tensor(exact, reduce_dtype, sizes
     assert max(of_tensors.values()) < 0.035, of_tensors
     assert of_metrics["loss"] < 0.004, of_metrics
     assert of_metrics["lm_loss"] < 0.001, of_metrics
+
+
+def test_int8_is_the_same_on_many_devices_and_close_to_float32(exact):
+    """Each projection is rounded to 1 % or so, in the forward pass alone; what is rounded up here and down there, where
+    devices sum in another order, shows in the gradients."""
+    one, many = (run(config_of("float32", model__int8_forward=True), sizes) for sizes in SIZES)
+    for found, closeness in ((many, 0.01), (exact, 0.15)):
+        of_tensors, of_metrics = (errors(*parts) for parts in zip(one, found, strict=True))
+        assert max(of_tensors.values()) < closeness, of_tensors
+        assert of_metrics["loss"] < closeness / 20, of_metrics
+    assert max(errors(one[0], exact[0]).values()) > 0.01
 
 
 @pytest.mark.parametrize("kind", ["product", "lookup"])
