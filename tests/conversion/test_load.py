@@ -53,6 +53,38 @@ def start(source: object, workdir: pathlib.Path, **changes) -> TrainConfig:
     return load.resolve(tiny_config(workdir=str(workdir), model__init_from=str(source), **changes))
 
 
+# What config.json or a run says of a model; `heads` are the objective's.
+ARCHITECTURE = {
+    *("family", "vocab_size", "embed_dim", "mlp_dim", "num_layers", "num_heads", "num_kv_heads"),
+    *("head_dim", "rope_theta", "rope_scaling", "sliding_window", "attention_soft_cap"),
+    *("logit_soft_cap", "query_scale", "norm_epsilon", "tie_embeddings", "heads"),
+}
+
+
+def test_how_to_compute_a_loaded_model_is_as_asked(run, folder, tmp_path):
+    """None of the settings that are no architecture is lost."""
+    asked = dataclasses.replace(
+        tiny_config().model,
+        compute_dtype="bfloat16",
+        int8_forward=True,
+        attention="xla",
+        attention_block=32,
+        remat="save_attention",
+        mlp_hidden="materialized",
+        base="a/b",
+        init_std=0.5,
+        score_init_std=0.25,
+    )
+    settings = {field.name for field in dataclasses.fields(asked)} - ARCHITECTURE - {"init_from"}
+    assert all(getattr(asked, name) != getattr(tiny_config().model, name) for name in settings)
+    changes = {f"model__{name}": getattr(asked, name) for name in settings}
+    for source in (run.workdir, folder):
+        found = start(source, tmp_path / "new", **changes).model
+        for name in settings:
+            assert getattr(found, name) == getattr(asked, name), (name, source)
+        assert found.init_from == str(source)
+
+
 def test_a_runs_tokenizer_is_that_of_its_folder(run, tmp_path, monkeypatch):
     """Not what is at the path that the run was given."""
     monkeypatch.chdir(tmp_path)
