@@ -82,7 +82,7 @@ def get_config() -> ExperimentConfig:
             "--output {output}/baselines/{task}/bag_of_tokens/pairs={pairs}/seed={seed}.jsonl",
             *(
                 f"{BASELINE}{data} --baseline {kind} "
-                f"--dtype bfloat16 --output {{output}}/baselines/{name}/{kind}.jsonl"
+                f"--output {{output}}/baselines/{name}/{kind}.jsonl"
                 for data, name in (("tasks/{task}", "{task}"), ("code", "code"))
                 for kind in ("mean_likelihood", "likelihood")
             ),
