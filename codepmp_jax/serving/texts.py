@@ -2,7 +2,7 @@
 
     a prompt and a response     in the form that the model was trained on (codepmp_jax.text.forms)
     a query                     the text as the model reads it, as OpenRLHF sends it: with the template applied, and with
-                                the pad and EOS tokens that a policy's sampling left around it
+                                the special tokens that a policy's sampling left around it
     tokens                      as they are
 
 Rows are cut to the model's length.
@@ -66,25 +66,26 @@ class TextReader:
             raise Refused(f"there are {len(queries)} queries and {len(prompts)} prompts")
         responses = []
         for index, (query, prompt) in enumerate(zip(queries, prompts, strict=True)):
-            query = self._without_padding(query)
+            query = self._unpadded(query)
             if not query.startswith(prompt):
                 raise Refused(f"text {index}: the query does not begin with its prompt")
-            responses.append(query[len(prompt) :])
+            responses.append(_without_ends(query[len(prompt) :], self._special_tokens))
         return self.answers(prompts, responses)
 
     def whole(self, queries: Sequence[str]) -> Rows:
         """The rows of texts as the model reads them. Raises Refused.
 
-        A turn's end that the chat template writes is there once, also where sampling stopped before or in it, so that the
-        row is the one of the same prompt and response.
+        A row is the one of the same prompt and response, wherever sampling stopped. No special token is left at the end
+        of a text that `template` wrote: it ends in the response, and a policy's EOS may be another than the model's. Of a
+        conversation the end of the turn is there once, whether it is EOS, as Qwen's, or not, as Gemma's.
         """
-        texts = [self._without_padding(query) for query in queries]
         if self.form.form != "conversation":
-            bos = self._bos
-            texts = [text.removeprefix(bos) for text in texts]
+            bos, ends = self._bos, self._special_tokens
+            texts = [
+                _without_ends(self._unpadded(query).removeprefix(bos), ends) for query in queries
+            ]
             return self._encode([Text(text, len(text)) for text in texts])
-        end = self._turn_end
-        texts = [self._without_padding(text.removesuffix(end)) + end for text in texts]
+        texts = [self._without_turn_end(query) + self._turn_end for query in queries]
         return self._encode([Text(text, len(text), add_special_tokens=False) for text in texts])
 
     def tokens(self, texts: Sequence[Sequence[int]]) -> Rows:
@@ -113,18 +114,36 @@ class TextReader:
         messages = [{"role": "user", "content": "."}, {"role": "assistant", "content": mark}]
         return self.tokenizer.render(messages).rpartition(mark)[2]
 
-    def _without_padding(self, text: str) -> str:
-        """The text without pad tokens around it and EOS tokens at its end, as sampling leaves them."""
+    @functools.cached_property
+    def _padding(self) -> tuple[str, ...]:
+        """The pad token and EOS, as far as there are some."""
         backend = self.tokenizer.backend
-        pad, eos = (
-            "" if token is None else backend.id_to_token(token) or ""
-            for token in (self.tokenizer.pad_id, self.tokenizer.eos_id)
-        )
+        ids = (self.tokenizer.pad_id, self.tokenizer.eos_id)
+        return tuple(filter(None, (backend.id_to_token(id_) for id_ in ids if id_ is not None)))
+
+    @functools.cached_property
+    def _special_tokens(self) -> tuple[str, ...]:
+        """All special tokens; among them, where there are some, the pad token and EOS."""
+        added = self.tokenizer.backend.get_added_tokens_decoder().values()
+        return (*self._padding, *(token.content for token in added if token.special))
+
+    def _unpadded(self, text: str) -> str:
+        """The text without pad tokens before it."""
+        pad = self.tokenizer.backend.id_to_token(self.tokenizer.pad_id) or ""
         while pad and text.startswith(pad):
             text = text[len(pad) :]
-        while any(end and text.endswith(end) for end in (pad, eos)):
-            text = text.removesuffix(pad).removesuffix(eos)
         return text
+
+    def _without_turn_end(self, text: str) -> str:
+        """The text without padding and without the end of its last turn, whole or as far as sampling wrote it."""
+        text = _without_ends(self._unpadded(text), self._padding)
+        # Sampling stops at a token: what the template writes behind it, a line's end, is not there.
+        sampled = self._turn_end.rstrip()
+        if text.endswith(self._turn_end):
+            text = text.removesuffix(self._turn_end)
+        elif sampled.endswith(self._special_tokens):
+            text = text.removesuffix(sampled)
+        return _without_ends(text, self._padding)
 
     def _encode(self, texts: Sequence[Text]) -> Rows:
         try:
@@ -141,6 +160,13 @@ class TextReader:
             [text.tokens[:longest] for text in encoded],
             [len(text.tokens) > longest for text in encoded],
         )
+
+
+def _without_ends(text: str, ends: Sequence[str]) -> str:
+    """The text without any of `ends` after it."""
+    while end := next(filter(text.endswith, ends), ""):
+        text = text.removesuffix(end)
+    return text
 
 
 def distinct(rows: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[int]]:

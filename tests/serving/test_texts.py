@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 
 from codepmp_jax.evaluation.scorers.scoring import tokenize
 from codepmp_jax.records.schema import Candidate, Problem
@@ -91,6 +93,56 @@ def test_queries_that_sampling_padded_give_the_same_rows(reader, around):
     assert as_lists(reader.whole(queries)) == scored(reader)
     rendered = [f"{start}{response} <eos>\n" for response in RESPONSES]
     assert as_lists(reader.whole(rendered)) == scored(reader)
+
+
+# As Gemma's, whose turns end in a token that is not EOS; the template writes BOS.
+TURNS = (
+    "{{ bos_token }}{% for message in messages %}<turn>{{ message.role[0] }} : {{ message.content }}<end>\n"
+    "{% endfor %}"
+)
+
+
+def write_tokenizer(folder, *, eos: str, has_bos: bool):
+    """Replaces the tokenizer of a tiny model by one with tokens of turns; where it has a BOS, it writes one."""
+    special = ["<eos>", "<pad>", "<bos>", "<turn>", "<end>"]
+    vocab = {word: id_ for id_, word in enumerate([*special, "u", "p", *"abcdefghiQA:"])}
+    backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocab, unk_token="p"))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    backend.add_special_tokens(special)
+    settings = {"eos_token": eos, "pad_token": "<pad>"}
+    if has_bos:
+        settings["bos_token"] = "<bos>"
+        backend.post_processor = tokenizers.processors.TemplateProcessing(
+            single="<bos> $A", special_tokens=[("<bos>", vocab["<bos>"])]
+        )
+    backend.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+@pytest.mark.parametrize("has_bos", [True, False])
+@pytest.mark.parametrize("eos", ["<eos>", "<end>"])
+@pytest.mark.parametrize("append_eos", [True, False])
+def test_queries_end_once_wherever_sampling_stopped(tmp_path, eos, has_bos, append_eos):
+    folder = write_reward_model(tmp_path)
+    write_tokenizer(folder, eos=eos, has_bos=has_bos)
+    bos = "<bos>" if has_bos else ""
+    ends = ["", "<end>", eos, "<end>\n", "<end>\n<pad>", f"<end>\n{eos}", f"<end>{eos}<pad>"]
+
+    rows = make_reader(folder, append_eos=append_eos)
+    start = rows.form.template.removesuffix("{response}").replace("{prompt}", PROMPT)
+    for end in [*ends[:3], f"<end>{eos}<pad>", "<turn>"]:
+        for query_start in {start, bos + start}:
+            queries = [f"{query_start}{response}{end}" for response in RESPONSES]
+            assert as_lists(rows.whole(queries)) == scored(rows)
+        queries = [f"{PROMPT} {response}{end}" for response in RESPONSES]
+        assert as_lists(rows.split(queries, [PROMPT] * len(queries))) == scored(rows)
+
+    (folder / "chat_template.jinja").write_text(TURNS)
+    tokenizer = Tokenizer.load(str(folder))
+    turns = TextReader(tokenizer, TextForm("conversation", append_eos=append_eos), vocab_size=21)
+    for end in ends:
+        queries = [f"{bos}<turn>u : {PROMPT}<end>\n<turn>a : {text}{end}" for text in RESPONSES]
+        assert as_lists(turns.whole(queries)) == scored(turns)
 
 
 def test_queries_can_be_split_at_their_prompts(reader):
