@@ -7,11 +7,12 @@ import json
 import os
 import pathlib
 import random
+import re
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -25,8 +26,15 @@ from tests.e2e.serving import Server, serving
 from tests.evaluation.conftest import write_reward_model
 
 NUM_PROBLEMS, NUM_CANDIDATES = 12, 6
-# An environment with verl 0.9, where somebody has made one: no requirement of this repository.
-VERL_PYTHON = pathlib.Path(__file__).parents[2] / ".venv-verl" / "bin" / "python"
+ROOT = pathlib.Path(__file__).parents[2]
+# Environments with verl 0.9 and OpenRLHF 0.11, where somebody has made them: no requirements of this repository.
+VERL_PYTHON = ROOT / ".venv-verl" / "bin" / "python"
+OPENRLHF_PYTHON = ROOT / ".venv-openrlhf" / "bin" / "python"
+# Without deepspeed, ray, vllm and flash-attn, which its agent does not import.
+NO_OPENRLHF = (
+    "there is no .venv-openrlhf: python -m venv .venv-openrlhf; .venv-openrlhf/bin/pip install -e . torch==2.13.0 "
+    "transformers==5.15.0 aiohttp sympy pylatexenc; .venv-openrlhf/bin/pip install --no-deps openrlhf==0.11.2"
+)
 KEY = "secret"
 BEARER = {"Authorization": f"Bearer {KEY}"}
 
@@ -48,10 +56,12 @@ def problems() -> list[Problem]:
     return found
 
 
-def scores(folder: pathlib.Path, output: pathlib.Path) -> dict[str, list[float]]:
+def scores(
+    folder: pathlib.Path, output: pathlib.Path, asked: Sequence[Problem]
+) -> dict[str, list[float]]:
     """Problem -> the rewards that `evaluate score` gives its candidates."""
     path = output / "problems.jsonl"
-    path.write_text("".join(f"{problem.to_json()}\n" for problem in problems()))
+    path.write_text("".join(f"{problem.to_json()}\n" for problem in asked))
     launch(
         *("evaluate.py", "score", "--model", folder, "--input", path),
         *("--output", output / "scores.jsonl"),
@@ -69,7 +79,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(folder, tmp_path_factory):
-    return scores(folder, tmp_path_factory.mktemp("scores"))
+    return scores(folder, tmp_path_factory.mktemp("scores"), problems())
 
 
 def ask(server: Server, problem: Problem) -> list[float]:
@@ -150,7 +160,7 @@ def test_trl_trains_with_both_reward_functions(folder, tmp_path):
     with serving(folder) as server:
         script = pathlib.Path(__file__).with_name("trl_grpo.py")
         command = [sys.executable, script, folder, server.url, tmp_path / "grpo"]
-        done = processes.run(command, environment(), pathlib.Path(__file__).parents[2])
+        done = processes.run(command, environment(), ROOT)
         assert done.returncode == 0, done.stderr
         found = json.loads(done.stdout.splitlines()[-1])
         assert found["local"] == found["remote"]
@@ -164,12 +174,44 @@ def test_trl_trains_with_both_reward_functions(folder, tmp_path):
 def test_verl_gets_the_same_rewards(folder):
     with serving(folder) as server:
         script = pathlib.Path(__file__).with_name("verl_rewards.py")
-        root = pathlib.Path(__file__).parents[2]
-        done = processes.run([VERL_PYTHON, script, folder, server.url], environment(), root)
+        done = processes.run([VERL_PYTHON, script, folder, server.url], environment(), ROOT)
         assert done.returncode == 0, done.stderr
         found = json.loads(done.stdout.splitlines()[-1])
         assert found["verl"] == found["direct"]
         assert len(set(found["verl"])) == 3
+
+
+@pytest.mark.skipif(not OPENRLHF_PYTHON.exists(), reason=NO_OPENRLHF)
+def test_openrlhf_gets_the_rewards_of_evaluate_score(folder, tmp_path):
+    """By the address, and by the file of docs/guides/serving.md."""
+    guide = (ROOT / "docs" / "guides" / "serving.md").read_text()
+    (code,) = re.findall(r"```python\n(# reward\.py\n.+?)```", guide, re.S)
+    assert "http://127.0.0.1:5000" in code
+    assert "<|im_end|>" in code
+    file = tmp_path / "reward.py"
+    with serving(folder) as server:
+        text = code.replace("http://127.0.0.1:5000", server.url).replace("<|im_end|>", "<eos>")
+        file.write_text(text)
+        script = pathlib.Path(__file__).with_name("openrlhf_rewards.py")
+        command = [OPENRLHF_PYTHON, script, folder, f"{server.url}/get_reward", file]
+        done = processes.run(command, environment(), ROOT)
+        assert done.returncode == 0, done.stderr
+        # Nothing was asked for twice.
+        by_address, by_file = json.loads(done.stdout.splitlines()[-1])
+        asked = server.metric('codepmp_requests_total{route="/get_reward",status="200"}')
+        assert asked == len(by_address) + len(by_file)
+    rollouts = by_address + by_file
+    given = [
+        Problem(str(index), rollout["prompt"], candidates=(Candidate(rollout["response"]),))
+        for index, rollout in enumerate(rollouts)
+    ]
+    rewards = list(scores(folder, tmp_path, given).values())
+    assert [rollout["reward"] for rollout in rollouts] == rewards
+    assert [rollout["score"] for rollout in rollouts] == rewards
+    assert {rollout["is_truncated"] for rollout in by_address} == {True, False}
+    for rollout in by_address:
+        words = f"Q : {rollout['prompt']} A : {rollout['response']} <eos>".split()
+        assert rollout["logs"] == {"num_tokens": [len(words)], "is_cut": [0]}
 
 
 def test_a_server_that_is_not_there_is_said_after_some_patience():
