@@ -39,6 +39,8 @@ from codepmp_jax.records.scores import read_scores
 from codepmp_jax.records.shards import ShardedDataset
 
 NUM_SHOWN = 50
+# Initialisations that were trained on no preferences.
+REFERENCES = ("base", "lm")
 Row = dict[str, Any]
 
 
@@ -198,6 +200,35 @@ def multiplier_lines(families: list[Row]) -> str:
     )
 
 
+def differences_table(config: ExperimentConfig, found: list[Any]) -> str:
+    """How far each initialisation is above each of those without preferences, on the same pairs."""
+    sizes, inits = config.axis_values[config.size], config.axis_values[config.compare]
+    lines = [
+        "| difference, points | " + " | ".join(f"{size} pairs" for size in sizes) + " |",
+        "|---|" + "---|" * len(sizes),
+    ]
+    for reference in (name for name in REFERENCES if name in inits):
+        others = ",".join(name for name in inits if name != reference)
+        axes = [axis for axis in config.axes if not axis.startswith(f"{config.compare}=")]
+        first = f"{config.compare}={reference},{others}"
+        families = summarize(dataclasses.replace(config, axes=(*axes, first)), found)["families"]
+        for family in families:
+            rows = {(row["compared"], row["size"]): row for row in family["differences"]}
+            for compared in others.split(","):
+                cells = [rows.get((compared, float(size))) for size in sizes]
+                if compared not in REFERENCES[: REFERENCES.index(reference)] and any(cells):
+                    name = f"{family['facet'].get('task', '')}: {compared} over {reference}"
+                    lines.append(f"| {name} | " + " | ".join(map(_points, cells)) + " |")
+    return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def _points(row: Row | None) -> str:
+    if row is None:
+        return "not run"
+    low, high = 100 * row["low"], 100 * row["high"]
+    return f"{100 * row['difference']:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
 def main() -> None:
     """Reads, writes, says how much of the grid is done."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -222,7 +253,13 @@ def main() -> None:
     others = [task for task in dict.fromkeys(row["task"] for row in baselines) if task not in shown]
     tables = [table_of(config, family, baselines) for family in families]
     tables += [others_table(baselines, others)] if others else []
-    tables += [multiplier_lines(families), costs_table(costs), *notes, *report["notes"]]
+    tables += [
+        differences_table(config, found),
+        multiplier_lines(families),
+        costs_table(costs),
+        *notes,
+        *report["notes"],
+    ]
     cells = [
         {
             **each.cell.values,
