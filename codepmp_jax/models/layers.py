@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -173,7 +174,7 @@ class Projection(nnx.Module):
     ):
         """A kernel of `shape`, whose first dim is contracted with x's last one, by `int8_product` where `int8` is set."""
         self.kernel = param(rngs, shape, axes, std)
-        self.multiply = int8_product if int8 else product
+        self.multiply: Callable[..., Any] = int8_product if int8 else product
         self.bias = nnx.Param(jnp.zeros(shape[1:], jnp.float32), axes=axes[1:]) if bias else None
         self.lora: Adapter | None = None
 
@@ -206,7 +207,7 @@ class Projection(nnx.Module):
         """The einsum `equation` of the inputs and the kernel, whose first dim is split into the `contracted` ones and whose
         others are one, and what the adapter adds."""
 
-        def project(multiply: Callable[..., Array], matrix: ArrayLike) -> Array:
+        def project(multiply: Callable[..., Any], matrix: ArrayLike) -> Array:
             return multiply(equation, inputs, jnp.reshape(matrix, (*contracted, -1)))
 
         rows = project(self.multiply, self.kernel[...])
