@@ -149,7 +149,9 @@ def _ours(
     pad_id: int,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """(reward [1], logits [L V]) of each row, by JAX in float32."""
-    reference = dataclasses.replace(config, compute_dtype="float32", attention="xla")
+    reference = dataclasses.replace(
+        config, compute_dtype="float32", int8_forward=False, attention="xla"
+    )
     graph, _, _ = abstract_params(reference, lora)
     model = nnx.merge(graph, load())
     tokens, mask = pad(rows, "right", pad_id)

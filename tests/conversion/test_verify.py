@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import shutil
 
@@ -54,6 +55,13 @@ def test_every_case_gives_the_same_rewards_and_logits(untied, tmp_path):
     config, params, folder = untied
     require_equal(config, params, folder)
     require_equal(*converted(tmp_path, tied=True))
+
+
+def test_a_model_trained_in_int8_is_compared_in_float32(untied):
+    """Which is what the folder's users compute."""
+    config, params, folder = untied
+    model = dataclasses.replace(config.model, int8_forward=True)
+    require_equal(dataclasses.replace(config, model=model), params, folder)
 
 
 def test_the_cases(run, folder):

@@ -215,11 +215,16 @@ class JaxScorer:
 
 
 def _for_scoring(model: ModelConfig, max_length: int, dtype: str) -> ModelConfig:
-    """The run's model with the compute dtype `dtype` and this machine's choice of attention.
+    """The run's model with the compute dtype `dtype`, nothing in int8, and this machine's choice of attention.
 
     Nothing else of how the run was trained matters: not its batch, streams, accumulation, mesh or remat.
     """
     model = dataclasses.replace(
-        model, compute_dtype=dtype, attention="auto", attention_block=None, remat="none"
+        model,
+        compute_dtype=dtype,
+        int8_forward=False,
+        attention="auto",
+        attention_block=None,
+        remat="none",
     )
     return chips.resolve(model, max_length, chips.chip_of_device(jax.devices()[0]))

@@ -69,6 +69,12 @@ def make_rows(num_rows=20, seed=0):
     return [generator.integers(2, VOCAB, size=n).astype(np.int32) for n in lengths]
 
 
+def test_a_run_in_int8_is_scored_in_the_dtype_asked_for(run, tmp_path):
+    rows = make_rows()
+    in_int8 = write_run(tmp_path / "int8", model__int8_forward=True)
+    np.testing.assert_array_equal(score(load(in_int8), rows), score(load(run), rows))
+
+
 def test_rewards_equal_pytorchs_of_the_converted_run(run, tmp_path):
     folder = to_hf(ConvertConfig(run=run, output=str(tmp_path / "hf")))
     rows = make_rows()
