@@ -21,7 +21,8 @@ OPTIONS = ["--config", "pmp_7b", "--workdir", "gs://bucket/a run"]
 LOGS = "gs://bucket/a run/launch"
 TRANSIENT = "HttpError 503: UNAVAILABLE: The service is currently unavailable."
 # `failures` has "VERB MESSAGE" of calls to fail, in turn; `states` the answers of list, in turn, empty for a resource
-# that is not there; `ended` what storage cat finds. A state may come with what a host writes to `ended` then.
+# that is not there; `ended` what storage cat finds. With STATE|STATUS|SECONDS a host writes to `ended` that it ended
+# with STATUS, SECONDS (or none) before that answer.
 GCLOUD = """\
 #!/bin/bash
 cd {folder}
@@ -36,9 +37,9 @@ if [ "$wanted" = "$verb" ]; then
 fi
 case $verb in
 list)
-    IFS='|' read -r state ended <states
+    IFS='|' read -r state status seconds <states
     sed -i 1d states
-    [ -z "$ended" ] || echo "$ended" >ended
+    [ -z "$status" ] || echo "$status $(($(date +%s) - ${{seconds:-0}})) host-w-0" >ended
     [ -z "$state" ] || printf '%s\\t%s\\n' "$state" "$(cat created)"
     ;;
 create) for argument in "$@"; do case "$argument" in
@@ -123,7 +124,7 @@ def test_several_slices_are_asked_for_together():
 )
 def test_a_slice_that_is_taken_away_is_asked_for_again(cloud, first, began):
     """And no longer once its hosts are done; one that is there is watched."""
-    done = f"ACTIVE|{ended(0)}"
+    done = "ACTIVE|0"
     cloud.states(first, "WAITING_FOR_RESOURCES", "ACTIVE", "SUSPENDED", "", "ACTIVE", done, "")
     assert watch() == 0
     assert cloud.calls == [*began, "list", "delete", "create", "list"]
@@ -131,7 +132,7 @@ def test_a_slice_that_is_taken_away_is_asked_for_again(cloud, first, began):
 
 @pytest.mark.parametrize("status", [0, MISTAKE, HOST_LOST, 137])
 def test_its_status_is_that_of_the_training(cloud, status, capsys):
-    cloud.states("", "ACTIVE", f"ACTIVE|{ended(status)}", "DELETING", "")
+    cloud.states("", "ACTIVE", f"ACTIVE|{status}", "DELETING", "")
     assert watch() == status
     shown = capsys.readouterr().out
     assert ("training is done" in shown) == (status == 0)
@@ -143,14 +144,14 @@ def test_its_status_is_that_of_the_training(cloud, status, capsys):
 def test_a_slice_that_is_not_given_back_is_deleted(cloud, capsys):
     """Its service account may lack the right to."""
     cloud.write(created="2026-11-01T10:00:00.123456789Z")
-    cloud.states("ACTIVE", f"ACTIVE|{ended(0, 500)}", f"ACTIVE|{ended(0, 700)}", "ACTIVE")
+    cloud.states("ACTIVE", "ACTIVE|0|500", "ACTIVE|0|700", "ACTIVE")
     assert watch() == 0
     assert cloud.calls == ["list", "delete"]
     assert "do not give the slice back; deleting it" in capsys.readouterr().out
 
 
 def test_a_slice_that_is_kept_is_said_to_be_billed(cloud, capsys):
-    cloud.states("", "ACTIVE", f"ACTIVE|{ended(MISTAKE)}")
+    cloud.states("", "ACTIVE", f"ACTIVE|{MISTAKE}")
     assert watch(keep_after_mistake=True) == MISTAKE
     shown = capsys.readouterr().out
     assert "BILLED: gcloud compute tpus queued-resources delete pmp" in shown
@@ -159,7 +160,7 @@ def test_a_slice_that_is_kept_is_said_to_be_billed(cloud, capsys):
 
 def test_what_hosts_of_an_earlier_request_left_counts_for_nothing(cloud):
     cloud.write(ended=ended(MISTAKE, 3600))
-    cloud.states("", "ACTIVE", "ACTIVE", f"ACTIVE|{ended(0)}", "")
+    cloud.states("", "ACTIVE", "ACTIVE", "ACTIVE|0", "")
     assert watch() == 0
 
 
@@ -171,14 +172,14 @@ def test_a_slice_that_is_gone_without_a_word_is_reported(cloud, capsys):
 
 def test_a_bucket_may_fail_when_the_slice_is_gone(cloud):
     cloud.write(failures=f"cat {TRANSIENT}\n" * 4)
-    cloud.states("", "PROVISIONING", f"|{ended(HOST_LOST)}")
+    cloud.states("", "PROVISIONING", f"|{HOST_LOST}")
     assert watch() == HOST_LOST
 
 
 @pytest.mark.parametrize("created", ["", "soon", "2026-11-01T10:00:00Z", "2026-11-01 10:00:00"])
 def test_a_time_of_creation_need_not_be_there(cloud, created):
     cloud.write(created=created)
-    cloud.states("", "ACTIVE", f"ACTIVE|{ended(0)}", "")
+    cloud.states("", "ACTIVE", "ACTIVE|0", "")
     assert watch() == 0
 
 
@@ -192,13 +193,13 @@ def test_a_workdir_on_a_disk_leaves_the_watcher_without_a_status(cloud, tmp_path
 
 
 def test_a_request_that_is_not_listed_at_once_is_waited_for(cloud):
-    cloud.states("", "", "", "ACCEPTED", "ACTIVE", f"ACTIVE|{ended(0)}", "")
+    cloud.states("", "", "", "ACCEPTED", "ACTIVE", "ACTIVE|0", "")
     assert watch() == 0
     assert cloud.calls == ["list", "create", "list"]
 
 
 def test_requests_that_keep_failing_are_made_ever_more_slowly(cloud, capsys):
-    cloud.states("", "FAILED", "FAILED", "FAILED", "ACTIVE", f"ACTIVE|{ended(0)}", "")
+    cloud.states("", "FAILED", "FAILED", "FAILED", "ACTIVE", "ACTIVE|0", "")
     assert watch() == 0
     shown = capsys.readouterr().out
     assert "FAILED, 3 times in a row; why: gcloud compute tpus queued-resources describe" in shown
@@ -213,7 +214,7 @@ FORBIDDEN = "PERMISSION_DENIED: Permission 'tpu.nodes.create' denied on project 
 @pytest.mark.parametrize("verb", ["list", "create", "delete"])
 def test_the_watcher_outlives_a_failing_gcloud(cloud, verb, capsys):
     cloud.write(failures=f"{verb} {TRANSIENT}\n" * 12)
-    cloud.states("", "ACTIVE", "SUSPENDED", "ACTIVE", f"ACTIVE|{ended(0)}", "")
+    cloud.states("", "ACTIVE", "SUSPENDED", "ACTIVE", "ACTIVE|0", "")
     assert watch() == 0
     shown = capsys.readouterr().out
     assert "gcloud failed 12 times in a row" in shown
@@ -251,7 +252,7 @@ def test_a_request_that_can_never_work_is_a_mistake(cloud, said):
 
 def test_a_running_slice_is_watched_whatever_gcloud_says(cloud, capsys):
     """A credential that ran out can be renewed."""
-    cloud.states("ACTIVE", f"ACTIVE|{ended(0)}", "")
+    cloud.states("ACTIVE", "ACTIVE|0", "")
     cloud.write(failures="")
     config = QueuedResourceConfig(name="pmp", poll_seconds=1e-5)
     watcher = Watcher(config, make_commands(config, "/dev/null"), LOGS)
@@ -265,7 +266,7 @@ def test_a_running_slice_is_watched_whatever_gcloud_says(cloud, capsys):
 def test_a_lost_answer_is_no_failure(cloud):
     exists = "ALREADY_EXISTS: Resource 'pmp' already exists"
     cloud.write(failures=f"create {TRANSIENT}\ncreate {exists}\ndelete NOT_FOUND: pmp not found\n")
-    cloud.states("", "ACTIVE", "SUSPENDED", "ACTIVE", f"ACTIVE|{ended(0)}", "")
+    cloud.states("", "ACTIVE", "SUSPENDED", "ACTIVE", "ACTIVE|0", "")
     assert watch() == 0
 
 
@@ -276,7 +277,7 @@ def test_a_gcloud_that_hangs_is_run_again(cloud, monkeypatch, capsys):
     program.write_text(
         text.replace("verb=$4\n", "verb=$4\n[ -e hung ] || { touch hung; exec sleep 60; }\n")
     )
-    cloud.states("", "ACTIVE", f"ACTIVE|{ended(0)}", "")
+    cloud.states("", "ACTIVE", "ACTIVE|0", "")
     assert watch() == 0
     assert "no answer within" in capsys.readouterr().out
 
@@ -290,7 +291,7 @@ def test_a_missing_gcloud_is_a_mistake(tmp_path, monkeypatch):
 def test_the_command_passes_the_script_and_the_status_on(cloud):
     setup = cloud.folder / "setup.sh"
     setup.write_text("echo setting up\n")
-    cloud.states("", "ACTIVE", f"ACTIVE|{ended(3)}", "")
+    cloud.states("", "ACTIVE", "ACTIVE|3", "")
     settings = ("--name", "pmp", "--poll-seconds", 0.01, "--setup", setup)
     done = processes.run(
         command("queued_resources.py", *settings, "--", *OPTIONS),
