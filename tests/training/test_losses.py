@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxtyping import TypeCheckError
 
 from codepmp_jax.training.losses import (
     centering_losses,
@@ -21,6 +22,11 @@ def test_equal_rewards_cost_ln_2():
     rewards = jnp.array([-3.0, 0.0, 50.0])
     losses = pair_losses(rewards, rewards, jnp.zeros(3))
     np.testing.assert_allclose(losses, math.log(2), rtol=1e-6)
+
+
+def test_tests_check_the_annotated_shapes():
+    with pytest.raises(TypeCheckError, match="rejected"):
+        pair_losses(jnp.zeros(3), jnp.zeros(2), jnp.zeros(3))
 
 
 def test_pair_loss_is_finite_where_sigmoid_underflows():
