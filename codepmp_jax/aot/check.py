@@ -16,7 +16,7 @@ from codepmp_jax.aot.links import coordinates
 from codepmp_jax.aot.replay import Profile, replay
 from codepmp_jax.aot.report import Report
 from codepmp_jax.aot.workload import Workload, measure
-from codepmp_jax.cli.errors import require
+from codepmp_jax.cli.errors import UserError, require
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.devices import chips, sharding
 from codepmp_jax.devices.chips import Chip
@@ -35,12 +35,24 @@ from codepmp_jax.training.step import abstract_batch, jit_train_step
 _GIB = 2.0**30
 
 
+class CompilerError(UserError):
+    """The compiler broke down. The message has what it said, and a remedy."""
+
+
+def compiler_error(said: str) -> CompilerError:
+    """The error of a compiler that ended with these words, which are not about memory."""
+    return CompilerError(
+        f"the compiler failed: {said}. Remedy: try another --mesh.fsdp or --accumulation-steps, or leave out the pass "
+        "that is named, if one is: --compiler-options xla_disable_hlo_passes=PASS."
+    )
+
+
 def check(
     config: TrainConfig, topology_name: str, num_slices: int = 1, row: Workload | None = None
 ) -> Report:
     """Compiles the step of `config` for the slice. Rows hold what `row` says, by default records of realistic lengths.
 
-    Raises UserError for an unknown slice, or a mesh that does not fit on it.
+    Raises UserError for an unknown slice, or a mesh that does not fit on it, and CompilerError.
     """
     chip, devices = topology.describe(topology_name, num_slices)
     model = chips.resolve(config.model, config.data.max_length, chip)
@@ -95,7 +107,7 @@ def check(
         if lacks_scratch(error):
             return Report(**about, short_of="VMEM", advice=scratch_advice(options))
         if not is_exhausted(error):
-            raise
+            raise compiler_error(str(error).split("\n\n")[0]) from error
         return Report(
             **about,
             short_of="HBM",

@@ -9,11 +9,11 @@ import math
 import multiprocessing
 import pathlib
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from codepmp_jax.aot import topology
-from codepmp_jax.aot.check import check
+from codepmp_jax.aot.check import CompilerError, check, compiler_error
 from codepmp_jax.aot.report import Report
 from codepmp_jax.aot.sketch import Sketch, sketch
 from codepmp_jax.aot.workload import Workload, measure
@@ -121,27 +121,33 @@ def search(config: CompileCheckConfig) -> str:
     """Runs the HLO passes on many points, and compiles those that these do not rule out until
     config.search_compilations of them fit; a table of these, the fastest first, and what to type for that one.
 
-    Everything that was tried is a line of config.json, and is not tried again. Raises UserError where
-    nothing fits.
+    Everything that was tried is a line of config.json, and is not tried again. What the compiler breaks down on is
+    counted. Raises UserError where nothing fits.
     """
     chip, devices = topology.describe(config.topology, config.num_slices)
     tried = _read(config)
     fitting: list[tuple[Report, Point]] = []
     too_large: list[Point] = []
+    failed: dict[Point, str] = {}
     number = max(1, config.search_compilations - len(_OPTIONS))
-    promising = _promising(config, points(config, chip, len(devices)), number, tried, too_large)
+    found = points(config, chip, len(devices))
+    promising = _promising(config, found, number, tried, too_large, failed)
     with progress(total=config.search_compilations, desc="search", unit="step") as bar:
 
         def attempt(point: Point) -> None:
             if any(point.needs_as_much_as(other) for other in too_large):
                 return
-            report = _check(point.apply(config), tried)
+            try:
+                report = _check(point.apply(config), tried)
+            except CompilerError as error:
+                failed[point] = str(error)
+                return
             if report.fits:
                 fitting.append((report, point))
                 fitting.sort(key=lambda entry: entry[0].step_ms or 0.0)
                 bar.set_postfix_str(f"best {fitting[0][0].mfu_ceiling_useful:.1%} of the peak")
                 bar.update()
-            elif report.short_of != "VMEM":
+            elif report.short_of == "HBM":
                 too_large.append(point)
 
         for point in promising:
@@ -151,12 +157,12 @@ def search(config: CompileCheckConfig) -> str:
         if not fitting:
             raise UserError(
                 f"{config.topology}: nothing that was tried fits. Remedy: take a larger slice, or set "
-                "--mesh.tensor or --optimizer.first-moment-dtype bfloat16."
+                f"--mesh.tensor or --optimizer.first-moment-dtype bfloat16.{_of_failed(failed)}"
             )
         fastest = fitting[0][1]
         for options in _OPTIONS:
             attempt(dataclasses.replace(fastest, compiler_options=options))
-    return _summary(config, fitting)
+    return _summary(config, fitting) + _of_failed(failed)
 
 
 def _promising(
@@ -165,9 +171,11 @@ def _promising(
     number: int,
     tried: list[dict[str, Any]],
     too_large: list[Point],
+    failed: dict[Point, str],
 ) -> Iterator[Point]:
     """The points that are not hopeless by their sketches: of the first ones the fastest first, then of the next ones, as
-    long as more are asked for. `too_large` gets those that turn out not to fit."""
+    long as more are asked for. `too_large` gets those that turn out not to fit, `failed` what the compiler says of
+    those that it breaks down on."""
     rest = iter(found)
     best = math.inf
     limit = _SKETCHES_PER_COMPILATION * number
@@ -177,11 +185,15 @@ def _promising(
             for point in rest:
                 if any(point.needs_as_much_as(other) for other in too_large):
                     continue
-                answer = _sketch(point.apply(config), tried)
+                try:
+                    answer = _sketch(point.apply(config), tried)
+                except CompilerError as error:
+                    failed[point] = str(error)
+                    continue
                 if isinstance(answer, Sketch):
                     sketched.append((answer.step_ms, point))
                     bar.update()
-                elif not answer.fits and answer.short_of != "VMEM":
+                elif answer.short_of == "HBM":
                     too_large.append(point)
                 if len(sketched) == limit:
                     break
@@ -210,31 +222,48 @@ def _read(config: CompileCheckConfig) -> list[dict[str, Any]]:
 
 
 def _check(config: CompileCheckConfig, tried: list[dict[str, Any]]) -> Report:
-    """The report of an earlier search, or a new one, which is added to the file."""
-    settings = _settings(config)
-    for entry in tried:
-        if entry["settings"] == settings and "report" in entry:
-            return Report(**entry["report"])
-    report = check_alone(config, config.topology, config.num_slices)
-    _note(config, settings, "report", report)
+    """The report of an earlier search, or a new one."""
+    report = _once(config, tried, check_alone, lambda known: isinstance(known, Report))
+    assert isinstance(report, Report)
     return report
 
 
 def _sketch(config: CompileCheckConfig, tried: list[dict[str, Any]]) -> Sketch | Report:
-    """The sketch of an earlier search, or a new one, which is added to the file; or the report of what does not fit."""
+    """The sketch of an earlier search, or a new one; or the report of what does not fit."""
+    return _once(config, tried, sketch, lambda known: isinstance(known, Sketch) or not known.fits)
+
+
+def _once(
+    config: CompileCheckConfig,
+    tried: list[dict[str, Any]],
+    ask: Callable[[CompileCheckConfig, str, int], Sketch | Report],
+    is_answer: Callable[[Sketch | Report], bool],
+) -> Sketch | Report:
+    """What an earlier search was told, if that is an answer, or else what `ask` says, as a new line of config.json.
+
+    Raises CompilerError, and where an earlier search met one, that.
+    """
     settings = _settings(config)
     for entry in tried:
-        if entry["settings"] == settings and "sketch" in entry:
-            return Sketch(**entry["sketch"])
-        if entry["settings"] == settings and not entry["report"]["fits"]:
-            return Report(**entry["report"])
-    answer = sketch(config, config.topology, config.num_slices)
-    _note(config, settings, "sketch" if isinstance(answer, Sketch) else "report", answer)
+        if entry["settings"] != settings:
+            continue
+        if "failed" in entry:
+            raise CompilerError(entry["failed"])
+        known = Sketch(**entry["sketch"]) if "sketch" in entry else Report(**entry["report"])
+        if is_answer(known):
+            return known
+    try:
+        answer = ask(config, config.topology, config.num_slices)
+    except CompilerError as error:
+        _note(config, settings, "failed", str(error))
+        raise
+    name = "sketch" if isinstance(answer, Sketch) else "report"
+    _note(config, settings, name, dataclasses.asdict(answer))
     return answer
 
 
 def _note(
-    config: CompileCheckConfig, settings: dict[str, Any], name: str, answer: Sketch | Report
+    config: CompileCheckConfig, settings: dict[str, Any], name: str, value: dict[str, Any] | str
 ) -> None:
     """Adds a line to config.json."""
     if config.json is None:
@@ -242,7 +271,7 @@ def _note(
     path = pathlib.Path(config.json)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"settings": settings, name: dataclasses.asdict(answer)}) + "\n")
+        file.write(json.dumps({"settings": settings, name: value}) + "\n")
 
 
 def check_alone(
@@ -251,7 +280,10 @@ def check_alone(
     """`check` in a process of its own, whose memory goes with it."""
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, spawn, resume.end_with_parent) as pool:
-        return pool.submit(check, config, topology_name, num_slices, row).result()
+        try:
+            return pool.submit(check, config, topology_name, num_slices, row).result()
+        except concurrent.futures.process.BrokenProcessPool as error:
+            raise compiler_error("its process was killed or broke down") from error
 
 
 def _or_dash(figure: float | None, form: str) -> str:
@@ -284,6 +316,14 @@ def _rows(fitting: list[tuple[Report, Point]]) -> Iterator[tuple[str, ...]]:
             str(point.fsdp),
             " ".join(point.compiler_options) or "-",
         )
+
+
+def _of_failed(failed: dict[Point, str]) -> str:
+    """How many points the compiler failed on, and what it said of one; empty where there are none."""
+    if not failed:
+        return ""
+    point, said = next(iter(failed.items()))
+    return f"\n\nThe compiler failed on {len(failed)} of the points, among them {point}: {said}"
 
 
 def _summary(config: CompileCheckConfig, fitting: list[tuple[Report, Point]]) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from codepmp_jax.aot import hlo, topology
 from codepmp_jax.aot.attention import kernel_flops
-from codepmp_jax.aot.check import check
+from codepmp_jax.aot.check import check, compiler_error
 from codepmp_jax.aot.links import coordinates
 from codepmp_jax.aot.replay import replay
 from codepmp_jax.aot.report import Report
@@ -41,7 +41,7 @@ class Sketch:
 
 def sketch(config: TrainConfig, topology_name: str, num_slices: int) -> Sketch | Report:
     """The step of `config` as the HLO passes leave it, or the report of a compilation that ended before or soon after
-    them: that of a step that does not fit."""
+    them: that of a step that does not fit. Raises UserError as `check` does."""
     with tempfile.TemporaryDirectory() as folder:
         spawn = multiprocessing.get_context("spawn")
         receiver, sender = spawn.Pipe(duplex=False)
@@ -57,9 +57,7 @@ def sketch(config: TrainConfig, topology_name: str, num_slices: int) -> Sketch |
             answer = receiver.recv()
         except EOFError:
             process.join()
-            raise RuntimeError(
-                f"the compiler's process ended with status {process.exitcode}"
-            ) from None
+            raise compiler_error(f"its process ended with status {process.exitcode}") from None
         finally:
             process.kill()
             process.join()

@@ -92,6 +92,10 @@ _SLICES = {
     "xla_tpu_data_parallel_opt_different_sized_ops": "true",
 }
 
+# Of a batch in parts: where fsdp is a whole slice, this pass of XLA's on TPUs ends the compilation with an internal error
+# at what adds the parts' gradients up.
+_PARTS = {"xla_disable_hlo_passes": "while-loop-all-reduce-code-motion"}
+
 # For libtpu itself, which takes them at its start only: of the SparseCores (MaxText, as above), and the memory for
 # transfers between slices, whose default of 4 GiB doubles a large model's step (axlearn, as above); where there is one
 # slice, it is not used.
@@ -329,10 +333,12 @@ def resolve(model: ModelConfig, max_length: int, chip: Chip) -> ModelConfig:
 
 
 def compiler_options(config: TrainConfig, chip: Chip, num_slices: int = 1) -> dict[str, str]:
-    """XLA's options for the training step: the chip's, those of several slices, and `config.compiler_options` over
-    them."""
+    """XLA's options for the training step: the chip's, on TPUs those of a batch in parts and of several slices, and
+    `config.compiler_options` over them."""
     own = dict(option.split("=", 1) for option in config.compiler_options)
-    return {**chip.compiler_options, **(_SLICES if num_slices > 1 else {}), **own}
+    is_tpu = chip.clock is not None
+    parts = _PARTS if is_tpu and config.accumulation_steps > 1 else {}
+    return {**chip.compiler_options, **parts, **(_SLICES if num_slices > 1 else {}), **own}
 
 
 def set_libtpu_flags() -> None:
@@ -348,12 +354,14 @@ def libtpu_init_args(given: str) -> str:
 
 
 def describe_options() -> list[str]:
-    """The XLA options of every chip that has some, and of several slices, an option a line, beneath a heading; and
-    libtpu's flags."""
+    """The XLA options of every chip that has some, of TPUs with accumulation_steps, and of several slices, an option a
+    line, beneath a heading; and libtpu's flags."""
     options = {chip.name: chip.compiler_options for chip in CHIPS.values()}
     lines = [
         f"  {kind}: {name}={value}"
-        for kind, some in (options | {"several slices": _SLICES}).items()
+        for kind, some in (
+            options | {"TPUs, accumulation_steps > 1": _PARTS, "several slices": _SLICES}
+        ).items()
         for name, value in some.items()
     ]
     flags = [f"  --{name}={value}" for name, value in _LIBTPU_FLAGS.items()]

@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from codepmp_jax.aot import check as checks
 from codepmp_jax.aot import hlo, topology
-from codepmp_jax.aot.check import check
+from codepmp_jax.aot.check import CompilerError, check
 from codepmp_jax.aot.replay import replay
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import DataConfig, MeshConfig, ModelConfig, TrainConfig
@@ -252,6 +252,22 @@ def test_a_step_that_does_not_fit_says_what_it_needs_and_what_to_change():
     text = report.text()
     assert f"NO: needs {report.peak_hbm_gib:.2f} GiB of 15.75 GiB" in text
     assert "--accumulation-steps 2" in text
+
+
+def test_a_batch_in_parts_compiles_where_fsdp_is_the_whole_slice():
+    parts = dataclasses.replace(CONFIG, accumulation_steps=2)
+    report = check(parts, "v5e:2x2")
+    assert report.fits
+    assert report.mesh["fsdp"] == report.num_devices
+
+
+def test_a_compiler_that_breaks_down_is_one_error(monkeypatch):
+    def broken(*_):
+        raise jax.errors.JaxRuntimeError("INTERNAL: RET_CHECK failure (some_pass.cc:1)\n\nstack")
+
+    monkeypatch.setattr(checks, "compile_step", broken)
+    with pytest.raises(CompilerError, match=r"failed: INTERNAL: .*\(some_pass.cc:1\)\. Remedy: "):
+        check(CONFIG, "v5e:2x2")
 
 
 @pytest.mark.parametrize(

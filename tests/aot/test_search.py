@@ -4,6 +4,7 @@ import json
 import pytest
 
 from codepmp_jax.aot import search as searches
+from codepmp_jax.aot.check import compiler_error
 from codepmp_jax.aot.report import Report
 from codepmp_jax.aot.search import Point, points, search
 from codepmp_jax.aot.sketch import Sketch
@@ -38,6 +39,7 @@ def made_up_report(config, fits):
         rows_per_device=4,
         compiler_options={},
         fits=fits,
+        short_of=None if fits else "HBM",
         hbm_gib=16.0,
         compile_seconds=1.0,
         headroom=0.1,
@@ -145,6 +147,31 @@ def test_a_search_goes_on_where_it_was_stopped(compiler, tmp_path):
     assert len(compiler) == sum(reports) - 3
     again = [json.loads(line) for line in (tmp_path / "search.jsonl").read_text().splitlines()]
     assert len(again) == len(lines)
+
+
+def test_what_the_compiler_fails_on_is_counted_and_not_tried_again(compiler, monkeypatch, tmp_path):
+    config = dataclasses.replace(CONFIG, json=str(tmp_path / "search.jsonl"))
+    asked = []
+
+    def is_bad(config):
+        return config.accumulation_steps == 2 and config.mesh.fsdp == 1
+
+    def fragile(config, topology, num_slices):
+        asked.append(config)
+        if is_bad(config):
+            raise compiler_error("INTERNAL: RET_CHECK failure")
+        return passes(config, topology, num_slices)
+
+    monkeypatch.setattr(searches, "sketch", fragile)
+    whole = search(config)
+    number = sum(map(is_bad, asked))
+    assert number
+    assert f"The compiler failed on {number} of the points, among them Point(" in whole
+    assert "RET_CHECK" in whole
+    assert not any(map(is_bad, compiler))
+    asked.clear()
+    assert search(config) == whole
+    assert not asked
 
 
 def test_where_nothing_fits_the_remedy_is_named(monkeypatch):

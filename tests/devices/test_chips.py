@@ -86,6 +86,16 @@ def test_several_slices_have_options_of_their_own():
     )
 
 
+@pytest.mark.parametrize(("name", "has_pass"), [("v5e", False), ("h100", True), ("cpu", True)])
+def test_a_batch_in_parts_leaves_out_a_pass_on_tpus(name, has_pass):
+    chip = chips.CHIPS[name]
+    whole, parts = (
+        chips.compiler_options(TrainConfig(accumulation_steps=number), chip) for number in (1, 2)
+    )
+    assert "xla_disable_hlo_passes" not in whole
+    assert ("xla_disable_hlo_passes" not in parts) == has_pass
+
+
 @pytest.mark.parametrize("kind", ["all_gather", "reduce_scatter", "all_reduce"])
 def test_a_kind_of_collective_is_offloaded_or_fused(kind):
     """Both at once contradict each other, and offloading takes the SparseCores' own options."""
@@ -108,5 +118,6 @@ def test_every_option_of_every_chip_is_shown():
     for chip in chips.CHIPS.values():
         for option, value in chip.compiler_options.items():
             assert f"  {chip.name}: {option}={value}" in lines
+    assert any(line.startswith("  TPUs, accumulation_steps > 1: xla_disable") for line in lines)
     assert "  several slices: xla_tpu_enable_megascale_barrier=true" in lines
     assert "  --xla_sc_disjoint_spmem=false" in lines
