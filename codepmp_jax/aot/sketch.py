@@ -24,6 +24,7 @@ from codepmp_jax.aot.workload import measure
 from codepmp_jax.cli.errors import UserError
 from codepmp_jax.config import TrainConfig
 from codepmp_jax.devices import chips, sharding
+from codepmp_jax.files import resume
 from codepmp_jax.training import objectives
 
 # The scheduled module, and what libtpu writes as soon as it begins to generate code.
@@ -68,6 +69,7 @@ def sketch(config: TrainConfig, topology_name: str, num_slices: int) -> Sketch |
 
 def _compile(sender: Any, folder: str, *arguments: Any) -> None:
     """In a process of its own: sends the report, or what went wrong."""
+    resume.end_with_parent()
     given = os.environ.get("LIBTPU_INIT_ARGS", "")
     dump = f"--xla_jf_dump_to={folder} --xla_jf_dump_hlo_text=true"
     os.environ["LIBTPU_INIT_ARGS"] = f"{given} {dump}"
