@@ -153,6 +153,8 @@ def search(config: CompileCheckConfig) -> str:
         for point in promising:
             if len(fitting) >= number:
                 break
+            # The time of the sketches is not that of compilations.
+            bar.unpause()
             attempt(point)
         if not fitting:
             raise UserError(
