@@ -241,9 +241,9 @@ def _once(
     ask: Callable[[CompileCheckConfig, str, int], Sketch | Report],
     is_answer: Callable[[Sketch | Report], bool],
 ) -> Sketch | Report:
-    """What an earlier search was told, if that is an answer, or else what `ask` says, as a new line of config.json.
+    """An earlier search's answer, if `is_answer`, or else that of `ask`, which becomes a line of config.json.
 
-    Raises CompilerError, and where an earlier search met one, that.
+    Raises CompilerError, also where only the earlier search met it.
     """
     settings = _settings(config)
     for entry in tried:
@@ -284,7 +284,7 @@ def check_alone(
     with concurrent.futures.ProcessPoolExecutor(1, spawn, resume.end_with_parent) as pool:
         try:
             return pool.submit(check, config, topology_name, num_slices, row).result()
-        except concurrent.futures.process.BrokenProcessPool as error:
+        except concurrent.futures.BrokenExecutor as error:
             raise compiler_error("its process was killed or broke down") from error
 
 
