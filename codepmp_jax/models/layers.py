@@ -59,40 +59,36 @@ class RMSNorm(nnx.Module):
         return (y * (scale + self.offset if self.offset else scale)).astype(x.dtype)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def product(equation: str, x: Array, matrix: ArrayLike) -> Array:
     """The einsum `equation` of x and a matrix (NumPy's, where parameters lie in the host's memory), in x's dtype.
 
     The matrix's gradient is computed, and so summed over devices, in the matrix's own dtype, which may be wider.
     """
-    matrix = jnp.asarray(matrix)
-    if matrix.dtype == x.dtype:
-        return jnp.einsum(equation, x, matrix)
-    return _mixed_product(equation, x, matrix)
+    return _forward(equation, x, matrix)[0]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _mixed_product(equation: str, x: Array, matrix: Array) -> Array:
-    return jnp.einsum(equation, x, matrix.astype(x.dtype))
+def _forward(equation: str, x: Array, matrix: ArrayLike) -> tuple[Array, tuple[Array, ArrayLike]]:
+    return jnp.einsum(equation, x, jnp.asarray(matrix, x.dtype)), (x, matrix)
 
 
-def _mixed_forward(equation: str, x: Array, matrix: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _mixed_product(equation, x, matrix), (x, matrix)
-
-
-def _mixed_backward(
-    equation: str, saved: tuple[Array, Array], gradient: Array
+def _backward(
+    equation: str, saved: tuple[Array, ArrayLike], gradient: Array
 ) -> tuple[Array, Array]:
-    x, matrix = saved
+    x, matrix = saved[0], jnp.asarray(saved[1])
     inputs, output = equation.split("->")
     of_x, of_matrix = inputs.split(",")
     dx = jnp.einsum(f"{output},{of_matrix}->{of_x}", gradient, matrix.astype(x.dtype))
-    dmatrix = jnp.einsum(
-        f"{of_x},{output}->{of_matrix}", x, gradient, preferred_element_type=matrix.dtype
-    )
-    return dx, dmatrix
+    # XLA on a CPU transposes the first operand, in the loop that computes it, from places far apart: the smaller one, but
+    # of heads, which are apart either way.
+    if matrix.ndim == 2 and x.size > gradient.size:
+        equation = f"{output},{of_x}->{of_matrix[::-1]}"
+        return dx, jnp.einsum(equation, gradient, x, preferred_element_type=matrix.dtype).T
+    equation = f"{of_x},{output}->{of_matrix}"
+    return dx, jnp.einsum(equation, x, gradient, preferred_element_type=matrix.dtype)
 
 
-_mixed_product.defvjp(_mixed_forward, _mixed_backward)
+product.defvjp(_forward, _backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -123,7 +119,7 @@ def _int8_forward(equation: str, x: Array, matrix: Array) -> tuple[Array, tuple[
     return int8_product(equation, x, matrix), (x, matrix)
 
 
-int8_product.defvjp(_int8_forward, _mixed_backward)
+int8_product.defvjp(_int8_forward, _backward)
 
 
 class Adapter(nnx.Module):

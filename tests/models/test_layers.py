@@ -1,4 +1,4 @@
-"""Projections in int8: what is rounded, and what is not."""
+"""Products with matrices: their gradients, and in int8 what is rounded, and what is not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
+from codepmp_jax.config import ModelConfig
+from codepmp_jax.models.decoder import Mlp
 from codepmp_jax.models.layers import int8_product, product
 
 SHAPES = {"TD,DK->TK": ((24, 32), (32, 20)), "HTE,HED->TD": ((4, 24, 8), (4, 8, 20))}
@@ -54,6 +57,45 @@ def test_an_error_is_within_half_a_step_of_each_factor(equation, dtype):
     eps = float(jnp.finfo(dtype).eps)
     assert np.all(np.abs(np.asarray(found, np.float64) - exact) <= bound * (1 + eps) + eps * 16)
     assert np.any(np.abs(np.asarray(found, np.float64) - exact) > bound / 100)
+
+
+@pytest.mark.parametrize("dim", [8, 40])
+@pytest.mark.parametrize("equation", SHAPES)
+def test_gradients_of_a_product_are_jax_s_own(equation, dim):
+    """Of outputs narrower and wider than the inputs."""
+    x, matrix = drawn(equation)
+    matrix = jnp.resize(matrix, (*matrix.shape[:-1], dim))
+    cotangent = jnp.asarray(np.random.default_rng(1).standard_normal((24, dim)), jnp.float32)
+    gradients = [
+        jax.vjp(lambda x, matrix, f=f: f(equation, x, matrix), x, matrix)[1](cotangent)
+        for f in (product, jnp.einsum)
+    ]
+    for ours, exact in zip(*gradients, strict=True):
+        assert ours.dtype == exact.dtype
+        np.testing.assert_allclose(ours, exact, rtol=1e-5, atol=1e-5)
+
+
+def test_a_cpu_transposes_nothing_wide():
+    """Where it did, a third of a step's time went to reading the hidden activations column by column."""
+    width, tokens = 96, 40
+    config = ModelConfig(
+        vocab_size=64,
+        embed_dim=24,
+        mlp_dim=width,
+        num_layers=1,
+        num_heads=2,
+        num_kv_heads=1,
+        head_dim=12,
+    )
+    graph, weights = nnx.split(Mlp(config, nnx.Rngs(0)))
+
+    def loss(weights: Any, x: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.square(nnx.merge(graph, weights)(x)))
+
+    x = jnp.ones((1, tokens, config.embed_dim))
+    program = jax.jit(jax.grad(loss)).lower(weights, x).compile().as_text()
+    assert f"f32[{tokens},{width}]" in program
+    assert f"f32[{width},{tokens}]" not in program
 
 
 @pytest.mark.parametrize("equation", SHAPES)
