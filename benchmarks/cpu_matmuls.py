@@ -22,7 +22,7 @@ import numpy as np
 from page import Page
 from step_contestants import SIZES
 
-LIBRARIES = ("torch", "jax")
+LIBRARIES: tuple[str, ...] = ("torch", "jax")
 Shape = tuple[int, int, int]
 """Rows of the first factor, what is summed over, columns of the second."""
 
@@ -38,8 +38,8 @@ def shapes(size: str, tokens: int) -> dict[str, list[Shape]]:
         "LM head": (model.embed_dim, model.vocab_size),
     }
     return {
-        name: [(tokens, inner, outer), (tokens, outer, inner), (inner, tokens, outer)]
-        for name, (inner, outer) in kernels.items()
+        name: list(dict.fromkeys([(tokens, i, o), (tokens, o, i), (i, tokens, o)]))
+        for name, (i, o) in kernels.items()
     }
 
 
