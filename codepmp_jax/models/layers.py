@@ -76,16 +76,25 @@ def _backward(
     equation: str, saved: tuple[Array, ArrayLike], gradient: Array
 ) -> tuple[Array, Array]:
     x, matrix = saved[0], jnp.asarray(saved[1])
-    inputs, output = equation.split("->")
+    inputs, of_gradient = equation.split("->")
     of_x, of_matrix = inputs.split(",")
-    dx = jnp.einsum(f"{output},{of_matrix}->{of_x}", gradient, matrix.astype(x.dtype))
-    # XLA on a CPU transposes the first operand, in the loop that computes it, from places far apart: the smaller one, but
-    # of heads, which are apart either way.
-    if matrix.ndim == 2 and x.size > gradient.size:
-        equation = f"{output},{of_x}->{of_matrix[::-1]}"
-        return dx, jnp.einsum(equation, gradient, x, preferred_element_type=matrix.dtype).T
-    equation = f"{of_x},{output}->{of_matrix}"
-    return dx, jnp.einsum(equation, x, gradient, preferred_element_type=matrix.dtype)
+    dx = _dot(of_x, gradient, of_gradient, matrix.astype(x.dtype), of_matrix)
+    # XLA on a CPU transposes the first operand, in the loop that computes it, from places far apart: it should be the
+    # smaller one. It cannot multiply all gradients first where the result is in a wider dtype.
+    if matrix.dtype == x.dtype and x.size >= gradient.size:
+        return dx, _dot(of_matrix, gradient, of_gradient, x, of_x)
+    return dx, _dot(of_matrix, x, of_x, gradient, of_gradient, matrix.dtype)
+
+
+def _dot(
+    axes: str, first: Array, of_first: str, second: Array, of_second: str, dtype: Any = None
+) -> Array:
+    """The einsum `of_first,of_second->axes`, which leaves open what is multiplied by what: of `first` by `second`."""
+    shared = [axis for axis in of_first if axis in of_second]
+    summed = list(map(of_first.index, shared)), list(map(of_second.index, shared))
+    result = jax.lax.dot_general(first, second, (summed, ((), ())), preferred_element_type=dtype)
+    kept = [axis for axis in of_first + of_second if axis not in shared]
+    return result.transpose([kept.index(axis) for axis in axes])
 
 
 product.defvjp(_forward, _backward)
@@ -152,7 +161,8 @@ class Adapter(nnx.Module):
         rows, b = project(self.a[...]), self.b[...]
         axes = "BLR"[-rows.ndim :]
         equation = f"{axes},RK->{axes[:-1]}K"
-        return product(equation, rows, b.reshape(len(b), -1)) * self.scale
+        added: Any = product(equation, rows, b.reshape(len(b), -1))
+        return added * self.scale
 
 
 class Projection(nnx.Module):
