@@ -159,12 +159,12 @@ def search(config: CompileCheckConfig) -> str:
         if not fitting:
             raise UserError(
                 f"{config.topology}: nothing that was tried fits. Remedy: take a larger slice, or set "
-                f"--mesh.tensor or --optimizer.first-moment-dtype bfloat16.{_of_failed(failed)}"
+                f"--mesh.tensor or --optimizer.first-moment-dtype bfloat16.{_of_failed(failed, config.json)}"
             )
         fastest = fitting[0][1]
         for options in _OPTIONS:
             attempt(dataclasses.replace(fastest, compiler_options=options))
-    return _summary(config, fitting) + _of_failed(failed)
+    return _summary(config, fitting) + _of_failed(failed, config.json)
 
 
 def _promising(
@@ -320,12 +320,16 @@ def _rows(fitting: list[tuple[Report, Point]]) -> Iterator[tuple[str, ...]]:
         )
 
 
-def _of_failed(failed: dict[Point, str]) -> str:
-    """How many points the compiler failed on, and what it said of one; empty where there are none."""
+def _of_failed(failed: dict[Point, str], path: str | None) -> str:
+    """How many points the compiler failed on, what it said of one, and how they are tried again; empty where there are
+    none."""
     if not failed:
         return ""
     point, said = next(iter(failed.items()))
-    return f"\n\nThe compiler failed on {len(failed)} of the points, among them {point}: {said}"
+    text = f"\n\nThe compiler failed on {len(failed)} of the points, among them {point}: {said}"
+    if path is None:
+        return text
+    return f"{text} To try them again, delete their lines, with `failed`, from {path}."
 
 
 def _summary(config: CompileCheckConfig, fitting: list[tuple[Report, Point]]) -> str:

@@ -172,6 +172,11 @@ def test_what_the_compiler_fails_on_is_counted_and_not_tried_again(compiler, mon
     asked.clear()
     assert search(config) == whole
     assert not asked
+    lines = (tmp_path / "search.jsonl").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if "failed" not in json.loads(line)]
+    (tmp_path / "search.jsonl").write_text("".join(kept))
+    assert search(config) == whole
+    assert len(asked) == number
 
 
 def test_where_nothing_fits_the_remedy_is_named(monkeypatch):
