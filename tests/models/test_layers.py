@@ -93,7 +93,7 @@ def test_a_cpu_transposes_nothing_wide():
         return jnp.sum(jnp.square(nnx.merge(graph, weights)(x)))
 
     x = jnp.ones((1, tokens, config.embed_dim))
-    program = jax.jit(jax.grad(loss)).lower(weights, x).compile().as_text()
+    program: Any = jax.jit(jax.grad(loss)).lower(weights, x).compile().as_text()
     assert f"f32[{tokens},{width}]" in program
     assert f"f32[{width},{tokens}]" not in program
 
