@@ -193,6 +193,8 @@ def _figures(
         "computed_tflop": computed / 1e12,
         "useful_tflop": useful / 1e12,
         "peak_tflops": chip.peak_flops / 1e12,
+        "matmul_ms": profile.matmul_seconds * 1e3,
+        "matmul_rate": profile.flops / profile.matmul_seconds / chip.peak_flops,
         "phases_ms": {name: s * 1e3 for name, s in profile.seconds.items()},
         "collectives": [
             {"kind": kind, "overlapped": overlapped, "count": count, "gib": gib, "ms": ms}

@@ -80,6 +80,8 @@ class Profile:
     flops: float = 0.0
     """Of matmuls, without those of kernels."""
     kernel_flops: float = 0.0
+    matmul_seconds: float = 0.0
+    """Of operations that hold matmuls, without kernels."""
     uncosted_bytes: float = 0.0
     """Read from and written to the device's memory by operations that are given no cycles: prefetches, transfers,
     scatters, what moves data without computing."""
@@ -216,6 +218,8 @@ class _Replay:
                 profile.uncosted_bytes += times * self._moved(body, instruction)
                 return
             profile.seconds[phase(instruction.op_name)] += times * seconds
+            if flops:
+                profile.matmul_seconds += times * seconds
         self._pass(seconds)
         self._worked += seconds
 

@@ -65,6 +65,10 @@ class Report:
     useful_tflop: float | None = None
     peak_tflops: float | None = None
     """Of a device in a second."""
+    matmul_ms: float | None = None
+    """Of operations that hold matmuls, without attention's kernels."""
+    matmul_rate: float | None = None
+    """FLOP/s of these matmuls, over the peak."""
     phases_ms: dict[str, float] = dataclasses.field(default_factory=dict)
     collectives: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     """By kind and by whether they overlap with computation: count per step, GiB, ms."""
@@ -85,6 +89,19 @@ class Report:
             f"{self.expected_ms:.0f} ms, MFU {self.expected_mfu_useful:.1%}: {self.expected_ms / self.step_ms:.2f} times "
             f"the bound, as {self.calibrated_by}"
         )
+
+    def _matmuls(self) -> list[tuple[str, str]]:
+        if self.matmul_ms is None or self.step_ms is None:
+            return []
+        others = sum(self.phases_ms.get(name, 0.0) for name in ("attention", "waiting"))
+        rest = self.step_ms - others - self.matmul_ms
+        return [
+            (
+                "matmuls",
+                f"{self.matmul_ms:.1f} ms at {self.matmul_rate:.1%} of the peak, and {rest:.1f} ms of other operations; "
+                "attention and waiting are apart",
+            )
+        ]
 
     def _lines(self) -> list[tuple[str, str]]:
         slices = f"{self.num_slices} x " if self.num_slices > 1 else ""
@@ -123,6 +140,7 @@ class Report:
             ),
             ("step time", f"{self.step_ms:.1f} ms or more"),
             *(("", f"{ms:10.1f} ms  {ms / self.step_ms:6.1%}  {name}") for name, ms in phases),
+            *self._matmuls(),
             (
                 "useful",
                 f"{self.useful_flop_fraction:.1%} of the {self.computed_tflop:.0f} TFLOP computed: "

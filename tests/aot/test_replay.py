@@ -112,12 +112,14 @@ ENTRY %main (arg: bf16[2,256]) -> (s32[], bf16[2,256]) {
     (gather,) = profile.collectives
     assert (gather.times, gather.overlapped) == (1, True)
     assert profile.seconds == {"forward": 2800, "waiting": 3072 - 2800}
+    assert not profile.matmul_seconds
 
 
 def test_no_matmul_is_faster_than_the_peak():
     """Of a FLOP a second; the compiler's own estimates are 7 and 100 cycles of a second."""
     profile = run(NESTED, dataclasses.replace(CHIP, peak_flops=1.0))
     assert profile.seconds == {"forward": 3 * 2 * 4 * 16 * 8, "backward": 3 * 5 * 2 * 4 * 8 * 8}
+    assert profile.matmul_seconds == profile.flops
 
 
 @pytest.mark.parametrize(("peak_int8", "seconds"), [(None, 7680), (4.0, 1920)])

@@ -42,6 +42,14 @@ def test_a_bound_stands_beside_what_to_expect():
     assert "expected    not known" in FITS.text()
 
 
+def test_a_step_is_told_apart_into_matmuls_and_the_rest():
+    phases = {"forward": 300.0, "backward": 550.0, "attention": 50.0, "waiting": 100.0}
+    costed = dataclasses.replace(FITS, phases_ms=phases, matmul_ms=800.0, matmul_rate=0.75)
+    assert "800.0 ms at 75.0% of the peak, and 50.0 ms of other operations" in costed.text()
+    # An earlier version's report.
+    assert "matmuls" not in FITS.text()
+
+
 def test_scratch_memory_is_not_reported_as_the_devices():
     short = dataclasses.replace(FITS, fits=False, short_of="VMEM", advice=["another limit"])
     text = short.text()
