@@ -155,13 +155,11 @@ class Adapter(nnx.Module):
         self.b = nnx.Param(jnp.zeros((rank, *shape[1:]), jnp.float32), axes=(None, *axes[1:]))
         self.scale = scale
 
-    def __call__(self, project: Callable[[ArrayLike], Float[Array, "*B K"]]) -> Array:
-        """What is added, (*B, K) in the inputs' dtype, where the kernel's output dims are one. `project` gives the
-        product of the inputs and a matrix."""
-        rows, b = project(self.a[...]), self.b[...]
-        axes = "BLR"[-rows.ndim :]
-        equation = f"{axes},RK->{axes[:-1]}K"
-        added: Any = product(equation, rows, b.reshape(len(b), -1))
+    def __call__(self, project: Callable[[ArrayLike], Float[Array, "T K"]]) -> Array:
+        """What is added, (T, K) in the inputs' dtype, where the kernel's output dims are one. `project` gives the
+        product of the T inputs and a matrix."""
+        b = self.b[...]
+        added: Any = product("TR,RK->TK", project(self.a[...]), b.reshape(len(b), -1))
         return added * self.scale
 
 
@@ -186,8 +184,7 @@ class Projection(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         """The projection, in x's dtype."""
-        axes = "BLD"[-x.ndim :]
-        rows = self._rows(f"{axes},DK->{axes[:-1]}K", x, x.shape[-1:])
+        rows = self._rows("TD,DK->TK", x.reshape(-1, x.shape[-1]), x.shape[-1:])
         y = rows.reshape(*x.shape[:-1], *self.kernel.shape[1:])
         return y if self.bias is None else (y + self.bias[...]).astype(x.dtype)
 
@@ -209,7 +206,7 @@ class Projection(nnx.Module):
 
     def _rows(
         self, equation: str, inputs: Array, contracted: tuple[int, ...]
-    ) -> Float[Array, "*B K"]:
+    ) -> Float[Array, "T K"]:
         """The einsum `equation` of the inputs and the kernel, whose first dim is split into the `contracted` ones and whose
         others are one, and what the adapter adds."""
 
