@@ -59,45 +59,40 @@ class RMSNorm(nnx.Module):
         return (y * (scale + self.offset if self.offset else scale)).astype(x.dtype)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def product(equation: str, x: Array, matrix: ArrayLike) -> Array:
     """The einsum `equation` of x and a matrix (NumPy's, where parameters lie in the host's memory), in x's dtype.
 
     The matrix's gradient is computed, and so summed over devices, in the matrix's own dtype, which may be wider.
     """
-    return _forward(equation, x, matrix)[0]
+    matrix = jnp.asarray(matrix)
+    if matrix.dtype == x.dtype:
+        return jnp.einsum(equation, x, matrix)
+    return _mixed_product(equation, x, matrix)
 
 
-def _forward(equation: str, x: Array, matrix: ArrayLike) -> tuple[Array, tuple[Array, ArrayLike]]:
-    return jnp.einsum(equation, x, jnp.asarray(matrix, x.dtype)), (x, matrix)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _mixed_product(equation: str, x: Array, matrix: Array) -> Array:
+    return jnp.einsum(equation, x, matrix.astype(x.dtype))
 
 
-def _backward(
-    equation: str, saved: tuple[Array, ArrayLike], gradient: Array
+def _mixed_forward(equation: str, x: Array, matrix: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _mixed_product(equation, x, matrix), (x, matrix)
+
+
+def _mixed_backward(
+    equation: str, saved: tuple[Array, Array], gradient: Array
 ) -> tuple[Array, Array]:
-    x, matrix = saved[0], jnp.asarray(saved[1])
-    inputs, of_gradient = equation.split("->")
+    x, matrix = saved
+    inputs, output = equation.split("->")
     of_x, of_matrix = inputs.split(",")
-    dx = _dot(of_x, gradient, of_gradient, matrix.astype(x.dtype), of_matrix)
-    # XLA on a CPU transposes the first operand, in the loop that computes it, from places far apart: it should be the
-    # smaller one. It cannot multiply all gradients first where the result is in a wider dtype.
-    if matrix.dtype == x.dtype and x.size >= gradient.size:
-        return dx, _dot(of_matrix, gradient, of_gradient, x, of_x)
-    return dx, _dot(of_matrix, x, of_x, gradient, of_gradient, matrix.dtype)
+    dx = jnp.einsum(f"{output},{of_matrix}->{of_x}", gradient, matrix.astype(x.dtype))
+    dmatrix = jnp.einsum(
+        f"{of_x},{output}->{of_matrix}", x, gradient, preferred_element_type=matrix.dtype
+    )
+    return dx, dmatrix
 
 
-def _dot(
-    axes: str, first: Array, of_first: str, second: Array, of_second: str, dtype: Any = None
-) -> Array:
-    """The einsum `of_first,of_second->axes`, which leaves open what is multiplied by what: of `first` by `second`."""
-    shared = [axis for axis in of_first if axis in of_second]
-    summed = list(map(of_first.index, shared)), list(map(of_second.index, shared))
-    result = jax.lax.dot_general(first, second, (summed, ((), ())), preferred_element_type=dtype)
-    kept = [axis for axis in of_first + of_second if axis not in shared]
-    return result.transpose([kept.index(axis) for axis in axes])
-
-
-product.defvjp(_forward, _backward)
+_mixed_product.defvjp(_mixed_forward, _mixed_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -128,7 +123,7 @@ def _int8_forward(equation: str, x: Array, matrix: Array) -> tuple[Array, tuple[
     return int8_product(equation, x, matrix), (x, matrix)
 
 
-int8_product.defvjp(_int8_forward, _backward)
+int8_product.defvjp(_int8_forward, _mixed_backward)
 
 
 class Adapter(nnx.Module):
@@ -159,8 +154,7 @@ class Adapter(nnx.Module):
         """What is added, (T, K) in the inputs' dtype, where the kernel's output dims are one. `project` gives the
         product of the T inputs and a matrix."""
         b = self.b[...]
-        added: Any = product("TR,RK->TK", project(self.a[...]), b.reshape(len(b), -1))
-        return added * self.scale
+        return product("TR,RK->TK", project(self.a[...]), b.reshape(len(b), -1)) * self.scale
 
 
 class Projection(nnx.Module):
