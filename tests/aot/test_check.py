@@ -156,7 +156,7 @@ def test_matmuls_do_not_compute_their_inputs_again(name, expected, compiled):
 
 
 def test_what_was_saved_is_not_copied_to_another_layout():
-    """Of the MLP's hidden layer, on v6e, where copies of it took a sixth of the step of pmp_7b."""
+    """Of the MLP's hidden layer, on v6e, where copies of it took a seventh of the step of pmp_7b."""
     report, module = compile_real_step("v6e:2x2", remat="save_mlp_attention")
     saved = report.rows_per_device * 256 * CONFIG.model.mlp_dim
     sizes = [
