@@ -4,7 +4,7 @@
 
 Reads the output of `codepmp experiment --config exp_smollm2` (or of another preset with the same stages, by `--config`)
 at any time, finished or not, and writes `benchmarks/results/NAME.md`, `NAME.json`, and `NAME_pairs.txt`: fifty
-pretraining pairs, to be looked at; with `--output`, into another folder. `--inputs` are those that the experiment was
+pretraining pairs of each pairing, to be looked at; with `--output`, into another folder. `--inputs` are those that the experiment was
 given, if not the preset's.
 """
 
@@ -44,6 +44,19 @@ REFERENCES = ("base", "lm")
 Row = dict[str, Any]
 
 
+# Pairings that pretraining reads, by their folders.
+PAIRINGS = {
+    "code": "the author's code against a mutant of it",
+    "code_author": "the author's code against SmolLM2's",
+    "code_models": "SmolLM2 with the signature at 0.2 against SmolLM2 without it at 0.9",
+}
+
+
+def pairs_of(output: pathlib.Path, task: str) -> pathlib.Path:
+    """The folder of a task's pairs, or of a pairing's."""
+    return output / (task if task in PAIRINGS else f"tasks/{task}")
+
+
 def accuracy_of(pairs: pathlib.Path, scores: pathlib.Path) -> Row:
     """Pairwise accuracy of a file of scores, with its 95 % interval over problems."""
     scored = score_pairs(read_pairs(str(pairs)), list(read_scores(str(scores))))
@@ -62,16 +75,16 @@ def _interval(problem_ids: list[str], wins: np.ndarray) -> Row:
 
 
 def baselines_of(output: pathlib.Path) -> list[Row]:
-    """The baselines that are there, by task: `code` are the held-out pretraining pairs."""
+    """The baselines that are there, by task, or by pairing for the held-out pretraining pairs."""
     found: list[Row] = []
     for scores in sorted((output / "baselines").rglob("*.jsonl")):
         task, kind, *rest = scores.relative_to(output / "baselines").with_suffix("").parts
         values = dict(part.split("=") for part in rest)
-        pairs = output / ("code" if task == "code" else f"tasks/{task}")
-        found.append({"task": task, "baseline": kind, **values, **accuracy_of(pairs, scores)})
+        figures = accuracy_of(pairs_of(output, task), scores)
+        found.append({"task": task, "baseline": kind, **values, **figures})
     tasks = {row["task"] for row in found}
     for task in sorted(tasks):
-        pairs = read_pairs(str(output / ("code" if task == "code" else f"tasks/{task}")))
+        pairs = read_pairs(str(pairs_of(output, task)))
         lengths = np.array([(len(pair.chosen), len(pair.rejected)) for pair in pairs])
         wins = pair_wins(lengths[:, 0], lengths[:, 1])
         found.append(
@@ -134,19 +147,24 @@ def table_of(config: ExperimentConfig, family: Row, baselines: list[Row]) -> str
     return "\n".join(lines)
 
 
-def pairs_page(output: pathlib.Path, title: str) -> str:
-    """Some pretraining pairs: the prompt, chosen, and how rejected differs."""
-    pairs = ShardedDataset(output / "code", PreferencePair, "train")
-    shown = np.random.default_rng(0).permutation(len(pairs))[:NUM_SHOWN]
-    parts = [
-        f"# {title}\n\n{len(shown)} of {len(pairs)}, drawn at random; `-` is chosen, `+` rejected."
-    ]
-    for number, index in enumerate(shown, start=1):
-        pair = pairs[int(index)]
-        sides = [text.splitlines() for text in (pair.chosen, pair.rejected)]
-        difference = list(difflib.unified_diff(*sides, lineterm="", n=100))[3:]
-        lines = "\n".join(difference)
-        parts.append(f"{number}. {' '.join(pair.prompt.split())}\n\n```diff\n{lines}\n```")
+def pairs_page(output: pathlib.Path) -> str:
+    """Some pretraining pairs of each pairing: the prompt, chosen, and how rejected differs."""
+    parts = []
+    for name, title in PAIRINGS.items():
+        if not (output / name / "manifest.json").exists():
+            continue
+        pairs = ShardedDataset(output / name, PreferencePair, "train")
+        shown = np.random.default_rng(0).permutation(len(pairs))[:NUM_SHOWN]
+        parts.append(
+            f"# Pretraining pairs: {title}\n\n"
+            f"{len(shown)} of {len(pairs)}, drawn at random; `-` is chosen, `+` rejected."
+        )
+        for number, index in enumerate(shown, start=1):
+            pair = pairs[int(index)]
+            sides = [text.splitlines() for text in (pair.chosen, pair.rejected)]
+            difference = list(difflib.unified_diff(*sides, lineterm="", n=100))[3:]
+            lines = "\n".join(difference)
+            parts.append(f"{number}. {' '.join(pair.prompt.split())}\n\n```diff\n{lines}\n```")
     return "\n\n".join(parts) + "\n"
 
 
@@ -191,12 +209,13 @@ def costs_table(costs: list[Row]) -> str:
 
 
 def multiplier_lines(families: list[Row]) -> str:
-    """A sentence for each data multiplier."""
+    """A sentence for each data multiplier of an initialisation that has been evaluated."""
     return "\n".join(
         f"- Data multiplier of {row['compared']} over {row['reference']}, {family['title']}: {row['text']}"
         + (f" ({row['reason']})" if row["reason"] else "")
         for family in families
         for row in family["multipliers"]
+        if row["compared"] in {point["compared"] for point in family["points"]}
     )
 
 
@@ -297,8 +316,9 @@ def main() -> None:
             "costs": costs,
         },
     )
-    page = pairs_page(output, "Pretraining pairs: the author's code against a mutant of it")
-    (arguments.output / f"{arguments.name}_pairs.txt").write_text(page, encoding="utf-8")
+    (arguments.output / f"{arguments.name}_pairs.txt").write_text(
+        pairs_page(output), encoding="utf-8"
+    )
     print(progress)
 
 

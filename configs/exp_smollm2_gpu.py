@@ -13,7 +13,11 @@ from codepmp_jax.config import ExperimentConfig, presets
 
 # What the CPU size says -> what this one does.
 CHANGES = {
-    "--max-chars 240 --max-description-chars 120": "--max-chars 500 --max-description-chars 200",
+    "--max-description-chars 120": "--max-description-chars 200",
+    "--max-chars 240": "--max-chars 500",
+    "--max-chars 140": "--max-chars 300",
+    "sampling.max-tokens 80": "sampling.max-tokens 160",
+    "transformers.batch-rows 64": "transformers.batch-rows 512",
     "--data.max-pairs 800": "--model.compute-dtype bfloat16 --data.max-length 256 --data.row-length 2048",
     "codepmp train --config rm_smollm2": (
         "codepmp train --config rm_smollm2 --model.compute-dtype bfloat16"
@@ -23,7 +27,7 @@ CHANGES = {
 
 
 def get_config() -> ExperimentConfig:
-    """3 tasks x 3 seeds x 4 initialisations x 5 sizes."""
+    """3 tasks x 3 seeds x 6 initialisations x 5 sizes."""
     base = presets.load_preset("exp_smollm2")
 
     def changed(text: str) -> str:

@@ -1,68 +1,47 @@
-"""PMP on pairs by writers of unequal skill, as in the paper, next to exp_smollm2's: SmolLM2 against a worse SmolLM2.
+"""Which of exp_smollm2's writers is the stronger: SmolLM2 at its two temperatures on problems that are executed.
 
     codepmp experiment --config exp_smollm2_writers --inputs exp=FOLDER
 
-`exp` is the output of exp_smollm2, with its model and tasks. For the shorter of its functions `chosen` is written with
-the signature at a temperature of 0.2, `rejected` without it at 0.9. Whether the first is the stronger writer is measured on
-HumanEval, whose problems show the signature to both, so by temperature alone:
-
-    codepmp evaluate pass-at-k --policies FOLDER/weak_judged.jsonl FOLDER/strong_judged.jsonl
-
-Hardware: as exp_smollm2. Expected cost: not measured. Extras: torch, evaluation.
+`exp` is the output of exp_smollm2, with its model. The problems say the signature to both, so this compares the
+temperatures only. Hardware: 2 CPU cores, 4 GiB of memory. Expected cost: a quarter of an hour of two cores a task. Extras: torch,
+evaluation.
 """
 
 from codepmp_jax.config import ExperimentConfig
 
-# Two names that a synthesis and `candidates` give to their writers.
-WRITER = (
-    "--{name}.sampler transformers --{name}.model {{exp}}/smollm2 --{name}.extract code "
-    "--{name}.sampling.temperature {temperature} --{name}.sampling.max-tokens {tokens} "
-    "--{name}.transformers.dtype bfloat16 --{name}.transformers.batch-rows 64"
-)
-STRONG, WEAK = 0.2, 0.9
-WITH_SIGNATURE = (
-    "--chosen.template 'Complete this {{language}} code. Answer with the code alone, in one code block.\n\n"
-    '{{signature}}\n    """{{description}}"""\''
-)
-TASK = "{exp}/tasks/humaneval"
-BASELINE = "codepmp evaluate baseline --model {exp}/smollm2 --input {output}/code --baseline"
+# As exp_smollm2 asks: a code block is open, and the model writes to the end of the block.
+PROMPT = "<|im_start|>user\n{{prompt}}<|im_end|>\n<|im_start|>assistant\n```python\n"
 
 
-def writer(name: str, temperature: float, tokens: int) -> str:
-    """The options of a writer."""
-    return WRITER.format(name=name, temperature=temperature, tokens=tokens)
+def programs(name: str, temperature: float) -> tuple[str, str]:
+    """The commands that write a writer's programs, and judge them."""
+    return (
+        "codepmp candidates --input {output}/{task}.jsonl --num-candidates 2 --writer.sampler transformers "
+        "--writer.model {exp}/smollm2 --writer.chat never --writer.sampling.stop '```' "
+        f"--template '{PROMPT}' --writer.sampling.temperature {temperature} --writer.sampling.max-tokens 160 "
+        "--writer.transformers.dtype float32 --writer.transformers.batch-rows 64 "
+        f"--output {{cell}}/{name}_programs.jsonl",
+        f"codepmp evaluate judge --input {{cell}}/{name}_programs.jsonl --output {{cell}}/{name}.jsonl",
+    )
 
 
 def get_config() -> ExperimentConfig:
-    """One initialisation, three sizes, one seed."""
+    """2 tasks, 2 programs a problem of each writer."""
     return ExperimentConfig(
         output="runs/exp_smollm2_writers",
-        axes=("task=humaneval", "seed=0", "init=pmp_writers", "pairs=25,100,400"),
+        axes=("task=small_programs,humaneval",),
         inputs=("exp=runs/exp_smollm2",),
-        commands=(
-            "codepmp corpus --config corpus_stdlib --max-chars 140 --max-description-chars 120 "
-            "--description.min-words 3 --decontamination.human-eval --output {output}/corpus",
-            f"codepmp synthesize --input {{output}}/corpus --output {{output}}/code {writer('chosen', STRONG, 200)} "
-            f"{WITH_SIGNATURE} {writer('rejected', WEAK, 200)}",
-            f"{BASELINE} bag_of_tokens --max-pairs 800 --output {{output}}/bag_of_tokens.jsonl",
-            f"{BASELINE} mean_likelihood --output {{output}}/mean_likelihood.jsonl",
-            *(
-                command
-                for name, temperature in (("strong", STRONG), ("weak", WEAK))
-                for command in (
-                    f"codepmp candidates --input {{exp}}/humaneval.jsonl {writer('writer', temperature, 200)} "
-                    f"--num-candidates 2 --output {{output}}/{name}.jsonl",
-                    f"codepmp evaluate judge --input {{output}}/{name}.jsonl "
-                    f"--output {{output}}/{name}_judged.jsonl",
-                )
-            ),
-            "codepmp train --config pmp_smollm2 --data.input {output}/code --data.max-pairs 800 "
-            "--model.init-from {exp}/smollm2 --workdir {output}/init/pmp",
-            "codepmp train --config rm_smollm2 --model.init-from {output}/init/pmp "
-            f"--data.input {TASK} --data.max-pairs {{pairs}} --data.subset-seed {{seed}} --seed {{seed}} "
-            "--workdir {run}/train",
-            f"codepmp evaluate score --backend jax --model {{run}}/train --input {TASK} "
-            "--output {cell}/scores.jsonl",
-            f"codepmp evaluate accuracy --pairs {TASK} --scores {{cell}}/scores.jsonl --output {{cell}}/accuracy",
+        texts=(
+            "task=small_programs problems: --puzzles.num-problems 200 --puzzles.num-candidates 0",
+            "task=humaneval problems:",
         ),
+        commands=(
+            "codepmp evaluate problems --task {task} {task.problems} --output {output}/{task}.jsonl",
+            *programs("weak", 0.9),
+            *programs("strong", 0.2),
+            "codepmp evaluate pass-at-k --policies {cell}/weak.jsonl {cell}/strong.jsonl --output {cell}/pass_at_k",
+        ),
+        size="",
+        compare="",
+        seed="",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import runpy
 
 import pytest
 
@@ -27,13 +28,13 @@ SIZES = {
     # policies after their training.
     "exp_policies_tiny": (25, 5 + 5 * 6 + 25 * 4 + 15),
     "exp_sample_efficiency_7b": (42, 7 * 42),
-    # Data, baselines, pretraining; then train, score and accuracy of each cell.
-    "exp_smollm2": (108, 11 + 36 + 3 + 3 * 108),
-    "exp_smollm2_gpu": (180, 11 + 54 + 3 + 3 * 180),
+    # Model, corpora, pairs and tasks; baselines; pretraining; then train, score and accuracy of each cell.
+    "exp_smollm2": (162, 14 + 42 + 5 + 3 * 162),
+    "exp_smollm2_gpu": (270, 14 + 60 + 5 + 3 * 270),
     "exp_smollm2_rates": (12, 2 + 3 * 12),
     "exp_smollm2_scaling": (4, 1 + 4 + 3 * 4),
     "exp_smollm2_small": (4, 6 + 2 + 3 + 3 * 4),
-    "exp_smollm2_writers": (3, 4 + 4 + 1 + 3 * 3),
+    "exp_smollm2_writers": (2, 2 * 6),
     "exp_tiny": (12, 5 + 3 * 12),
 }
 
@@ -60,3 +61,10 @@ def test_a_docstring_says_command_hardware_and_cost(name):
     assert f"    codepmp experiment --config {name}" in text
     assert "Hardware: " in text
     assert name in ("exp_tiny", "exp_smollm2_small") or "Expected cost" in text
+
+
+def test_the_gpu_size_finds_what_it_changes():
+    base = presets.load_preset("exp_smollm2")
+    changes = runpy.run_path(str(presets.CONFIGS / "exp_smollm2_gpu.py"))["CHANGES"]
+    for old in changes:
+        assert any(old in text for text in (*base.texts, *base.commands)), old
