@@ -2,10 +2,10 @@
 
     python benchmarks/replication.py --experiment runs/exp_smollm2 --name replication_smollm2
 
-Reads the output of `codepmp experiment --config exp_smollm2` (or of another preset with the same stages, by `--config`)
-at any time, finished or not, and writes `benchmarks/results/NAME.md`, `NAME.json`, and `NAME_pairs.txt`: fifty
-pretraining pairs of each pairing, to be looked at; with `--output`, into another folder. `--inputs` are those that the experiment was
-given, if not the preset's.
+Collects the output of `codepmp experiment --config exp_smollm2` (or of another preset with the same stages, by
+`--config`) at any time, finished or not, and writes `benchmarks/results/NAME.md`, `NAME.json`, the plot `NAME.png`, the
+experiment's page as `NAME.html`, and `NAME_pairs.txt`: fifty pretraining pairs of each pairing, to be looked at; with
+`--output`, into another folder. `--inputs` are those that the experiment was given, if not the preset's.
 """
 
 from __future__ import annotations
@@ -14,21 +14,26 @@ import argparse
 import dataclasses
 import datetime
 import difflib
+import functools
 import os
 import pathlib
 import platform
+import shutil
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from page import RESULTS, commit
 
 from codepmp_jax.commands import main as commands
 from codepmp_jax.config import ExperimentConfig, ResamplingConfig, presets
 from codepmp_jax.evaluation.accuracy import problem_of, score_pairs
 from codepmp_jax.evaluation.items import read_pairs
+from codepmp_jax.evaluation.reports import plots
 from codepmp_jax.evaluation.statistics.crossed import Crossed
 from codepmp_jax.evaluation.statistics.estimators import pair_wins
 from codepmp_jax.evaluation.statistics.resampling import percentile_interval
+from codepmp_jax.experiments.collect import collect
 from codepmp_jax.experiments.experiment import make_plan
 from codepmp_jax.experiments.results import read_cells
 from codepmp_jax.experiments.states import States
@@ -39,6 +44,7 @@ from codepmp_jax.records.scores import read_scores
 from codepmp_jax.records.shards import ShardedDataset
 
 NUM_SHOWN = 50
+PANEL_INCHES = 4.4
 # Initialisations that were trained on no preferences.
 REFERENCES = ("base", "lm")
 Row = dict[str, Any]
@@ -145,6 +151,40 @@ def table_of(config: ExperimentConfig, family: Row, baselines: list[Row]) -> str
         if "pairs" not in row
     ]
     return "\n".join(lines)
+
+
+def draw(axes: Axes, config: ExperimentConfig, family: Row, baselines: list[Row]) -> None:
+    """Accuracy of each initialisation against the pairs, beside each other; likelihoods as lines."""
+    inits = config.axis_values[config.compare]
+    for number, init in enumerate(inits):
+        points = [point for point in family["points"] if point["compared"] == init]
+        if points:
+            mean, low, high = np.array(
+                [(point["mean"], point["low"], point["high"]) for point in points]
+            ).T
+            apart = 1.06 ** (number - (len(inits) - 1) / 2)
+            axes.errorbar(
+                [point["size"] * apart for point in points],
+                mean,
+                yerr=(mean - low, high - mean),
+                fmt=f"{plots.MARKERS[number]}-",
+                color=plots.COLORS[number],
+                label=init,
+                capsize=2,
+                linewidth=1.3,
+            )
+    task = family["facet"]["task"]
+    for row in baselines:
+        dashes = {"mean_likelihood": "--", "likelihood": ":"}.get(row["baseline"])
+        if dashes and row["task"] == task:
+            label = f"{row['baseline'].replace('_', ' ')}, no training"
+            axes.axhline(row["accuracy"], color=plots.GREY, linestyle=dashes, label=label)
+    sizes = sorted({point["size"] for point in family["points"]})
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
+    axes.minorticks_off()
+    plots.style(axes, task, "pairs", "held-out accuracy, 95 % interval")
+    plots.percent_axis(axes.yaxis)
 
 
 def pairs_page(output: pathlib.Path) -> str:
@@ -264,8 +304,8 @@ def main() -> None:
     output = pathlib.Path(config.output)
     plan, _ = make_plan(config, commands.all_settings())
     states = States(config.output)
-    found, notes = read_cells(plan, states)
-    report = summarize(config, found)
+    report = collect(config, plan, states)
+    found, _ = read_cells(plan, states)
     baselines, costs = baselines_of(output), costs_of(output, plan, states)
     families = report["families"]
     shown = {family["facet"].get("task") for family in families}
@@ -276,9 +316,19 @@ def main() -> None:
         differences_table(config, found),
         multiplier_lines(families),
         costs_table(costs),
-        *notes,
         *report["notes"],
     ]
+    if families:
+        tables.append(f"![accuracy by initialisation and pairs]({arguments.name}.png)")
+        panels = [
+            (
+                functools.partial(draw, config=config, family=family, baselines=baselines),
+                PANEL_INCHES,
+            )
+            for family in families
+        ]
+        plots.save(arguments.output / f"{arguments.name}.png", plots.make_figure(panels))
+    shutil.copy(output / "report.html", arguments.output / f"{arguments.name}.html")
     cells = [
         {
             **each.cell.values,

@@ -37,6 +37,9 @@ def test_every_stage_enters_the_table(tmp_path):
     for name in ("base", "pmp", "bag of tokens", "mean likelihood, no training"):
         assert "[" in rows[name], name
     assert rows["lm"].endswith("| not run |")
+    assert "![accuracy by initialisation and pairs](small.png)" in table
+    assert (tmp_path / "small.png").read_bytes().startswith(b"\x89PNG")
+    assert "2 of 4 cells are done." in (tmp_path / "small.html").read_text()
     figures = json.loads((tmp_path / "small.json").read_text())
     assert [cell["init"] for cell in figures["cells"]] == ["base", "pmp"]
     assert all(row["num_pairs"] > 0 for row in figures["baselines"])
