@@ -54,7 +54,7 @@ Row = dict[str, Any]
 PAIRINGS = {
     "code": "the author's code against a mutant of it",
     "code_author": "the author's code against SmolLM2's",
-    "code_models": "SmolLM2 with the signature at 0.2 against SmolLM2 without it at 0.9",
+    "code_models": "SmolLM2 with the signature at 0.2 against SmolLM2 without it at 0.6",
 }
 
 

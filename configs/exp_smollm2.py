@@ -6,15 +6,16 @@
 `base` is the language model. `pmp` is pretrained on pairs of short functions of the standard library, the author's code
 against a mutant of it; `lm` on the chosen code of the same pairs alone, and `pmp_only` on the pairs without the LM loss.
 `pmp_author` and `pmp_models` are pretrained on other pairs, for the shorter of the functions: what SmolLM2 writes from
-the description at a temperature of 0.9, against the author's code, or against what it writes with the signature at 0.2
+the description at a temperature of 0.6, against the author's code, or against what it writes with the signature at 0.2
 (two models of unequal skill, as in the paper). Each is finetuned on the same 25 to 400 pairs of a task: HumanEval's
 solutions against mutants that fail the tests, worked solutions of school arithmetic against copies with a slip in one
 step, or puzzles of logic (no problem on both sides of the split, and no template of the arithmetic). Besides, what
 needs no training: the language model's own likelihood, and a bag of tokens fitted to the same pairs.
 
-State is a file a step: killed at any time, the same command goes on. Hardware: 2 CPU cores, 9 GiB of memory and 10 GiB of
-disk. Expected cost: some 1.1 s of one core a pair of 77 tokens that is trained on, and 2 s of one of HumanEval; a task
-and seed together some two hours of a core. Extras: gguf, evaluation.
+State is a file a step: killed at any time, the same command goes on. A finetuned model is removed once it has been
+evaluated; the pretrained ones stay. Hardware: 2 CPU cores, 9 GiB of memory and 15 GiB of disk. Expected cost: some 1.1 s of
+one core a pair of 77 tokens that is trained on, 2 s of one of HumanEval, 3 s of a puzzle's, and half an hour of a core
+for each of the two pairings with SmolLM2's texts. Extras: gguf, torch, evaluation.
 """
 
 from codepmp_jax.config import ExperimentConfig
@@ -51,7 +52,7 @@ def writer(name: str, temperature: float, words: str) -> str:
 
 ASKED = "Write {{language}} code for this task. Answer with the code alone, in one code block.\n\n{{description}}\n"
 STRONG = writer("chosen", 0.2, ASKED + "\nThe code begins with this line:\n\n{{signature}}\n")
-WEAK = writer("rejected", 0.9, ASKED)
+WEAK = writer("rejected", 0.6, ASKED)
 WRITTEN = "codepmp synthesize --input {output}/corpus_short --output {output}/code_"
 # Initialisation -> its code pairs, the command that makes them, and options of the loss.
 PRETRAINED = {
@@ -130,5 +131,7 @@ def get_config() -> ExperimentConfig:
             "--output {cell}/scores.jsonl",
             "codepmp evaluate accuracy --pairs {output}/tasks/{task} --scores {cell}/scores.jsonl "
             "--output {cell}/accuracy",
+            # 1.3 GiB a cell.
+            "rm -r {run}/train/checkpoints",
         ),
     )

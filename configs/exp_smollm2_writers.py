@@ -37,7 +37,7 @@ def get_config() -> ExperimentConfig:
         ),
         commands=(
             "codepmp evaluate problems --task {task} {task.problems} --output {output}/{task}.jsonl",
-            *programs("weak", 0.9),
+            *programs("weak", 0.6),
             *programs("strong", 0.2),
             "codepmp evaluate pass-at-k --policies {cell}/weak.jsonl {cell}/strong.jsonl --output {cell}/pass_at_k",
         ),

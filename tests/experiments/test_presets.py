@@ -28,9 +28,9 @@ SIZES = {
     # policies after their training.
     "exp_policies_tiny": (25, 5 + 5 * 6 + 25 * 4 + 15),
     "exp_sample_efficiency_7b": (42, 7 * 42),
-    # Model, corpora, pairs and tasks; baselines; pretraining; then train, score and accuracy of each cell.
-    "exp_smollm2": (162, 14 + 42 + 5 + 3 * 162),
-    "exp_smollm2_gpu": (270, 14 + 60 + 5 + 3 * 270),
+    # Model, corpora, pairs and tasks; baselines; pretraining; then train, score, accuracy and rm of each cell.
+    "exp_smollm2": (162, 14 + 42 + 5 + 4 * 162),
+    "exp_smollm2_gpu": (270, 14 + 60 + 5 + 4 * 270),
     "exp_smollm2_rates": (12, 2 + 3 * 12),
     "exp_smollm2_scaling": (4, 1 + 4 + 3 * 4),
     "exp_smollm2_small": (4, 6 + 2 + 3 + 3 * 4),
