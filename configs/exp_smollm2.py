@@ -20,7 +20,6 @@ for each of the two pairings with SmolLM2's texts. Extras: gguf, torch, evaluati
 
 from codepmp_jax.config import ExperimentConfig
 
-NUM_CODE_PAIRS = 800
 # Of finetuning, the same for all until exp_smollm2_rates has chosen them.
 RATE = "5e-5"
 BASE = "codepmp convert from-gguf --input {gguf} --output {output}/smollm2"
@@ -54,24 +53,36 @@ ASKED = "Write {{language}} code for this task. Answer with the code alone, in o
 STRONG = writer("chosen", 0.2, ASKED + "\nThe code begins with this line:\n\n{{signature}}\n")
 WEAK = writer("rejected", 0.6, ASKED)
 WRITTEN = "codepmp synthesize --input {output}/corpus_short --output {output}/code_"
-# Initialisation -> its code pairs, the command that makes them, and options of the loss.
+# Initialisation -> its code pairs, how many of them, the command that makes them, and what trains on them. Of the pairs with
+# SmolLM2's texts half as many are there, as two thirds of the texts are cut off; so these are read twice.
 PRETRAINED = {
-    "pmp": ("code", MUTANTS, "--config pmp_smollm2"),
-    "lm": ("code", MUTANTS, "--config lm_smollm2"),
-    "pmp_only": ("code", MUTANTS, "--config pmp_smollm2 --loss.lm-coef 0"),
-    "pmp_author": ("code_author", f"{WRITTEN}author {WEAK}", "--config pmp_smollm2"),
-    "pmp_models": ("code_models", f"{WRITTEN}models {STRONG} {WEAK}", "--config pmp_smollm2"),
+    "pmp": ("code", 800, MUTANTS, "--config pmp_smollm2"),
+    "lm": ("code", 800, MUTANTS, "--config lm_smollm2"),
+    "pmp_only": ("code", 800, MUTANTS, "--config pmp_smollm2 --loss.lm-coef 0"),
+    "pmp_author": (
+        "code_author",
+        400,
+        f"{WRITTEN}author {WEAK}",
+        "--config pmp_smollm2 --num-epochs 2",
+    ),
+    "pmp_models": (
+        "code_models",
+        400,
+        f"{WRITTEN}models {STRONG} {WEAK}",
+        "--config pmp_smollm2 --num-epochs 2",
+    ),
 }
 
 
-def texts_of(init: str, code: str, pairs: str, loss: str) -> tuple[str, ...]:
+def texts_of(init: str, code: str, num_pairs: int, pairs: str, training: str) -> tuple[str, ...]:
     """The texts of a pretrained initialisation."""
     return (
         f"init={init} rate: {RATE}",
         f"init={init} code: {code}",
+        f"init={init} num_code: {num_pairs}",
         f"init={init} pairs: {pairs}",
-        f"init={init} start: codepmp train {loss} --data.input {{output}}/{code} "
-        f"--data.max-pairs {NUM_CODE_PAIRS} --model.init-from {{output}}/smollm2 --workdir {{output}}/init/{init}",
+        f"init={init} start: codepmp train {training} --data.input {{output}}/{code} "
+        f"--data.max-pairs {num_pairs} --model.init-from {{output}}/smollm2 --workdir {{output}}/init/{init}",
         f"init={init} from: {{output}}/init/{init}",
     )
 
@@ -90,6 +101,7 @@ def get_config() -> ExperimentConfig:
         texts=(
             f"init=base rate: {RATE}",
             "init=base code: code",
+            "init=base num_code: 800",
             f"init=base pairs: {MUTANTS}",
             f"init=base start: {BASE}",
             "init=base from: {output}/smollm2",
@@ -113,7 +125,7 @@ def get_config() -> ExperimentConfig:
             # Problems of one template are near-duplicates at this threshold: it keeps each template on one side.
             f"{RM_DATA} --paraphrases.threshold 0.3 --input {{output}}/gsm_symbolic.jsonl "
             "--output {output}/tasks/gsm_symbolic --heldout-fraction 0.25 --max-heldout-pairs 120",
-            f"{BASELINE}{{init.code}} --baseline bag_of_tokens --max-pairs {NUM_CODE_PAIRS} "
+            f"{BASELINE}{{init.code}} --baseline bag_of_tokens --max-pairs {{init.num_code}} "
             "--output {output}/baselines/{init.code}/bag_of_tokens.jsonl",
             f"{BASELINE}tasks/{{task}} --baseline bag_of_tokens --max-pairs {{pairs}} --subset-seed {{seed}} "
             "--output {output}/baselines/{task}/bag_of_tokens/pairs={pairs}/seed={seed}.jsonl",
@@ -132,6 +144,6 @@ def get_config() -> ExperimentConfig:
             "codepmp evaluate accuracy --pairs {output}/tasks/{task} --scores {cell}/scores.jsonl "
             "--output {cell}/accuracy",
             # 1.3 GiB a cell.
-            "rm -r {run}/train/checkpoints",
+            "rm -rf {run}/train/checkpoints",
         ),
     )

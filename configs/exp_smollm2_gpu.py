@@ -11,6 +11,7 @@ import dataclasses
 
 from codepmp_jax.config import ExperimentConfig, presets
 
+PRETRAINING = "--model.compute-dtype bfloat16 --data.max-length 256 --data.row-length 2048"
 # What the CPU size says -> what this one does.
 CHANGES = {
     "--max-description-chars 120": "--max-description-chars 200",
@@ -18,7 +19,8 @@ CHANGES = {
     "--max-chars 140": "--max-chars 300",
     "sampling.max-tokens 80": "sampling.max-tokens 160",
     "transformers.batch-rows 64": "transformers.batch-rows 512",
-    "--data.max-pairs 800": "--model.compute-dtype bfloat16 --data.max-length 256 --data.row-length 2048",
+    "--data.max-pairs 800": PRETRAINING,
+    "--data.max-pairs 400": PRETRAINING,
     "codepmp train --config rm_smollm2": (
         "codepmp train --config rm_smollm2 --model.compute-dtype bfloat16"
     ),

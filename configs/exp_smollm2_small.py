@@ -61,5 +61,6 @@ def get_config() -> ExperimentConfig:
             "--output {cell}/scores.jsonl",
             "codepmp evaluate accuracy --pairs {output}/tasks/{task} --scores {cell}/scores.jsonl "
             "--output {cell}/accuracy",
+            "rm -rf {run}/train/checkpoints",
         ),
     )

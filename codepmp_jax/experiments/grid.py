@@ -1,7 +1,8 @@
 """From a grid to its steps: which commands there are, what each needs, and what it is.
 
 A step is a command with every name filled in. Commands that come out equal are one step. A step needs an earlier one
-if one of its words names that one's output, or something below it.
+if one of its words names that one's output, or something below it. A program of others, which may change or remove what
+it names, also needs those that read this before it, and those that write below a folder that it names.
 
 What a step *is* (its identity) are its settings as far as they differ from the defaults, the content of the inputs
 that it names, and the identities of the steps that it needs. Paths do not count: an output that was moved, or an
@@ -229,7 +230,7 @@ def _make_step(
         output = _output_of(settings, stage, shlex.join(words))
         root, _, place = output.partition("}/")
         output = f"{paths[root[1:]]}/{place}"
-    needs = _needs(symbolic, before, steps)
+    needs = _needs(symbolic, before, steps, is_ours=settings is not None)
     content = {
         "command": stage,
         "settings": symbolic if settings is None else _changed(settings),
@@ -258,16 +259,32 @@ def _sha256(value: Any) -> str:
 
 
 def _needs(
-    symbolic: Sequence[str], before: Sequence[str], steps: Mapping[str, Step]
+    symbolic: Sequence[str], before: Sequence[str], steps: Mapping[str, Step], is_ours: bool
 ) -> tuple[str, ...]:
-    """The places whose outputs the words name; and the cell's programs of others, whose outputs are not known."""
-    named = {place for word in symbolic for path in _PATH.findall(word) for place in _above(path)}
-    return tuple(place for place in before if place in named or steps[place].output is None)
+    """The places whose outputs the words name; and the cell's programs of others, whose outputs are not known.
+
+    Of a program of others (`is_ours` false) also those below a folder that it names, and those that need any of these.
+    """
+    paths = [
+        path.partition("/")[2].rstrip("/") for word in symbolic for path in _PATH.findall(word)
+    ]
+    named = {place for path in paths for place in _above(path)}
+    if not is_ours:
+        named |= {
+            place for place in before for path in paths if path and place.startswith(f"{path}/")
+        }
+    return tuple(
+        place
+        for place in before
+        if place in named
+        or steps[place].output is None
+        or (not is_ours and named.intersection(steps[place].needs))
+    )
 
 
 def _above(path: str) -> Iterator[str]:
     """The places that a path is, or is below."""
-    parts = path.split("/")[1:]
+    parts = path.split("/")
     return ("/".join(parts[:end]) for end in range(1, len(parts) + 1))
 
 

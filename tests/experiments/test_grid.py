@@ -123,6 +123,24 @@ def test_behind_a_program_of_others_all_of_the_cell_waits():
     assert train.needs == (program.place,)
 
 
+@pytest.mark.parametrize(
+    "words", ["{run}/train/checkpoints", "{run}/train", "{run}/train/", "{run}"]
+)
+def test_a_program_of_others_comes_after_all_that_read_what_it_may_remove(words):
+    config = ExperimentConfig(
+        axes=("seed=0,1",),
+        commands=(
+            "codepmp train --config pmp_tiny --workdir {run}/train --seed {seed}",
+            "codepmp evaluate score --model {run}/train --input pairs --output {cell}/scores.jsonl",
+            "codepmp train --config pmp_tiny --workdir {output}/other",
+            f"rm -r {words}",
+        ),
+    )
+    grid = plan(config, {}, STAGES)
+    (removes, *_) = [step for step in grid.steps if step.command == "rm"]
+    assert removes.needs == ("cells/seed=0/train", "cells/seed=0/scores.jsonl")
+
+
 def test_without_axes_there_is_one_cell():
     grid = plan(ExperimentConfig(commands=("program {cell}",)), {}, STAGES)
     assert [cell.name for cell in grid.cells] == ["all"]

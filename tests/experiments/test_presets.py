@@ -33,7 +33,7 @@ SIZES = {
     "exp_smollm2_gpu": (270, 14 + 60 + 5 + 4 * 270),
     "exp_smollm2_rates": (12, 2 + 3 * 12),
     "exp_smollm2_scaling": (4, 1 + 4 + 3 * 4),
-    "exp_smollm2_small": (4, 6 + 2 + 3 + 3 * 4),
+    "exp_smollm2_small": (4, 6 + 2 + 3 + 4 * 4),
     "exp_smollm2_writers": (2, 2 * 6),
     "exp_tiny": (12, 5 + 3 * 12),
 }
