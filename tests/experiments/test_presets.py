@@ -31,10 +31,10 @@ SIZES = {
     # Model, corpora, pairs and tasks; baselines; pretraining; then train, score, accuracy and rm of each cell.
     "exp_smollm2": (162, 14 + 42 + 5 + 4 * 162),
     "exp_smollm2_gpu": (270, 14 + 60 + 5 + 4 * 270),
-    "exp_smollm2_rates": (12, 2 + 3 * 12),
-    "exp_smollm2_scaling": (4, 1 + 4 + 3 * 4),
+    "exp_smollm2_rates": (12, 2 + 4 * 12),
+    "exp_smollm2_scaling": (4, 1 + 4 + 4 * 4),
     "exp_smollm2_small": (4, 6 + 2 + 3 + 4 * 4),
-    "exp_smollm2_writers": (2, 2 * 6),
+    "exp_smollm2_writers": (4, 2 + 3 * 4),
     "exp_tiny": (12, 5 + 3 * 12),
 }
 
