@@ -53,24 +53,15 @@ ASKED = "Write {{language}} code for this task. Answer with the code alone, in o
 STRONG = writer("chosen", 0.2, ASKED + "\nThe code begins with this line:\n\n{{signature}}\n")
 WEAK = writer("rejected", 0.6, ASKED)
 WRITTEN = "codepmp synthesize --input {output}/corpus_short --output {output}/code_"
-# Initialisation -> its code pairs, how many of them, the command that makes them, and what trains on them. Of the pairs with
-# SmolLM2's texts half as many are there, as two thirds of the texts are cut off; so these are read twice.
+# Half as many of these pairs are there, as in two of three a text is cut off; so they are read twice.
+TWICE = "--config pmp_smollm2 --num-epochs 2"
+# Initialisation -> its code pairs, how many of them, the command that makes them, and what trains on them.
 PRETRAINED = {
     "pmp": ("code", 800, MUTANTS, "--config pmp_smollm2"),
     "lm": ("code", 800, MUTANTS, "--config lm_smollm2"),
     "pmp_only": ("code", 800, MUTANTS, "--config pmp_smollm2 --loss.lm-coef 0"),
-    "pmp_author": (
-        "code_author",
-        400,
-        f"{WRITTEN}author {WEAK}",
-        "--config pmp_smollm2 --num-epochs 2",
-    ),
-    "pmp_models": (
-        "code_models",
-        400,
-        f"{WRITTEN}models {STRONG} {WEAK}",
-        "--config pmp_smollm2 --num-epochs 2",
-    ),
+    "pmp_author": ("code_author", 400, f"{WRITTEN}author {WEAK}", TWICE),
+    "pmp_models": ("code_models", 400, f"{WRITTEN}models {STRONG} {WEAK}", TWICE),
 }
 
 
