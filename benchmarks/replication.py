@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MultipleLocator
 from page import RESULTS, commit
 
 from codepmp_jax.commands import main as commands
@@ -183,6 +184,8 @@ def draw(axes: Axes, config: ExperimentConfig, family: Row, baselines: list[Row]
     axes.set_xscale("log")
     axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
     axes.minorticks_off()
+    axes.set_xlim(sizes[0] / 1.3, sizes[-1] * 1.3)
+    axes.yaxis.set_major_locator(MultipleLocator(0.05))
     plots.style(axes, task, "pairs", "held-out accuracy, 95 % interval")
     plots.percent_axis(axes.yaxis)
 

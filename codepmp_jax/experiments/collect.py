@@ -51,6 +51,7 @@ def collect(config: ExperimentConfig, plan: Plan, states: States) -> dict[str, A
         "num_done": sum(
             done.issuperset(step.place for step in plan.of_cell(cell.name)) for cell in plan.cells
         ),
+        "num_evaluated": len({each.cell.name for each in found}),
         "failed": [
             {"place": step.place, "why": _why(states, step)}
             for step in plan.steps

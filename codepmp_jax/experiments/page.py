@@ -52,7 +52,7 @@ def _grid(report: Mapping[str, Any]) -> str:
         [(name, ", ".join(values)) for name, values in report["axes"].items()],
         num_text=2,
     )
-    text = f"{report['num_done']} of {report['num_cells']} cells are done."
+    text = f"{report['num_done']} of {report['num_cells']} cells are done, {report['num_evaluated']} are evaluated."
     return axes + "".join(map(paragraph, [text, *report["notes"]]))
 
 

@@ -164,7 +164,7 @@ def test_plots_and_page(collected):
     page = (output / "report.html").read_text()
     assert "data multiplier" in page.lower()
     assert 'src="http' not in page
-    assert "48 of 48 cells are done" in page
+    assert "48 of 48 cells are done, 48 are evaluated." in page
     names = {path.name for path in output.glob("*.png")}
     assert {
         "accuracy_task=logic.png",
