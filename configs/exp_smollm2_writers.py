@@ -2,9 +2,9 @@
 
     codepmp experiment --config exp_smollm2_writers --inputs model=FOLDER/smollm2
 
-`model` is the one that exp_smollm2 has converted into its output. The problems say the signature to both, so this compares the
-temperatures only. Hardware: 2 CPU cores, 4 GiB of memory. Expected cost: not measured. Extras: torch,
-evaluation.
+`model` is the one that exp_smollm2 has converted into its output. The problems say the signature to both, so this
+compares the temperatures only. Hardware: 2 CPU cores, 4 GiB of memory. Expected cost: some ten minutes a writer on
+small_programs beside other work; on humaneval not measured. Extras: torch, evaluation.
 """
 
 from codepmp_jax.config import ExperimentConfig
