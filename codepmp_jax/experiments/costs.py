@@ -2,7 +2,7 @@
 
 Tokens and FLOPs of a training command are extrapolated from a sample of its pairs, which is tokenized and packed as
 the training does it. Seconds are a + b * pairs, with a, b >= 0 fitted to the finished runs of the same command of the
-config (over all cells); one that a kill interrupted does not count.
+config (over all cells); b * pairs, as long as they all have as many pairs. One that a kill interrupted does not count.
 """
 
 from __future__ import annotations
@@ -239,8 +239,9 @@ def _fit(points: list[tuple[float, float]]) -> Callable[[float], float]:
     """seconds = a + b * pairs, a and b not negative, by least squares."""
     pairs, seconds = np.array(points).T
     if len({*pairs.tolist()}) == 1:
-        mean = float(seconds.mean())
-        return lambda _: mean
+        # Nothing tells a from b: rather too long for a larger run than as long as for a small one.
+        size, mean = float(pairs[0]), float(seconds.mean())
+        return lambda other: mean * other / size if size else mean
     scale = pairs.max()
     (a, b), _ = nnls(np.stack([np.ones_like(pairs), pairs / scale], 1), seconds)
     return lambda size: float(a + b * size / scale)

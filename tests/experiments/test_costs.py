@@ -105,7 +105,7 @@ def test_seconds_grow_with_pairs_as_finished_commands_say(data, tmp_path):
     last = "cells/pairs=40/train"
     assert Rates(grid, states).seconds({last}) is None
     ended(grid, states, {"cells/pairs=10/train": 15.0})
-    assert Rates(grid, states).seconds({last}) == pytest.approx(15)
+    assert Rates(grid, states).seconds({last}) == pytest.approx(4 * 15)
     ended(grid, states, {"cells/pairs=20/train": 25.0})
     assert Rates(grid, states).seconds({last}) == pytest.approx(5 + 40)
     assert Rates(grid, states).seconds(set()) == 0
