@@ -32,7 +32,7 @@ SIZES = {
     "exp_smollm2": (162, 14 + 42 + 5 + 4 * 162),
     "exp_smollm2_gpu": (270, 14 + 60 + 5 + 4 * 270),
     "exp_smollm2_rates": (12, 2 + 4 * 12),
-    "exp_smollm2_scaling": (4, 1 + 4 + 4 * 4),
+    "exp_smollm2_scaling": (24, 2 + 8 + 4 * 24),
     "exp_smollm2_small": (4, 6 + 2 + 3 + 4 * 4),
     "exp_smollm2_writers": (4, 2 + 3 * 4),
     "exp_tiny": (12, 5 + 3 * 12),
