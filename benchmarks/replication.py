@@ -18,7 +18,6 @@ import functools
 import os
 import pathlib
 import platform
-import shutil
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MultipleLocator
 from page import RESULTS, commit
 
+from codepmp_jax.cli import html_page
 from codepmp_jax.commands import main as commands
 from codepmp_jax.config import ExperimentConfig, ResamplingConfig, presets
 from codepmp_jax.evaluation.accuracy import problem_of, score_pairs
@@ -36,6 +36,7 @@ from codepmp_jax.evaluation.statistics.estimators import pair_wins
 from codepmp_jax.evaluation.statistics.resampling import percentile_interval
 from codepmp_jax.experiments.collect import collect
 from codepmp_jax.experiments.experiment import make_plan
+from codepmp_jax.experiments.page import make_page
 from codepmp_jax.experiments.results import read_cells
 from codepmp_jax.experiments.states import States
 from codepmp_jax.experiments.summary import summarize
@@ -331,7 +332,8 @@ def main() -> None:
             for family in families
         ]
         plots.save(arguments.output / f"{arguments.name}.png", plots.make_figure(panels))
-    shutil.copy(output / "report.html", arguments.output / f"{arguments.name}.html")
+    page = make_page({**report, "title": f"Experiment {arguments.config}"})
+    html_page.write(arguments.output / f"{arguments.name}.html", page)
     cells = [
         {
             **each.cell.values,

@@ -39,7 +39,9 @@ def test_every_stage_enters_the_table(tmp_path):
     assert rows["lm"].endswith("| not run |")
     assert "![accuracy by initialisation and pairs](small.png)" in table
     assert (tmp_path / "small.png").read_bytes().startswith(b"\x89PNG")
-    assert "2 of 4 cells are done, 2 are evaluated." in (tmp_path / "small.html").read_text()
+    page = (tmp_path / "small.html").read_text()
+    assert "Experiment exp_smollm2_small" in page
+    assert "2 of 4 cells are done, 2 are evaluated." in page
     figures = json.loads((tmp_path / "small.json").read_text())
     assert [cell["init"] for cell in figures["cells"]] == ["base", "pmp"]
     assert all(row["num_pairs"] > 0 for row in figures["baselines"])
